@@ -1,0 +1,3 @@
+"""Red Heart: moral situations to embeddings, a learning rate, a trained multi-module model and an honest report."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,28 @@
+"""Configuration: typed, frozen, from one YAML file and dotted overrides; what a run resolved to is stored with it."""
+
+from redheart.config.load import load_config, resolved_yaml
+from redheart.config.schema import (
+    Config,
+    CrossoverConfig,
+    DataConfig,
+    EmbeddingConfig,
+    ModelConfig,
+    ReportConfig,
+    SweepConfig,
+    SweetSpotConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "Config",
+    "CrossoverConfig",
+    "DataConfig",
+    "EmbeddingConfig",
+    "ModelConfig",
+    "ReportConfig",
+    "SweepConfig",
+    "SweetSpotConfig",
+    "TrainingConfig",
+    "load_config",
+    "resolved_yaml",
+]

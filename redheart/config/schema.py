@@ -1,0 +1,144 @@
+"""Every setting, with its type, its default and the reason for it. Frozen: a run's settings do not change under it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Positive = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+PositiveNumber = Annotated[float, Meta(gt=0.0)]
+NotNegative = Annotated[float, Meta(ge=0.0)]
+
+
+class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class DataConfig(_Section):
+    """Which situations."""
+
+    path: str | None = None
+    """The dataset; without it ``claude_preprocessed_complete.json`` is looked for, then the bundled sample is taken."""
+    problem_limit: Positive = 50
+    """How many problems of a broken dataset are listed before the reader gives up."""
+
+
+class EmbeddingConfig(_Section):
+    """How texts become vectors."""
+
+    model: str = "all-MiniLM-L6-v2"
+    """A SentenceTransformer by path or name; sought as a path, in the off-line package, then on the hub."""
+    batch_size: Positive = 64
+    """Segments a forward pass."""
+    window_word_pieces: Positive = 48
+    """A text window is as many consecutive sentences as fit into this."""
+    max_segments: Annotated[int, Meta(ge=3)] = 16
+    """Title, action and at most two fewer windows; beyond that neighbouring windows are merged."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 on a CUDA device, fp32 elsewhere."""
+    inline: bool = False
+    """Write the vectors into the JSON as lists instead of memory-mapped files beside it."""
+
+
+class ModelConfig(_Section):
+    """Which model."""
+
+    preset: Literal["auto", "tiny", "small", "730m"] = "auto"
+    """``auto``: ``730m`` where there is a CUDA device, else ``tiny``."""
+    dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
+
+
+class TrainingConfig(_Section):
+    """The main training; the sweep uses the same optimizer, batch and loss."""
+
+    epochs: Positive = 60
+    learning_rate: PositiveNumber | None = None
+    """None: the sweep's choice, from ``lr_sweep_results/optimal_lr.json``."""
+    global_batch_size: Positive = 32
+    """Situations an optimizer step, over all processes: micro_batch_size × accumulation × world size."""
+    micro_batch_size: Positive | None = None
+    """Situations a forward pass on one device; None: the global batch divided by the world size, at most 32."""
+    gradient_accumulation_steps: Positive | None = None
+    """None: follows from the other two and the world size; given, it must agree with them."""
+    weight_decay: NotNegative = 0.05
+    warmup_fraction: Fraction = 0.1
+    """Share of the optimizer steps over which the learning rate rises linearly from 0."""
+    final_lr_fraction: Fraction = 0.05
+    """Where the cosine ends, as a fraction of the peak."""
+    max_grad_norm: PositiveNumber = 1.0
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; ``auto``: bf16 on a CUDA device that has it, else none."""
+    no_param_update: bool = False
+    """A dry run of the pipeline: forward and backward, but no optimizer step."""
+    monitor_every: Positive = 100
+    """Batches between two looks at which modules' parameters changed."""
+    dead_update_threshold: NotNegative = 1e-9
+    """A module whose relative update since the last look is at most this is reported as not updated."""
+    strict: bool = False
+    """Stop instead of warn when a module does not update."""
+    max_nonfinite_steps: Positive = 3
+    """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
+    data_workers: Annotated[int, Meta(ge=0)] = 0
+
+
+class SweepConfig(_Section):
+    """The hierarchical learning-rate sweep: ``stages`` × ``points`` trials."""
+
+    lr_min: PositiveNumber = 1e-5
+    lr_max: PositiveNumber = 1e-2
+    stages: Positive = 5
+    points: Annotated[int, Meta(ge=3)] = 5
+    max_situations: Positive = 1000
+    """Training situations a trial uses; validation is always the whole ``choose`` half."""
+    epochs: Positive = 3
+    """Epochs a trial, with the schedule of a full run compressed into them."""
+    min_spacing: PositiveNumber = 0.10
+    """The sweep's resolution: two learning rates closer than this ratio are one."""
+    workers: Positive | None = None
+    """Trials at a time; None: one a GPU, or on CPU one a core up to ``points``."""
+
+
+class SweetSpotConfig(_Section):
+    """How the best epoch of each module is found."""
+
+    significance: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.05
+    """Level of the Mann–Kendall trend test, after control of the false discovery rate over modules."""
+    loss_weight: Fraction = 0.30
+    task_weight: Fraction = 0.40
+    stability_weight: Fraction = 0.15
+    gradient_weight: Fraction = 0.15
+    """Weights of the multi-criteria decision analysis; they must sum to 1."""
+
+
+class CrossoverConfig(_Section):
+    """What the combined model is compared with."""
+
+    average_last: Positive = 5
+    """Epochs in the uniform average of the last k, and candidates of the greedy soup."""
+    random_controls: Annotated[int, Meta(ge=0)] = 3
+    """Crossovers of randomly chosen epochs, as a control for the choice of epochs."""
+
+
+class ReportConfig(_Section):
+    """How sure the report says to be."""
+
+    bootstrap_samples: Annotated[int, Meta(ge=100)] = 2000
+    confidence: Annotated[float, Meta(gt=0.5, lt=1.0)] = 0.95
+
+
+class Config(_Section):
+    """One run."""
+
+    output: str = "training"
+    """Where everything is written, under the current directory."""
+    seed: Annotated[int, Meta(ge=0)] = 0
+    data: DataConfig = DataConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    sweep: SweepConfig = SweepConfig()
+    sweet_spot: SweetSpotConfig = SweetSpotConfig()
+    crossover: CrossoverConfig = CrossoverConfig()
+    report: ReportConfig = ReportConfig()

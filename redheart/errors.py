@@ -1,0 +1,55 @@
+"""What can go wrong, as a small tree. The command line prints the message and exits with ``exit_code``.
+
+A message names the file, the field, what was found and what is wanted, and where there is one, the fix.
+"""
+
+from __future__ import annotations
+
+
+class RedHeartError(Exception):
+    """A failure that a user can act on; its text is the whole explanation."""
+
+    exit_code = 1
+
+
+class UsageError(RedHeartError):
+    """The command line, the configuration or a file's content is not what is asked for."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A key is unknown, a value is of the wrong type or out of range, or two settings contradict each other."""
+
+
+class DataError(UsageError):
+    """A dataset can't be used. ``problems`` holds one line for each thing that is wrong with it."""
+
+    def __init__(self, summary: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((summary, *(f"  - {problem}" for problem in problems))))
+        self.summary = summary
+        self.problems = problems
+
+
+class MissingRequirement(RedHeartError):
+    """Something outside the program is missing: a model, a compiler, memory, a device. Names the fix."""
+
+    exit_code = 3
+
+
+class StorageError(RedHeartError):
+    """A file could not be written or is damaged. What was there before is still there."""
+
+    exit_code = 4
+
+
+class TrainingError(RedHeartError):
+    """Training can't go on: non-finite losses in a row, or a dead parameter under ``strict``."""
+
+    exit_code = 5
+
+
+class Interrupted(RedHeartError):
+    """A signal asked the run to stop; state was saved and the same command goes on from there."""
+
+    exit_code = 130

@@ -1,0 +1,52 @@
+"""One catalogue of messages, gathered from one table a stage: key -> (Korean, English).
+
+Some lines are searched for with ``grep`` by the people who run this, so they are an interface: their Korean form is
+fixed, and a test holds it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Literal
+
+Language = Literal["ko", "en"]
+
+_TABLES = ("workflow", "data", "embedding", "model", "training", "sweep", "sweet_spot", "crossover", "report")
+_catalogue: dict[str, tuple[str, str]] = {}
+_language: Language = "ko"
+
+
+def _load() -> dict[str, tuple[str, str]]:
+    if not _catalogue:
+        for table in _TABLES:
+            for key, pair in import_module(f"redheart.messages.{table}").MESSAGES.items():
+                if key in _catalogue:
+                    raise ValueError(f"message {key!r} is defined twice")
+                _catalogue[key] = pair
+    return _catalogue
+
+
+def catalogue() -> dict[str, tuple[str, str]]:
+    """All messages: key -> (Korean, English)."""
+    return dict(_load())
+
+
+def set_language(chosen: Language) -> None:
+    """Decides the language of every later message of this process."""
+    global _language
+    if chosen not in ("ko", "en"):
+        raise ValueError(f"language {chosen!r}: wanted 'ko' or 'en'")
+    _language = chosen
+
+
+def language() -> Language:
+    return _language
+
+
+def text(key: str, **values: Any) -> str:
+    """The message ``key`` in the chosen language with ``values`` filled in.
+
+    Raises:
+        KeyError: there is no such message, or it has a placeholder without a value.
+    """
+    return _load()[key][0 if _language == "ko" else 1].format(**values)

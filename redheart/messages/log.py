@@ -1,0 +1,68 @@
+"""Logging: one logger for what people read, on standard error and in a file, from the main process of a run only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from redheart.messages.catalog import text
+
+LOGGER_NAME = "redheart"
+_logger = logging.getLogger(LOGGER_NAME)
+
+
+class _AboveProgressBars(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes a line above a running progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
+
+            with tqdm.external_write_mode(file=self.stream, nolock=False):
+                super().emit(record)
+        else:
+            super().emit(record)
+
+
+def set_up_logging(*, verbose: bool = False, debug: bool = False, file: Path | None = None, quiet: bool = False) -> None:
+    """Sends messages to standard error, and to ``file`` if given. ``quiet`` is for all but a run's first process.
+
+    Args:
+        verbose: each line carries its time.
+        debug: notes for developers are shown too; in ``file`` they always are.
+    """
+    for handler in _logger.handlers[:]:
+        _logger.removeHandler(handler)
+        handler.close()
+    _logger.setLevel(logging.DEBUG)
+    _logger.propagate = False
+    if quiet:
+        _logger.addHandler(logging.NullHandler())
+        return
+    plain = "%(asctime)s %(message)s" if verbose or debug else "%(message)s"
+    console = _AboveProgressBars(sys.stderr)
+    console.setLevel(logging.DEBUG if debug else logging.INFO)
+    console.setFormatter(logging.Formatter(plain, datefmt="%H:%M:%S"))
+    _logger.addHandler(console)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = logging.FileHandler(file, encoding="utf-8")
+        lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        _logger.addHandler(lines)
+
+
+def say(key: str, **values: Any) -> None:
+    """Says the catalogue's message ``key``."""
+    _logger.info(text(key, **values))
+
+
+def warn(key: str, **values: Any) -> None:
+    """Warns with the catalogue's message ``key``."""
+    _logger.warning(text(key, **values))
+
+
+def note(line: str) -> None:
+    """A line for developers, shown under ``--debug``; not in the catalogue."""
+    _logger.debug(line)

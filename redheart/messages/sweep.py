@@ -1,0 +1,3 @@
+"""Messages of the stage ``sweep``: key -> (Korean, English)."""
+
+MESSAGES: dict[str, tuple[str, str]] = {}

@@ -1,0 +1,24 @@
+"""Files that are whole or absent: atomic writes, hashes and append-only logs that survive a kill."""
+
+from redheart.storage.atomic import (
+    fingerprint,
+    read_json,
+    replace_file,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from redheart.storage.jsonl import append_line, read_lines
+
+__all__ = [
+    "append_line",
+    "fingerprint",
+    "read_json",
+    "read_lines",
+    "replace_file",
+    "sha256_of",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,107 @@
+"""A write is all or nothing: a temporary name in the same folder, fsync, rename, fsync of the folder.
+
+Whatever happens in between – a kill, a full disk – readers see the old file or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from redheart.errors import StorageError
+
+
+@contextlib.contextmanager
+def _naming(path: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: could not {doing}: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename inside ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Has ``write`` fill a temporary file beside ``path``, then puts that in ``path``'s place.
+
+    Raises:
+        StorageError: naming ``path``; the file that was there is untouched and the temporary one is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with _naming(path, "write (the previous file, if any, is intact)"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replaces ``path`` by ``content``, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_file(path, write)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replaces ``path`` by ``content`` in UTF-8, whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Replaces ``path`` by ``value`` as JSON. NaN and infinities are refused: they are not JSON."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of ours.
+
+    Raises:
+        StorageError: it is missing or not JSON, with the place.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StorageError(f"{path}: damaged, not valid JSON: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{path}: could not read: {error.strerror or error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with open(path, "rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(source)
+
+
+def _sha256(source: Any) -> str:  # Python 3.10 has no file_digest
+    digest = hashlib.sha256()
+    while block := source.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """A 16-hex-digit identity of a JSON-able value: equal values, equal fingerprint, on every machine."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,17 @@
+"""What tests share: where the real annotated data lies, if it does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real annotated situations that ``REDHEART_REAL_DATA`` names; tests that ask for it skip without."""
+    folder = os.environ.get("REDHEART_REAL_DATA")
+    if not folder:
+        pytest.skip("REDHEART_REAL_DATA does not name the folder of real annotated data")
+    return Path(folder)
