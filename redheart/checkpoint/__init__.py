@@ -1,1 +1,25 @@
-"""TODO"""
+"""The on-disk form of a model: an epoch is a folder, a module is a file, and a folder is whole or not listed."""
+
+from redheart.checkpoint.epoch import (
+    EpochCheckpoint,
+    epochs_folder,
+    list_epochs,
+    load_modules,
+    open_checkpoint,
+    save_epoch,
+    save_model,
+)
+from redheart.checkpoint.resume import ResumeState, newest_resume_state, save_resume_state
+
+__all__ = [
+    "EpochCheckpoint",
+    "ResumeState",
+    "epochs_folder",
+    "list_epochs",
+    "load_modules",
+    "newest_resume_state",
+    "open_checkpoint",
+    "save_epoch",
+    "save_model",
+    "save_resume_state",
+]

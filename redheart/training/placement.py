@@ -1,0 +1,82 @@
+"""What this machine offers, and what follows from it: device, precision, preset. Says so, and never guesses twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from redheart.config import Config
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Devices and memory as found at the start.
+
+    Attributes:
+        gpus: name and memory in bytes (total, free) of each CUDA device.
+        host_bytes: host memory that this process may use: the smaller of what is free and the cgroup's rest.
+        disk_bytes: free space where the output goes.
+    """
+
+    gpus: tuple[tuple[str, int, int], ...]
+    host_bytes: int
+    cores: int
+    disk_bytes: int
+
+    @property
+    def situation(self) -> Literal["cpu", "single_gpu", "multi_gpu"]:
+        return "cpu" if not self.gpus else "single_gpu" if len(self.gpus) == 1 else "multi_gpu"
+
+
+def _cgroup_rest() -> int | None:
+    """Bytes left under this process's memory limit, if there is one (cgroup v2, then v1)."""
+    for limit_file, usage_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limit, usage = Path(limit_file).read_text().strip(), int(Path(usage_file).read_text())
+        except (OSError, ValueError):
+            continue
+        return None if limit == "max" or int(limit) > 1 << 60 else max(0, int(limit) - usage)
+    return None
+
+
+def inspect_machine(output: Path) -> Machine:
+    """Looks at devices, memory and disk. Imports torch only where a CUDA driver is there."""
+    gpus: list[tuple[str, int, int]] = []
+    if shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists():
+        import torch
+
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            gpus.append((torch.cuda.get_device_name(index), total, free))
+    available = psutil.virtual_memory().available
+    rest = _cgroup_rest()
+    existing = output.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return Machine(
+        gpus=tuple(gpus),
+        host_bytes=available if rest is None else min(available, rest),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        disk_bytes=shutil.disk_usage(existing).free,
+    )
+
+
+def choose_preset(config: Config) -> tuple[str, str]:
+    """The preset that trains here, and why, in words."""
+    if config.model.preset != "auto":
+        return config.model.preset, "asked for"
+    import torch
+
+    if torch.cuda.is_available():
+        return "730m", "auto: there is a CUDA device"
+    return "tiny", "auto: there is no CUDA device"
