@@ -1,1 +1,11 @@
-"""TODO"""
+"""Situations: their schema and validation, their splits, their targets, and where the dataset is.
+
+``targets`` needs numpy and is imported by its own name: ``from redheart.data.targets import build_targets``.
+"""
+
+from redheart.data.locate import Located, locate_dataset
+from redheart.data.reader import iter_situations, read_dataset
+from redheart.data.schema import Situation
+from redheart.data.splits import SPLITS, Split, split_of
+
+__all__ = ["SPLITS", "Located", "Situation", "Split", "iter_situations", "locate_dataset", "read_dataset", "split_of"]

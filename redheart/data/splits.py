@@ -1,0 +1,50 @@
+"""Which situations train, choose, judge and test: a function of the text alone.
+
+A hash of the normalised text decides, so an item never moves when the dataset grows or is shuffled, and the same text
+– whatever its case, spacing and punctuation – is always on the same side. Nothing that was trained on is scored.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from hashlib import blake2b
+from typing import Literal, get_args
+
+Split = Literal["train", "choose", "judge", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+#: Upper ends of the splits on [0, 1): 60 % train, 25 % validation in two halves, 15 % test.
+_ENDS: tuple[tuple[float, Split], ...] = ((0.60, "train"), (0.725, "choose"), (0.85, "judge"), (1.0, "test"))
+
+
+class _Folding(dict[int, int | None]):
+    """A ``str.translate`` table that drops punctuation, separators and control characters, filled as they are met."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = None if unicodedata.category(chr(code))[0] in "PZC" else code
+        self[code] = kept
+        return kept
+
+
+_FOLDING = _Folding()
+
+
+def normalise(text: str) -> str:
+    """The text with compatibility forms (NFKC) and case folded, and without white space and punctuation.
+
+    White space is dropped rather than collapsed, so that "well-known", "well known" and "a,b", "a, b" are each one.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return folded.translate(_FOLDING)
+
+
+def position_of(text: str) -> float:
+    """Where a text lies on [0, 1): uniform over texts, 64 bits of the BLAKE2b of its normal form."""
+    digest = blake2b(normalise(text).encode("utf-8"), digest_size=8, person=b"redheart-split").digest()
+    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+
+
+def split_of(text: str) -> Split:
+    """The split of a situation with this text."""
+    position = position_of(text)
+    return next(split for end, split in _ENDS if position < end)

@@ -1,0 +1,281 @@
+"""Turns one JSON value into a ``Situation``, or says everything that is wrong with it.
+
+Nothing is guessed or repaired: a value that is not what the field asks for is refused, with what was found and what is
+wanted. null stands for absent, except for ``id`` and ``text``. Fields that are not known are kept and only have to be
+JSON that can be written again.
+
+A label that is not among the highest-voted is not refused: a dataset may settle ties and thresholds by rules of its
+own, and the votes, not the label, are the target where there are votes. The reader warns once, with the count.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from redheart.data.schema import Situation
+from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD
+
+LONGEST_ID = 256
+SUM_TOLERANCE = 0.02
+_LONGEST_SHOWN = 80
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an item."""
+
+    field: str | None
+    found: str
+    wanted: str
+
+
+def shown(value: Any) -> str:
+    """A value as JSON would have it, cut to what a line of a message has room for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, (list, tuple)) and len(value) > 12:
+        return f"an array of {len(value)}"
+    text = json.dumps(value, ensure_ascii=isinstance(value, str) and _unpaired(value))
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
+
+def _kind(value: Any) -> str:
+    kinds: tuple[tuple[type, str], ...] = (
+        (bool, "a boolean"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "a string"),
+        (dict, "an object"),
+        (list, "an array"),
+    )
+    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+
+
+def _unpaired(text: str) -> bool:
+    """Whether the text holds half of a surrogate pair, which is no character and can't be written as UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1, cutoff=0.5)
+    return next((f" (did you mean {one}?)" for one in known if close and one.lower() == close[0]), "")
+
+
+class ItemCheck:
+    """The check of one item: ``situation`` where it is good, else ``problems``."""
+
+    def __init__(self, value: Any, duplicate_keys: Sequence[str] = ()) -> None:
+        self.problems: list[Problem] = []
+        self.situation: Situation | None = None
+        self.label_disagrees = False
+        for key in duplicate_keys:
+            self._refuse(key, "the same name twice in one object", "every name once")
+        if not isinstance(value, dict):
+            self._refuse(None, f"{_kind(value)}: {shown(value)}", "an object with id and text")
+            return
+        self._item: dict[str, Any] = value
+        situation = self._read()
+        if not self.problems:
+            self.situation = situation
+
+    def _refuse(self, field: str | None, found: str, wanted: str) -> None:
+        self.problems.append(Problem(field, found, wanted))
+
+    def _read(self) -> Situation:
+        item = self._item
+        label = self._label(item.get("label"))
+        votes = self._votes(item.get("label_scores"))
+        if label is not None and votes:
+            self.label_disagrees = votes.get(label, 0.0) < max(votes.values())
+        known = {
+            "id": self._id(),
+            "text": self._string("text", required=True) or "",
+            "title": self._string("title"),
+            "action": self._string("action"),
+            "label": label,
+            "label_scores": votes,
+            "emotions": self._emotions(item.get("emotions")),
+            "regret_factor": self._fraction("regret_factor", item.get("regret_factor")),
+            "bentham_scores": self._scores("bentham_scores", BENTHAM_REQUIRED + BENTHAM_OPTIONAL),
+            "surd_metrics": self._scores("surd_metrics", SURD),
+            "embedding": self._embedding(item.get("embedding")),
+            "embedding_key": self._string("embedding_key"),
+        }
+        for name, value in item.items():
+            if name not in known:
+                self._writable(name, value)
+        return Situation(**known, raw={name: value for name, value in item.items() if name != "embedding"})
+
+    def _id(self) -> str:
+        if "id" not in self._item:
+            self._refuse("id", "nothing", "a string, unique in the dataset")
+            return ""
+        value = self._item["id"]
+        if not isinstance(value, str):
+            hint = f' (in quotes: "{value}")' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+            self._refuse("id", f"{_kind(value)}: {shown(value)}", f"a string{hint}")
+            return ""
+        if not value.strip():
+            self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
+        elif len(value) > LONGEST_ID:
+            self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {LONGEST_ID} characters")
+        elif _unpaired(value) or any(ord(character) < 32 or ord(character) == 127 for character in value):
+            self._refuse("id", f"control characters or half a surrogate pair: {shown(value)}", "printable text")
+        return value
+
+    def _string(self, field: str, *, required: bool = False) -> str | None:
+        value = self._item.get(field)
+        if value is None:
+            if required:
+                found = "null" if field in self._item else "nothing"
+                self._refuse(field, found, "a string with the story")
+            return None
+        if not isinstance(value, str):
+            self._refuse(field, f"{_kind(value)}: {shown(value)}", "a string")
+            return None
+        if _unpaired(value):
+            self._refuse(field, "half a surrogate pair (\\ud800–\\udfff alone)", "text that UTF-8 can hold")
+        elif not value.strip():
+            if required:
+                self._refuse(field, "an empty string" if not value else "only white space", "a string with the story")
+            return None
+        return value
+
+    def _number(self, field: str, value: Any, low: float, high: float, wanted: str) -> float | None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            hint = ""
+            if isinstance(value, str):
+                try:
+                    float(value)
+                    hint = " (without quotes)"
+                except ValueError:
+                    hint = ""
+            self._refuse(field, f"{_kind(value)}: {shown(value)}", wanted + hint)
+            return None
+        if not low <= value <= high:  # NaN fails this too
+            self._refuse(field, shown(value), wanted)
+            return None
+        return float(value)
+
+    def _fraction(self, field: str, value: Any) -> float | None:
+        return None if value is None else self._number(field, value, 0.0, 1.0, "a number from 0 to 1")
+
+    def _label(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        wanted = "one of " + ", ".join(LABELS)
+        if not isinstance(value, str):
+            self._refuse("label", f"{_kind(value)}: {shown(value)}", wanted)
+        elif value in LABELS:
+            return value
+        elif value.strip().upper() in LABELS:
+            self._refuse("label", shown(value), f"{wanted} (did you mean {value.strip().upper()}, in upper case?)")
+        else:
+            self._refuse("label", shown(value), wanted + _nearest(value, LABELS))
+        return None
+
+    def _mapping(self, field: str, value: Any, known: Sequence[str], what: str) -> dict[str, Any] | None:
+        """The mapping without its nulls; None where absent, or where it or one of its names was refused."""
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._refuse(field, f"{_kind(value)}: {shown(value)}", f"an object of {what}: {', '.join(known)}")
+            return None
+        unknown = [name for name in value if name not in known]
+        for name in unknown:
+            self._refuse(
+                f"{field}.{name}", f"an unknown name {shown(name)}", f"{', '.join(known)}{_nearest(name, known)}"
+            )
+        return {name: one for name, one in value.items() if one is not None and name in known}
+
+    def _votes(self, value: Any) -> dict[str, float] | None:
+        votes = self._mapping("label_scores", value, LABELS, "votes")
+        if votes is None:
+            return None
+        limit = 1e12  # more votes than there are people are a mistake, and their sum must stay a float
+        numbers = {
+            label: self._number(f"label_scores.{label}", count, 0.0, limit, "a number of votes, 0 or more")
+            for label, count in votes.items()
+        }
+        good = {label: count for label, count in numbers.items() if count is not None}
+        if len(good) == len(votes) and not any(good.values()) and all(name in LABELS for name in value):
+            self._refuse(
+                "label_scores", f"votes that sum to 0: {shown(value)}", "at least one vote (or no label_scores)"
+            )
+        return good
+
+    def _emotions(self, value: Any) -> tuple[float, ...] | None:
+        if value is None:
+            return None
+        wanted = f"{len(EMOTIONS)} numbers from 0 to 1 ({', '.join(EMOTIONS)})"
+        if isinstance(value, dict):
+            named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
+            missing = [name for name in EMOTIONS if name not in named]
+            if missing:
+                self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
+            if missing or len(value) != len(EMOTIONS):
+                return None
+            pairs = [(f"emotions.{name}", named[name]) for name in EMOTIONS]
+        elif isinstance(value, list):
+            if len(value) != len(EMOTIONS):
+                self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
+                return None
+            pairs = [(f"emotions[{place}] ({EMOTIONS[place]})", one) for place, one in enumerate(value)]
+        else:
+            self._refuse("emotions", f"{_kind(value)}: {shown(value)}", wanted)
+            return None
+        numbers = [self._number(field, one, 0.0, 1.0, "a number from 0 to 1") for field, one in pairs]
+        good = tuple(number for number in numbers if number is not None)
+        if len(good) < len(numbers):
+            return None
+        if abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9:  # decimal fractions don't sum exactly
+            self._refuse("emotions", f"a sum of {math.fsum(good):.4g}", f"a sum of 1 within {SUM_TOLERANCE}")
+        return good
+
+    def _scores(self, field: str, known: Sequence[str]) -> dict[str, float] | None:
+        given = self._mapping(field, self._item.get(field), known, "numbers from 0 to 1")
+        if given is None:
+            return None
+        scores = {name: self._fraction(f"{field}.{name}", one) for name, one in given.items()}
+        return {name: score for name, score in scores.items() if score is not None}
+
+    def _embedding(self, value: Any) -> Any:
+        """Vectors written as lists: one, or several of one size. Returns float32 ``(vectors, d_embed)``."""
+        if value is None:
+            return None
+        import numpy as np
+
+        wanted = "a vector, or an array of vectors of one size, of finite numbers"
+        rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+        if not all(isinstance(row, list) and row for row in rows) or len({len(row) for row in rows}) > 1:
+            self._refuse("embedding", f"{_kind(value)} of no or different sizes: {shown(value)}", wanted)
+            return None
+        if not all(type(number) in (float, int) for row in rows for number in row):
+            self._refuse("embedding", "something other than numbers in it", wanted)
+            return None
+        try:
+            vectors = np.asarray(rows, np.float32)
+        except OverflowError:
+            vectors = np.full((1, 1), np.inf, np.float32)
+        if not np.isfinite(vectors).all():
+            self._refuse("embedding", "NaN, Infinity or a number beyond 32-bit floats", wanted)
+            return None
+        return vectors
+
+    def _writable(self, name: str, value: Any) -> None:
+        """An unknown field is kept, so it must be JSON that can be written again."""
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except ValueError as error:
+            halves = isinstance(error, UnicodeEncodeError)
+            found = "half a surrogate pair (\\ud800–\\udfff alone)" if halves else "NaN or Infinity"
+            self._refuse(name, found, "values that JSON and UTF-8 can hold")
+        if _unpaired(name):
+            self._refuse(name.encode("unicode_escape").decode(), "half a surrogate pair in a name", "text")
