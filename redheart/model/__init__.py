@@ -1,1 +1,28 @@
-"""TODO"""
+"""The model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, their union, its losses and its sizes."""
+
+from redheart.model.batch import Batch
+from redheart.model.losses import Losses, compute_losses, valid_counts
+from redheart.model.parameters import ParameterCount, count_model, count_parameters, meta_model
+from redheart.model.presets import PRESETS, ModelDimensions, dimensions
+from redheart.model.statistics import TargetStatistics, TaskStatistics, natural_units
+from redheart.model.unified import Outputs, UnifiedModel, modules_of
+
+__all__ = [
+    "PRESETS",
+    "Batch",
+    "Losses",
+    "ModelDimensions",
+    "Outputs",
+    "ParameterCount",
+    "TargetStatistics",
+    "TaskStatistics",
+    "UnifiedModel",
+    "compute_losses",
+    "count_model",
+    "count_parameters",
+    "dimensions",
+    "meta_model",
+    "modules_of",
+    "natural_units",
+    "valid_counts",
+]

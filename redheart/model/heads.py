@@ -1,0 +1,91 @@
+"""``heads``: the predictions that count, one a task.
+
+A head reads its pool and its analyzer's features; the emotion head also what phases, dsp and kalman found, and the
+verdict's, which has no analyzer of its own, all four analyzers. Beside that each has a linear path straight from the
+sentence encoder's vectors: ridge on these is the rival to beat, and the model can always be at least as simple.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from redheart.model.blocks import FeedForward, Projection, masked_mean
+from redheart.model.presets import ModelDimensions
+from redheart.model.statistics import TargetStatistics
+from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
+
+#: Title, action, all segments, text windows.
+VIEWS = 4
+#: Size of the linear path's inputs relative to unit mean square. It sets how fast the linear path learns compared
+#: with the rest at one learning rate: Adam moves each of its 1,500 weights by the rate.
+LINEAR_INPUT_SCALE = 0.25
+
+
+def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tensor:
+    """Title, action, mean of all segments and mean of the text windows, side by side; zeros for what a story lacks.
+
+    Args:
+        segments: (batch, segments, d_embed).
+        segment_mask: (batch, segments) bool.
+        kinds: (batch, segments) int64.
+
+    Returns:
+        (batch, 4 * d_embed).
+    """
+    parts = [masked_mean(segments, segment_mask & (kinds == kind)) for kind in (0, 1)]
+    parts.append(masked_mean(segments, segment_mask))
+    parts.append(masked_mean(segments, segment_mask & (kinds == 2)))
+    return torch.cat(parts, dim=-1) * LINEAR_INPUT_SCALE
+
+
+def features_width(task: str, dims: ModelDimensions) -> int:
+    """Width of what a head gets beside its pool."""
+    if task == "verdict":
+        return len(ANALYZED_TASKS) * dims.analyzer_width
+    if task == "emotion":
+        return dims.analyzer_width + dims.phase_width + dims.signal_width + dims.state_width
+    return dims.analyzer_width
+
+
+class Head(nn.Module):
+    """Predicts one task, relative to the training split's statistics, which travel with it as buffers."""
+
+    prior_log: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
+        super().__init__()
+        self.is_distribution = TASK_BY_NAME[task].is_distribution
+        outputs = len(TASK_BY_NAME[task].dimensions)
+        width = dims.head_width
+        self.pool_norm = nn.LayerNorm(dims.d_model)
+        self.features_norm = nn.LayerNorm(features_width(task, dims))
+        self.combine = Projection(dims.d_model + features_width(task, dims), width)
+        self.layers = nn.ModuleList(FeedForward(width, dims.dropout) for _ in range(dims.head_layers))
+        self.norm = nn.LayerNorm(width)
+        self.read_out = Projection(width, outputs, bias=False, gain=0.1)
+        self.linear_dropout = nn.Dropout(dims.embedding_dropout)
+        self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
+        one = statistics[task]
+        if self.is_distribution:
+            self.register_buffer("prior_log", torch.tensor(one.prior, dtype=torch.float32).log())
+        else:
+            # Not used in the forward pass, where units are standardised: whoever has this file can serve natural units.
+            self.register_buffer("mean", torch.tensor(one.mean, dtype=torch.float32))
+            self.register_buffer("scale", torch.tensor(one.scale, dtype=torch.float32))
+
+    def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
+        """Pool (batch, d_model), features (batch, features_width), views (batch, 4 * d_embed) -> (batch, dims)."""
+        x = F.gelu(self.combine(torch.cat((self.pool_norm(pool), self.features_norm(features)), dim=-1)))
+        for layer in self.layers:
+            x = layer(x)
+        prediction: Tensor = self.read_out(self.norm(x)) + self.linear(self.linear_dropout(views))
+        return prediction
+
+    def relative_to_prior(self, prediction: Tensor) -> Tensor:
+        """In fp32; distributions get the logarithm of the prior added, so that 0 means the prior."""
+        prediction = prediction.float()
+        return prediction + self.prior_log.float() if self.is_distribution else prediction

@@ -1,0 +1,52 @@
+"""How many parameters a model has, by module, without allocating one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from redheart.model.presets import PRESETS, ModelDimensions, dimensions
+from redheart.model.statistics import TargetStatistics
+from redheart.model.unified import UnifiedModel, modules_of
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCount:
+    """Trainable numbers in all, and by each of the 17 modules."""
+
+    total: int
+    by_module: dict[str, int]
+
+    @property
+    def by_group(self) -> dict[str, int]:
+        """Summed over the modules of ``heads``, ``neural_analyzers`` and ``advanced_wrappers``."""
+        groups: dict[str, int] = {}
+        for name, count in self.by_module.items():
+            group = name.partition(".")[0]
+            groups[group] = groups.get(group, 0) + count
+        return groups
+
+
+def meta_model(dims: ModelDimensions) -> UnifiedModel:
+    """The model with shapes but no numbers: nothing is allocated."""
+    with torch.device("meta"):
+        return UnifiedModel(dims, TargetStatistics.neutral())
+
+
+def count_parameters(preset: str, d_embed: int = 384) -> ParameterCount:
+    """Counts the parameters of a preset on the meta device.
+
+    Raises:
+        KeyError: there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise KeyError(f"preset {preset!r}: wanted one of {', '.join(PRESETS)}")
+    return count_model(meta_model(dimensions(preset, d_embed=d_embed)))
+
+
+def count_model(model: nn.Module) -> ParameterCount:
+    """Counts the parameters of a model that is there."""
+    by_module = {name: sum(p.numel() for p in module.parameters()) for name, module in modules_of(model).items()}
+    return ParameterCount(sum(by_module.values()), by_module)

@@ -1,0 +1,126 @@
+"""The sizes of the model: one frozen set of dimensions, and three presets of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDimensions:
+    """Everything that decides the shape of the model and its regularisation."""
+
+    preset: str
+    d_embed: int = 384
+    """Width of the sentence encoder's vectors."""
+    max_segments: int = 16
+    """The longest sequence; the resonators' impulse responses are as long."""
+    d_model: int
+    layers: int
+    attention_heads: int
+    """Of the backbone and of every tower."""
+    head_width: int
+    head_layers: int
+    analyzer_width: int
+    analyzer_layers: int
+    wrapper_width: int
+    wrapper_layers: int
+    phase_width: int
+    signal_channels: int
+    """Channels of the emotion trajectory that dsp_simulator filters."""
+    signal_width: int
+    state_width: int
+    """Hidden width of kalman_filter's observation model and features."""
+    dropout: float = 0.1
+    embedding_dropout: float = 0.1
+    """On the encoder's vectors, before the backbone and, separately, before the heads' linear path."""
+
+    def __post_init__(self) -> None:
+        for width in (self.d_model, self.analyzer_width, self.wrapper_width, self.phase_width):
+            if width % (2 * self.attention_heads):
+                raise ValueError(f"width {width} can't be divided by twice the {self.attention_heads} attention heads")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} {getattr(self, name)}: wanted 0 <= {name} < 1")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> ModelDimensions:
+        """The inverse of ``to_json``.
+
+        Raises:
+            ValueError: a field is unknown or missing.
+        """
+        known = {field.name for field in fields(ModelDimensions)}
+        if set(data) != known:
+            raise ValueError(
+                f"model dimensions: unknown {sorted(set(data) - known)}, missing {sorted(known - set(data))}"
+            )
+        return ModelDimensions(**data)
+
+
+PRESETS: dict[str, ModelDimensions] = {
+    "tiny": ModelDimensions(
+        preset="tiny",
+        d_model=128,
+        layers=2,
+        attention_heads=4,
+        head_width=128,
+        head_layers=1,
+        analyzer_width=128,
+        analyzer_layers=1,
+        wrapper_width=96,
+        wrapper_layers=1,
+        phase_width=64,
+        signal_channels=28,
+        signal_width=64,
+        state_width=64,
+    ),
+    "small": ModelDimensions(
+        preset="small",
+        d_model=384,
+        layers=4,
+        attention_heads=6,
+        head_width=384,
+        head_layers=1,
+        analyzer_width=384,
+        analyzer_layers=3,
+        wrapper_width=384,
+        wrapper_layers=2,
+        phase_width=192,
+        signal_channels=56,
+        signal_width=192,
+        state_width=192,
+    ),
+    "730m": ModelDimensions(
+        preset="730m",
+        d_model=1024,
+        layers=7,
+        attention_heads=16,
+        head_width=1104,
+        head_layers=1,
+        analyzer_width=1024,
+        analyzer_layers=7,
+        wrapper_width=1024,
+        wrapper_layers=3,
+        phase_width=1024,
+        signal_channels=448,
+        signal_width=1024,
+        state_width=1024,
+    ),
+}
+
+
+def dimensions(preset: str, *, d_embed: int = 384, dropout: float = 0.1) -> ModelDimensions:
+    """A preset for vectors of width ``d_embed``; ``dropout=0`` turns every dropout off.
+
+    Raises:
+        KeyError: there is no such preset.
+    """
+    chosen = PRESETS[preset]
+    return replace(
+        chosen, d_embed=d_embed, dropout=dropout, embedding_dropout=chosen.embedding_dropout if dropout else 0.0
+    )
