@@ -1,0 +1,305 @@
+"""One small interface over plain PyTorch and DeepSpeed, both behind Accelerate.
+
+The loop sees: forward, backward of a piece, the agreed end of a step, gradients and whole tensors by name. Which
+engine runs is decided by ``accelerate launch --config_file launch/….yaml``; without it, one plain process.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redheart.config import Config
+from redheart.errors import ConfigError, MissingRequirement
+from redheart.training.order import BatchGeometry
+
+DS_CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
+
+
+def deepspeed_config_file() -> Path | None:
+    """The DeepSpeed JSON that the launcher named, or None: plain.
+
+    Raises:
+        ConfigError: the file is not there.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+        return None
+    named = os.environ.get(DS_CONFIG_VARIABLE)
+    if not named:
+        raise ConfigError("launched with DeepSpeed but without deepspeed_config_file: name one of ds_configs/*.json")
+    beside_package = Path(__file__).resolve().parents[2] / named  # a launch from another folder than the project's
+    for path in (Path(named), beside_package):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
+
+
+def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The JSON at ``path`` with every ``"auto"`` replaced by ours; a literal that contradicts ours is an error.
+
+    Args:
+        values: dotted keys, such as ``bf16.enabled``.
+
+    Raises:
+        ConfigError: naming the file, the key, both values.
+    """
+    try:
+        filled: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
+    for dotted, ours in values.items():
+        *sections, leaf = dotted.split(".")
+        place = filled
+        for section in sections:
+            place = place.setdefault(section, {})
+        theirs = place.get(leaf, "auto")
+        if theirs == "auto":
+            place[leaf] = ours
+        elif theirs != ours:
+            raise ConfigError(
+                f"{path}: '{dotted}' is {theirs!r}, but our configuration says {ours!r}; "
+                f'write "auto" there, or change ours to agree'
+            )
+    return filled
+
+
+def _resolve_precision(config: Config) -> str:
+    wanted = config.training.precision
+    on_cuda = torch.cuda.is_available()
+    if wanted == "auto":
+        return "bf16" if on_cuda and torch.cuda.is_bf16_supported() else "no"
+    if wanted == "fp16" and not on_cuda:
+        raise ConfigError("training.precision fp16 needs a CUDA device; on CPU use 'no' or 'bf16'")
+    return wanted
+
+
+class Engine:
+    """Model and optimizer in the hands of Accelerate; see the module's text.
+
+    Attributes:
+        model: call it for a forward pass.
+        unwrapped: the ``UnifiedModel`` inside.
+        kind: ``plain``, ``zero1``, ``zero2`` or ``zero3``.
+    """
+
+    def __init__(self, config: Config, *, tracking_folder: Path | None = None) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs, ProjectConfiguration
+
+        self.config = config
+        self.precision = _resolve_precision(config)
+        self._ds_file = deepspeed_config_file()
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.geometry = BatchGeometry.resolve(config.training, self.world_size)
+        on_cuda = torch.cuda.is_available()
+        plugin = None
+        if self._ds_file is not None:
+            plugin = DeepSpeedPlugin(hf_ds_config=fill_deepspeed_config(self._ds_file, self._deepspeed_values()))
+            if not on_cuda:
+                os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        handlers = [] if on_cuda else [InitProcessGroupKwargs(backend="gloo")]
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision,
+            deepspeed_plugin=plugin,
+            kwargs_handlers=handlers,
+            step_scheduler_with_optimizer=False,
+            log_with="tensorboard" if tracking_folder else None,
+            project_config=ProjectConfiguration(
+                project_dir=str(tracking_folder or "."), logging_dir=str(tracking_folder or ".")
+            ),
+        )
+        if self.accelerator.num_processes != self.world_size:
+            raise MissingRequirement(
+                f"the launcher started {self.world_size} processes but Accelerate sees "
+                f"{self.accelerator.num_processes}: start with `accelerate launch --config_file launch/….yaml`"
+            )
+        self.kind = "plain" if plugin is None else f"zero{plugin.zero_stage}"
+        self.model: Any = None
+        self.unwrapped: nn.Module
+        self.optimizer: Any = None
+
+    def _deepspeed_values(self) -> dict[str, Any]:
+        training, geometry = self.config.training, self.geometry
+        return {
+            "train_micro_batch_size_per_gpu": geometry.micro_batch_size,
+            "gradient_accumulation_steps": geometry.gradient_accumulation_steps,
+            "train_batch_size": geometry.global_batch_size,
+            "gradient_clipping": training.max_grad_norm,
+            "bf16.enabled": self.precision == "bf16",
+            "fp16.enabled": self.precision == "fp16",
+        }
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Hands both over; after this, only the engine's own methods touch weights and gradients."""
+        self.unwrapped = model
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        if self.kind != "plain":
+            self.unwrapped = self.model.module
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.accelerator.device)
+
+    @property
+    def rank(self) -> int:
+        return int(self.accelerator.process_index)
+
+    @property
+    def is_main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def is_deepspeed(self) -> bool:
+        return self.kind != "plain"
+
+    def barrier(self) -> None:
+        self.accelerator.wait_for_everyone()
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Adds a piece's gradients.
+
+        Args:
+            loss: this piece's share of the global batch's loss: the shares of all pieces of all processes add up.
+            is_last: whether this is the step's last piece on this process.
+        """
+        share = loss * self.world_size  # both engines average over processes, and the shares want the sum
+        if self.is_deepspeed:
+            self.model.set_gradient_accumulation_boundary(is_boundary=is_last)
+            self.model.backward(share, scale_wrt_gas=False)
+        elif is_last or self.world_size == 1:
+            self._plain_backward(share)
+        else:
+            self._plain_backward(share)
+
+    def _plain_backward(self, share: Tensor) -> None:
+        scaler = self.accelerator.scaler
+        (scaler.scale(share) if scaler is not None else share).backward()  # type: ignore[no-untyped-call]
+
+    def synchronise_only_last(self, *, is_last: bool) -> Any:
+        """A context for forward and backward of a piece: gradients travel between processes with the last one only."""
+        import contextlib
+
+        if self.is_deepspeed or self.world_size == 1 or is_last:
+            return contextlib.nullcontext()
+        return self.model.no_sync()
+
+    def all_finite(self, loss: Tensor) -> bool:
+        """Whether every process's loss of this step is finite: agreed by all."""
+        flag = torch.isfinite(loss.detach()).all().to(torch.float32).reshape(1)
+        return bool(self._reduce(flag, "min").item() > 0.5)
+
+    def sum_over_processes(self, values: Tensor) -> Tensor:
+        """Element-wise sum over all processes, on every process."""
+        return self._reduce(values, "sum")
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set anywhere: agreed by all, so that all act alike."""
+        if self.world_size == 1:
+            return flag
+        return bool(self._reduce(torch.tensor([float(flag)], device=self.device), "max").item() > 0.5)
+
+    def _reduce(self, values: Tensor, how: str) -> Tensor:
+        if self.world_size == 1:
+            return values
+        import torch.distributed as dist
+
+        reduced = values.clone()
+        dist.all_reduce(reduced, op={"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
+        return reduced
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Concatenation over processes along the first axis; every process must bring the same shape."""
+        gathered: Tensor = self.accelerator.gather(values) if self.world_size > 1 else values
+        return gathered
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        """Every parameter's whole gradient after a step's last backward, before its end. Collective under ZeRO."""
+        if self.is_deepspeed:
+            from deepspeed.utils import safe_get_full_grad
+
+            for name, parameter in self.unwrapped.named_parameters():
+                yield name, safe_get_full_grad(parameter)
+            return
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(self.optimizer)
+        for name, parameter in self.unwrapped.named_parameters():
+            yield name, parameter.grad
+
+    def step(self) -> float | None:
+        """Clips and updates. Returns the gradients' total norm before clipping, where the engine knows it."""
+        if self.is_deepspeed:
+            self.model.step()
+            norm = self.model.get_global_grad_norm()
+            return None if norm is None else float(norm)
+        norm = self.accelerator.clip_grad_norm_(self.unwrapped.parameters(), self.config.training.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm) if norm is not None else None
+
+    def discard(self) -> None:
+        """Ends a step without an update: gradients are dropped, weights and optimizer state stay."""
+        if self.is_deepspeed:
+            inner = self.model.optimizer
+            self.model.zero_grad()
+            inner.zero_grad()
+            for held in ("averaged_gradients", "all_grad_tensors"):
+                if isinstance(getattr(inner, held, None), dict):
+                    getattr(inner, held).clear()
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def whole_tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Every tensor of the model, whole, in fp32 for parameters. Collective; empty where ``keep`` is false."""
+        state: dict[str, Tensor] = {}
+        if self.is_deepspeed:
+            from deepspeed.utils import safe_get_full_fp32_param
+
+            for name, parameter in self.unwrapped.named_parameters():
+                full = safe_get_full_fp32_param(parameter)
+                if keep:
+                    shape = getattr(parameter, "ds_shape", parameter.shape)
+                    state[name] = full.detach().to("cpu", torch.float32, copy=True).view(shape)
+        elif keep:
+            for name, parameter in self.unwrapped.named_parameters():
+                state[name] = parameter.detach().to("cpu", torch.float32, copy=True)
+        if keep:
+            state |= {name: buffer.detach().to("cpu", copy=True) for name, buffer in self.unwrapped.named_buffers()}
+            persistent = set(self.unwrapped.state_dict().keys())
+            state = {name: tensor for name, tensor in state.items() if name in persistent}
+        return state
+
+    def whole_parameter(self, parameter: nn.Parameter) -> Tensor:
+        """One parameter, whole, in fp32. Collective under ZeRO."""
+        if self.is_deepspeed:
+            from deepspeed.utils import safe_get_full_fp32_param
+
+            full: Tensor = safe_get_full_fp32_param(parameter)
+            return full.view(getattr(parameter, "ds_shape", parameter.shape))
+        return parameter.detach()
+
+    def save_state(self, folder: Path) -> None:
+        """Writes what resuming needs of weights, optimizer and random states. Collective."""
+        self.accelerator.save_state(str(folder))
+
+    def load_state(self, folder: Path) -> None:
+        """Reads it back; the caller has checked that the files are this run's own. Collective."""
+        self.accelerator.load_state(str(folder))
+
+    def fp16_step_was_skipped(self) -> bool:
+        return bool(getattr(self.accelerator, "optimizer_step_was_skipped", False))
+
+
+def norm(values: list[float]) -> float:
+    """Euclidean norm of partial norms."""
+    return math.sqrt(sum(value * value for value in values))

@@ -1,0 +1,48 @@
+"""What makes two runs the same run: the settings that decide its numbers, the data and the seed. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from redheart.config import Config
+
+#: Settings of the training that decide where and how loudly it runs, not what it computes.
+_NOT_IDENTITY = {"monitor_every", "data_workers", "strict", "dead_update_threshold", "learning_rate"}
+
+
+def _training(config: Config) -> dict[str, Any]:
+    section = msgspec.to_builtins(config.training)
+    return {key: value for key, value in section.items() if key not in _NOT_IDENTITY}
+
+
+def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:
+    """What a sweep's trial means, as a JSON-able mapping: model, optimizer, batch, loss, data, seed.
+
+    The main training's number of epochs, its dry run and the cut into micro-batches do not change a trial.
+    """
+    training = _training(config)
+    for key in ("epochs", "no_param_update", "micro_batch_size", "gradient_accumulation_steps"):
+        training.pop(key)
+    return {
+        "dataset": dataset_identity,
+        "model": msgspec.to_builtins(config.model),
+        "training": training,
+        "seed": config.seed,
+    }
+
+
+def run_identity(config: Config, dataset_identity: str, preset: str, learning_rate: float) -> dict[str, Any]:
+    """What a main training means; a run with the same is gone on with, one with another starts anew."""
+    training = _training(config)
+    training.pop("micro_batch_size")
+    training.pop("gradient_accumulation_steps")
+    return {
+        "dataset": dataset_identity,
+        "preset": preset,
+        "dropout": config.model.dropout,
+        "training": training,
+        "learning_rate": learning_rate,
+        "seed": config.seed,
+    }

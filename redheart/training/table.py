@@ -1,0 +1,96 @@
+"""The embedded dataset as training sees it: splits, targets, and batches gathered from the memory-mapped vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+
+from redheart.data.splits import Split, split_of
+from redheart.data.targets import Targets, build_targets
+from redheart.embedding import EmbeddedDataset, open_embedded
+from redheart.errors import DataError
+from redheart.model.batch import Batch
+from redheart.model.statistics import TargetStatistics
+from redheart.training.order import Indices
+
+#: Fewer than this and neither a metric nor a choice of epochs means anything; the reader says so instead of guessing.
+FEWEST = {"train": 8, "choose": 3, "judge": 2, "test": 2}
+
+
+class SituationTable:
+    """Situations, their targets and where each belongs.
+
+    Attributes:
+        ids: one a situation, in the dataset's order.
+        split_indices: positions of the situations of ``train``, ``choose``, ``judge`` and ``test``; disjoint by text.
+        targets: values and masks a task.
+    """
+
+    def __init__(self, dataset: EmbeddedDataset, path: Path) -> None:
+        self.dataset = dataset
+        self.path = path
+        self.ids = [situation.id for situation in dataset.situations]
+        splits = np.array([split_of(situation.text) for situation in dataset.situations])
+        self.split_indices: dict[Split, Indices] = {
+            split: np.flatnonzero(splits == split).astype(np.int64) for split in get_args(Split)
+        }
+        self.targets: Targets = build_targets(dataset.situations)
+
+    @classmethod
+    def open(cls, embedded: Path) -> SituationTable:
+        """Opens an ``.embedded.json``.
+
+        Raises:
+            DataError: a split has too few situations to train or to judge on.
+        """
+        table = cls(open_embedded(embedded), embedded)
+        counts = table.counts
+        short = [f"{split}: {counts[split]} situations, wanted at least {least}" for split, least in FEWEST.items() if counts[split] < least]
+        if short:
+            raise DataError(
+                f"{embedded}: {len(table.ids)} situations are too few; each is assigned to a split by a hash of its text",
+                tuple(short),
+            )
+        return table
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Situations a split."""
+        return {split: len(indices) for split, indices in self.split_indices.items()}
+
+    @property
+    def d_embed(self) -> int:
+        return self.dataset.d_embed
+
+    @property
+    def identity(self) -> str:
+        return self.dataset.identity
+
+    def batch(self, indices: Indices) -> Batch:
+        """Situations as padded tensors on the CPU; without any index, one situation whose targets are masked out."""
+        real = indices if len(indices) else np.zeros(1, dtype=np.int64)
+        segments, mask, kinds, positions = self.dataset.gather(real)
+        keep = bool(len(indices))
+        return Batch(
+            ids=[self.ids[index] for index in indices],
+            segments=torch.from_numpy(segments),
+            segment_mask=torch.from_numpy(mask),
+            kinds=torch.from_numpy(kinds),
+            positions=torch.from_numpy(positions),
+            targets={name: torch.from_numpy(values[real]) for name, values in self.targets.values.items()},
+            target_mask={name: torch.from_numpy(known[real] & keep) for name, known in self.targets.mask.items()},
+        )
+
+    def statistics(self, indices: Indices) -> TargetStatistics:
+        """What the constant predictor knows, from ``indices`` – the training split – alone."""
+        return TargetStatistics.fit(
+            {name: values[indices] for name, values in self.targets.values.items()},
+            {name: known[indices] for name, known in self.targets.mask.items()},
+        )
+
+    def target_masks(self, indices: Indices) -> dict[str, torch.Tensor]:
+        """The masks of ``indices`` alone: what the valid counts of a global batch are taken from."""
+        return {name: torch.from_numpy(known[indices]) for name, known in self.targets.mask.items()}
