@@ -79,13 +79,17 @@ def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[s
         }
     index = {"metadata": {"total_size": total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
     write_json(folder / "model.safetensors.index.json", index)
-    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()})
+    dtypes = sorted(
+        {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
+    )
     whole = {"format": FORMAT, **manifest, "dtype": "/".join(dtypes), "files": files}
     write_json(folder / "manifest.json", whole)
     return whole
 
 
-def _publish(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _publish(
+    folder: Path, name: str, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any]]:
     temporary = folder / f".{name}.writing"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +104,9 @@ def _publish(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Map
         sync_folder(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"{folder / name}: checkpoint not written: {error.strerror or error}; earlier ones are intact") from error
+        raise StorageError(
+            f"{folder / name}: checkpoint not written: {error.strerror or error}; earlier ones are intact"
+        ) from error
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if type(error).__name__ == "SafetensorError":  # a full disk comes back as this, without an errno
@@ -112,7 +118,9 @@ def _publish(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Map
     return target, whole
 
 
-def save_epoch(output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> EpochCheckpoint:
+def save_epoch(
+    output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
+) -> EpochCheckpoint:
     """Writes the checkpoint of ``epoch`` under ``output/checkpoints``.
 
     Args:
@@ -151,7 +159,11 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
         StorageError: it is missing, damaged, or of another format; the message names the file.
     """
     manifest = read_json(path / "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
+    if (
+        not isinstance(manifest, dict)
+        or manifest.get("format") != FORMAT
+        or not isinstance(manifest.get("files"), dict)
+    ):
         raise StorageError(f"{path / 'manifest.json'}: not a checkpoint manifest of format {FORMAT}")
     for name, expected in manifest["files"].items():
         file = path / name

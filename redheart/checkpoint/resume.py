@@ -39,7 +39,11 @@ def _folder(output: Path) -> Path:
 
 def _generations(output: Path) -> list[Path]:
     folder = _folder(output)
-    found = [path for path in folder.glob("state_*") if path.name.removeprefix("state_").isdigit()] if folder.is_dir() else []
+    found = (
+        [path for path in folder.glob("state_*") if path.name.removeprefix("state_").isdigit()]
+        if folder.is_dir()
+        else []
+    )
     return sorted(found, key=lambda path: int(path.name.removeprefix("state_")))
 
 

@@ -34,7 +34,11 @@ def _nearest(key: str) -> str:
         leaf = key.rpartition(".")[2]
         leaves = {known.rpartition(".")[2]: known for known in KNOWN_KEYS}
         close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.5)]
-    return f"; did you mean '{close[0]}'?" if close else f"; sections are {', '.join(k for k, s in KNOWN_KEYS.items() if s)}"
+    return (
+        f"; did you mean '{close[0]}'?"
+        if close
+        else f"; sections are {', '.join(k for k, s in KNOWN_KEYS.items() if s)}"
+    )
 
 
 def _flatten(value: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,3 +1,73 @@
 """Messages of the stage ``training``: key -> (Korean, English)."""
 
-MESSAGES: dict[str, tuple[str, str]] = {}
+MESSAGES: dict[str, tuple[str, str]] = {
+    "training_start": (
+        "🚀 학습 시작: {epochs} 에폭, LR {learning_rate:g}, 프리셋 {preset} ({why}), 엔진 {engine}, 정밀도 {precision}",
+        "🚀 Training: {epochs} epochs, LR {learning_rate:g}, preset {preset} ({why}), engine {engine}, precision {precision}",
+    ),
+    "training_geometry": (
+        "   배치: 마이크로 {micro} × 누적 {accumulation} × 프로세스 {world} = 전체 {total}",
+        "   Batch: micro {micro} × accumulation {accumulation} × processes {world} = global {total}",
+    ),
+    "training_splits": (
+        "   분할: 학습 {train}, 선택 검증 {choose}, 판정 검증 {judge}, 테스트 {test} (텍스트 해시 기준, 서로 겹치지 않음)",
+        "   Splits: train {train}, choose {choose}, judge {judge}, test {test} (by a hash of the text, disjoint)",
+    ),
+    "training_dry_run": (
+        "   --no-param-update: 순전파와 역전파만 하고 옵티마이저 스텝은 하지 않습니다",
+        "   --no-param-update: forward and backward only, no optimizer step is taken",
+    ),
+    "training_epoch": (
+        "Epoch {epoch}/{epochs}: loss 학습 {train:.4f}, 검증 {choose:.4f} ({count}개), gradient norm {norm}, "
+        "skill {skill}, {rate:.1f} 상황/초",
+        "Epoch {epoch}/{epochs}: loss train {train:.4f}, validation {choose:.4f} ({count} situations), gradient norm {norm}, "
+        "skill {skill}, {rate:.1f} situations/s",
+    ),
+    "training_checkpoint": ("💾 체크포인트 저장: {path}", "💾 Checkpoint saved: {path}"),
+    "training_updated": (
+        "✅ 파라미터 업데이트됨: {count}/{total} 모듈, 상대 변화 {lowest:.1e} ~ {highest:.1e} ({steps} 스텝)",
+        "✅ Parameters updated: {count}/{total} modules, relative change {lowest:.1e} to {highest:.1e} ({steps} steps)",
+    ),
+    "training_not_updated": (
+        "⚠️ 업데이트되지 않은 모듈: {modules}{reason}",
+        "⚠️ Modules that did not update: {modules}{reason}",
+    ),
+    "training_dead_tensors": (
+        "⚠️ 업데이트되지 않은 텐서 {count}개: {tensors}",
+        "⚠️ {count} tensors did not update: {tensors}",
+    ),
+    "training_reason_dry_run": (" (--no-param-update 이므로 당연함)", " (as expected with --no-param-update)"),
+    "training_oom": (
+        "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
+        "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",
+    ),
+    "training_nonfinite": (
+        "⚠️ 에폭 {epoch} 배치 {batch}: loss 또는 gradient가 유한하지 않아 스텝을 건너뜀. 상황 id: {ids}",
+        "⚠️ Epoch {epoch}, batch {batch}: loss or gradient not finite, step skipped. Situations: {ids}",
+    ),
+    "training_resumed": (
+        "🔄 이어서 학습: 에폭 {epoch}, 배치 {batch} ({path})",
+        "🔄 Resuming at epoch {epoch}, batch {batch} ({path})",
+    ),
+    "training_resume_passed_over": (
+        "⚠️ 손상된 재개 상태를 건너뜀: {reason}",
+        "⚠️ Damaged resume state passed over: {reason}",
+    ),
+    "training_done_already": (
+        "⏭️ 같은 설정과 데이터로 이미 학습됨 ({epochs} 에폭): 건너뜀 (--force 로 다시 실행)",
+        "⏭️ Already trained with these settings and data ({epochs} epochs): skipped (--force trains again)",
+    ),
+    "training_retired": (
+        "📦 이전 학습 결과를 {path} 로 옮겼습니다 (설정이나 데이터가 다름)",
+        "📦 The previous run's results were moved to {path} (other settings or data)",
+    ),
+    "training_interrupted": (
+        "🛑 중단 요청: 에폭 {epoch}, 배치 {batch} 상태를 저장했습니다. 같은 명령으로 이어집니다",
+        "🛑 Asked to stop: state saved at epoch {epoch}, batch {batch}. The same command goes on from there",
+    ),
+    "training_done": (
+        "🏁 학습 완료: {epochs} 에폭, {seconds:.0f}초",
+        "🏁 Training done: {epochs} epochs, {seconds:.0f} s",
+    ),
+    "training_oom_stats": ("💾 OOM 통계 저장: {path} ({count}건)", "💾 OOM statistics saved: {path} ({count} events)"),
+}

@@ -67,7 +67,10 @@ def constant_predictor(task: str, statistics: TargetStatistics) -> NDArray[np.fl
 
 
 def _flatten(outputs: Outputs) -> tuple[list[str], Tensor]:
-    named = [*((f"p:{k}", v) for k, v in outputs.predictions.items()), *((f"a:{k}", v) for k, v in outputs.auxiliary.items())]
+    named = [
+        *((f"p:{k}", v) for k, v in outputs.predictions.items()),
+        *((f"a:{k}", v) for k, v in outputs.auxiliary.items()),
+    ]
     widths = [f"{name}:{tensor.shape[1]}" for name, tensor in named]
     return widths, torch.cat([tensor.float() for _, tensor in named], dim=1)
 

@@ -55,7 +55,9 @@ def item_errors(task: Task, target: Array, mask: NDArray[np.bool_], prediction: 
     return np.where(count > 0, squared / np.maximum(count, 1), np.nan)
 
 
-def _distribution_metrics(task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array) -> dict[str, Any]:
+def _distribution_metrics(
+    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
+) -> dict[str, Any]:
     valid = mask.all(axis=1)
     if not valid.any():
         return {"count": 0}
@@ -81,7 +83,9 @@ def _distribution_metrics(task: Task, target: Array, mask: NDArray[np.bool_], pr
     return metrics
 
 
-def _regression_metrics(task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array) -> dict[str, Any]:
+def _regression_metrics(
+    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
+) -> dict[str, Any]:
     dimensions: dict[str, dict[str, Any]] = {}
     for column, name in enumerate(task.dimensions):
         valid = mask[:, column]
@@ -99,11 +103,16 @@ def _regression_metrics(task: Task, target: Array, mask: NDArray[np.bool_], pred
         }
     if not dimensions:
         return {"count": 0}
-    mean = {key: _mean([d[key] for d in dimensions.values()]) for key in ("r2", "rank_correlation", "mae", "mae_constant", "mse")}
+    mean = {
+        key: _mean([d[key] for d in dimensions.values()])
+        for key in ("r2", "rank_correlation", "mae", "mae_constant", "mse")
+    }
     return {"count": int(mask.any(axis=1).sum()), **mean, "dimensions": dimensions}
 
 
-def task_metrics(task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array) -> dict[str, Any]:
+def task_metrics(
+    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
+) -> dict[str, Any]:
     """All metrics of a task, with ``skill``: the one that the task declares; absent where nothing could be scored.
 
     Args:

@@ -29,7 +29,13 @@ def _sampled(size: int) -> Tensor:
 def sample_of(weight: Tensor) -> Tensor:
     """At most 128 × 128 evenly spread weights, as ``(rows, columns)`` in fp32 on the CPU; a vector is one column."""
     rows = weight.reshape(len(weight), -1) if weight.dim() else weight.reshape(1, 1)
-    return rows[_sampled(rows.shape[0]).to(rows.device)][:, _sampled(rows.shape[1]).to(rows.device)].detach().float().cpu().clone()
+    return (
+        rows[_sampled(rows.shape[0]).to(rows.device)][:, _sampled(rows.shape[1]).to(rows.device)]
+        .detach()
+        .float()
+        .cpu()
+        .clone()
+    )
 
 
 @dataclass

@@ -48,7 +48,11 @@ class SituationTable:
         """
         table = cls(open_embedded(embedded), embedded)
         counts = table.counts
-        short = [f"{split}: {counts[split]} situations, wanted at least {least}" for split, least in FEWEST.items() if counts[split] < least]
+        short = [
+            f"{split}: {counts[split]} situations, wanted at least {least}"
+            for split, least in FEWEST.items()
+            if counts[split] < least
+        ]
         if short:
             raise DataError(
                 f"{embedded}: {len(table.ids)} situations are too few; each is assigned to a split by a hash of its text",

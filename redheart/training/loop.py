@@ -1,0 +1,236 @@
+"""The optimizer steps of an epoch, the same for the main training and for a trial of the sweep.
+
+The loop yields after every global batch; what is done with a step – a progress bar, a checkpoint, a heartbeat – is its
+caller's business. It never drops a batch: one that does not fit into memory is computed again in smaller pieces.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from redheart.checkpoint.epoch import module_of
+from redheart.errors import MissingRequirement, TrainingError
+from redheart.messages import warn
+from redheart.model.batch import Batch
+from redheart.model.losses import TERMS, compute_losses, valid_counts
+from redheart.model.statistics import TargetStatistics
+from redheart.tasks import MODULES
+from redheart.training.engine import Engine
+from redheart.training.oom import OomLog, is_out_of_memory
+from redheart.training.order import Indices, epoch_order, global_batches, pieces_of
+from redheart.training.schedule import learning_rate_at
+from redheart.training.table import SituationTable
+
+TERM_NAMES = tuple(term.name for term in TERMS)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One global batch.
+
+    Attributes:
+        batch_index: within the epoch, from 0; ``batches`` of them.
+        global_step: over the run, from 1 after the first.
+        loss, terms: of this batch before the step, over all processes.
+        gradient_norm: before clipping; None where it was not measured.
+        module_norms: gradient norm a module; empty where it was not measured.
+        updated: an optimizer step was taken.
+    """
+
+    epoch: int
+    batch_index: int
+    batches: int
+    global_step: int
+    situations: int
+    loss: float
+    terms: dict[str, float]
+    learning_rate: float
+    gradient_norm: float | None
+    module_norms: dict[str, float] = field(default_factory=dict)
+    updated: bool = True
+
+
+class TrainingLoop:
+    """Runs epochs of one model.
+
+    Args:
+        train: the training situations' positions in ``table``.
+        total_epochs: what the schedule is stretched over.
+        norms_every: gradient norms a module are measured every so many steps (and at an epoch's first and last).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        table: SituationTable,
+        train: Indices,
+        statistics: TargetStatistics,
+        *,
+        learning_rate: float,
+        total_epochs: int,
+        seed: int,
+        norms_every: int = 1,
+        oom: OomLog | None = None,
+    ) -> None:
+        self.engine = engine
+        self.table = table
+        self.train = train
+        self.statistics = statistics
+        self.peak = learning_rate
+        self.seed = seed
+        self.config = engine.config.training
+        self.batches_an_epoch = math.ceil(len(train) / self.config.global_batch_size)
+        self.total_steps = self.batches_an_epoch * total_epochs
+        self.global_step = 0
+        self.nonfinite_in_a_row = 0
+        self.oom = oom or OomLog()
+        self._norms_every = norms_every
+
+    def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
+        """The steps of ``epoch`` (1-based), from batch ``start_batch`` on.
+
+        Raises:
+            TrainingError: too many losses in a row were not finite.
+            MissingRequirement: a single situation does not fit into memory, or one of several processes ran out of it.
+        """
+        order = epoch_order(self.train, seed=self.seed, epoch=epoch)
+        batches = global_batches(order, self.config.global_batch_size)
+        for index in range(start_batch, len(batches)):
+            yield self._step(epoch, index, batches)
+
+    def _step(self, epoch: int, index: int, batches: list[Indices]) -> Step:
+        rate = learning_rate_at(self.global_step, self.total_steps, self.peak, self.config)
+        self.engine.set_learning_rate(rate)
+        batch = batches[index]
+        loss, terms = self._accumulate_within_memory(batch, epoch)
+        norms: dict[str, float] = {}
+        measured: float | None = None
+        finite = self.engine.all_finite(loss)
+        if finite and (index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0):
+            norms = self._module_norms()
+            measured = math.sqrt(sum(value * value for value in norms.values()))
+            # A gradient may overflow where the loss did not.
+            finite = (
+                self.engine.all_finite(torch.tensor(measured, device=self.engine.device)) or self._scales_its_loss()
+            )
+        updated = finite and not self.config.no_param_update
+        if updated:
+            known = self.engine.step()
+            measured = known if measured is None else measured
+            self.nonfinite_in_a_row = 0
+        else:
+            self.engine.discard()
+        if not finite:
+            self._count_nonfinite(batch, epoch, index)
+            norms, measured = {}, None
+        self.global_step += 1
+        return Step(
+            epoch=epoch,
+            batch_index=index,
+            batches=len(batches),
+            global_step=self.global_step,
+            situations=len(batch),
+            loss=float(loss),
+            terms=dict(zip(TERM_NAMES, terms.tolist(), strict=True)),
+            learning_rate=rate,
+            gradient_norm=measured,
+            module_norms=norms,
+            updated=updated,
+        )
+
+    def _scales_its_loss(self) -> bool:
+        """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale."""
+        return self.engine.precision == "fp16"
+
+    def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, Tensor]:
+        while True:
+            try:
+                return self._accumulate(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                message = str(error).splitlines()[0]
+            # Outside the handler: the exception's frames hold the tensors that have to go.
+            self._shrink(message, epoch)
+
+    def _shrink(self, message: str, epoch: int) -> None:
+        engine = self.engine
+        smaller = engine.geometry.halved()
+        self.oom.record(
+            epoch=epoch,
+            step=self.global_step,
+            micro_batch_size=engine.geometry.micro_batch_size,
+            smaller=smaller.micro_batch_size if smaller else None,
+            message=message,
+        )
+        if smaller is None:
+            raise MissingRequirement(
+                f"out of memory with a micro-batch of one situation ({message}): "
+                "choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
+            )
+        if engine.world_size > 1 or engine.is_deepspeed:
+            # The other processes are inside a collective operation already and can't be told.
+            raise MissingRequirement(
+                f"out of memory on process {engine.rank} ({message}): start again with "
+                f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
+            )
+        warn("training_oom", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
+        engine.discard()
+        engine.geometry = smaller
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _accumulate(self, batch: Indices) -> tuple[Tensor, Tensor]:
+        """Forward and backward of this process's pieces; the batch's loss and terms over all processes."""
+        engine = self.engine
+        counts = {name: count.to(engine.device) for name, count in self._valid_counts(batch).items()}
+        sums = torch.zeros(1 + len(TERM_NAMES), device=engine.device)
+        pieces = pieces_of(batch, engine.geometry, engine.rank)
+        engine.model.train()
+        # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank)
+        for number, piece in enumerate(pieces):
+            is_last = number == len(pieces) - 1
+            data = self.table.batch(piece).to(engine.device)
+            with engine.synchronise_only_last(is_last=is_last):
+                with engine.accelerator.autocast():
+                    outputs = engine.model(*data.inputs)
+                losses = compute_losses(outputs, data, self.statistics, counts)
+                engine.backward(losses.total, is_last=is_last)
+            sums += torch.stack([losses.total.detach(), *(losses.terms[name].detach() for name in TERM_NAMES)])
+        sums = engine.sum_over_processes(sums)
+        return sums[0], sums[1:].cpu()
+
+    def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:
+        empty = torch.empty(0)
+        return valid_counts(Batch([], empty, empty, empty, empty, {}, self.table.target_masks(batch)))
+
+    def _module_norms(self) -> dict[str, float]:
+        """Euclidean norm of each module's gradient."""
+        names, norms = [], []
+        for name, gradient in self.engine.gradients():
+            if gradient is not None:
+                names.append(name)
+                norms.append(gradient.detach().float().norm())
+        squares = dict.fromkeys(MODULES, 0.0)
+        for name, value in zip(names, torch.stack(norms).tolist() if norms else [], strict=True):
+            squares[module_of(name)] += value * value
+        return {module: math.sqrt(square) for module, square in squares.items()}
+
+    def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
+        self.nonfinite_in_a_row += 1
+        ids = [self.table.ids[position] for position in batch]
+        warn("training_nonfinite", epoch=epoch, batch=index + 1, ids=", ".join(ids))
+        if self.nonfinite_in_a_row >= self.config.max_nonfinite_steps:
+            raise TrainingError(
+                f"epoch {epoch}, batch {index + 1}: {self.nonfinite_in_a_row} steps in a row had a loss or gradient that is "
+                f"not finite, at learning rate {self.peak:g}; the last checkpoint is good. Lower the learning rate, "
+                f"or look at these situations: {', '.join(ids[:8])}{', …' if len(ids) > 8 else ''}"
+            )

@@ -1,0 +1,61 @@
+"""What running out of memory did to a run, and how much it used: kept for ``oom_stats/oom_stats.json``."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redheart.storage import write_json
+
+_HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that device or host memory is used up."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(message in str(error) for message in _HOST_MESSAGES)
+
+
+@dataclass
+class OomLog:
+    """Events in order; written whole at the end of a run, empty if nothing happened."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(self, *, epoch: int, step: int, micro_batch_size: int, smaller: int | None, message: str) -> None:
+        self.events.append(
+            {
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "epoch": epoch,
+                "global_step": step,
+                "micro_batch_size": micro_batch_size,
+                "smaller_micro_batch_size": smaller,
+                "message": message,
+            }
+        )
+
+    def write(self, output: Path, *, device: str, micro_batch_size: int) -> Path:
+        """Writes ``oom_stats/oom_stats.json`` with the peaks of memory so far."""
+        path = output / "oom_stats" / "oom_stats.json"
+        # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        on_cuda = torch.cuda.is_available()
+        write_json(
+            path,
+            {
+                "count": len(self.events),
+                "events": self.events,
+                "device": device,
+                "final_micro_batch_size": micro_batch_size,
+                "peak_device_bytes": torch.cuda.max_memory_allocated() if on_cuda else None,
+                "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+            },
+        )
+        return path

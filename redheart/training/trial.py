@@ -1,0 +1,153 @@
+"""A trial of the sweep: a short training from given initial weights, scored on the whole ``choose`` half.
+
+It uses the same model, optimizer, batch and loss as the main training; what differs is how long it lasts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from redheart.config import Config
+from redheart.errors import Interrupted, TrainingError
+from redheart.model import UnifiedModel, dimensions
+from redheart.training.engine import Engine
+from redheart.training.evaluation import evaluate_model
+from redheart.training.loop import TrainingLoop
+from redheart.training.optimizer import build_optimizer
+from redheart.training.placement import choose_preset
+from redheart.training.table import SituationTable
+
+#: A validation loss this many times its first value has diverged, whatever it does later.
+DIVERGENCE = 3.0
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """What a learning rate did.
+
+    Attributes:
+        val_loss: on the whole ``choose`` half after the last epoch; None when the trial diverged.
+        train_loss: mean over the last epoch.
+        accuracy: share of ``choose`` whose verdict is the label with most votes.
+        curve: ``epoch``, ``val_loss``, ``train_loss`` an epoch.
+        gradient_norm: mean over the last epoch, before clipping.
+    """
+
+    val_loss: float | None
+    train_loss: float | None
+    accuracy: float | None
+    choose_count: int
+    train_count: int
+    curve: list[dict[str, float]]
+    gradient_norm: float | None
+    diverged: bool
+    seconds: float
+
+
+class TrialRunner:
+    """Loads the data once and runs any number of trials on one device.
+
+    Args:
+        dataset: an ``.embedded.json``.
+    """
+
+    def __init__(self, config: Config, dataset: Path) -> None:
+        # A trial always updates: a dry run is the main training's alone.
+        training = msgspec.structs.replace(config.training, no_param_update=False)
+        self.config = msgspec.structs.replace(config, training=training)
+        self.table = SituationTable.open(dataset)
+        train = self.table.split_indices["train"]
+        if len(train) > config.sweep.max_situations:
+            chosen = np.random.default_rng([config.seed, 0]).permutation(train)[: config.sweep.max_situations]
+            train = np.sort(chosen)
+        self.train = train
+        self.statistics = self.table.statistics(train)
+        preset, _ = choose_preset(config)
+        self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
+
+    def run(
+        self,
+        *,
+        learning_rate: float,
+        seed: int,
+        should_stop: Callable[[], bool] = lambda: False,
+        heartbeat: Callable[[], None] = lambda: None,
+    ) -> TrialOutcome:
+        """Trains from the initial weights of ``seed`` at ``learning_rate``.
+
+        Raises:
+            Interrupted: ``should_stop`` said so; nothing of the trial is kept.
+        """
+        started = time.monotonic()
+        torch.manual_seed(seed)
+        engine = Engine(self.config)
+        model = UnifiedModel(self.dimensions, self.statistics)
+        engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
+        epochs = self.config.sweep.epochs
+        loop = TrainingLoop(
+            engine,
+            self.table,
+            self.train,
+            self.statistics,
+            learning_rate=learning_rate,
+            total_epochs=epochs,
+            seed=seed,
+            norms_every=10,
+        )
+        curve: list[dict[str, float]] = []
+        norms: list[float] = []
+        accuracy: float | None = None
+        diverged = False
+        try:
+            for epoch in range(1, epochs + 1):
+                losses, norms = [], []
+                for step in loop.epoch(epoch):
+                    heartbeat()
+                    if should_stop():
+                        raise Interrupted(f"the trial at learning rate {learning_rate:g} was stopped")
+                    losses.append((step.loss, step.situations))
+                    if step.gradient_norm is not None:
+                        norms.append(step.gradient_norm)
+                scored = evaluate_model(
+                    engine.model,
+                    self.table,
+                    "choose",
+                    statistics=self.statistics,
+                    device=engine.device,
+                    with_items=False,
+                )
+                heartbeat()
+                train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
+                if not math.isfinite(scored.loss) or not math.isfinite(train_loss):
+                    diverged = True
+                    break
+                curve.append({"epoch": epoch, "val_loss": scored.loss, "train_loss": train_loss})
+                accuracy = scored.tasks["verdict"].get("accuracy")
+                if scored.loss > DIVERGENCE * curve[0]["val_loss"]:
+                    diverged = True
+                    break
+        except TrainingError:
+            diverged = True
+        finally:
+            engine.accelerator.free_memory()
+        last: dict[str, Any] = {} if diverged or not curve else curve[-1]
+        return TrialOutcome(
+            val_loss=last.get("val_loss"),
+            train_loss=last.get("train_loss"),
+            accuracy=None if diverged else accuracy,
+            choose_count=self.table.counts["choose"],
+            train_count=len(self.train),
+            curve=curve,
+            gradient_norm=float(np.mean(norms)) if norms and np.isfinite(norms).all() else None,
+            diverged=diverged,
+            seconds=time.monotonic() - started,
+        )
