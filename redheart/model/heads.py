@@ -67,7 +67,6 @@ class Head(nn.Module):
         self.layers = nn.ModuleList(FeedForward(width, dims.dropout) for _ in range(dims.head_layers))
         self.norm = nn.LayerNorm(width)
         self.read_out = Projection(width, outputs, bias=False, gain=0.1)
-        self.linear_dropout = nn.Dropout(dims.embedding_dropout)
         self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
         one = statistics[task]
         if self.is_distribution:
@@ -82,7 +81,7 @@ class Head(nn.Module):
         x = F.gelu(self.combine(torch.cat((self.pool_norm(pool), self.features_norm(features)), dim=-1)))
         for layer in self.layers:
             x = layer(x)
-        prediction: Tensor = self.read_out(self.norm(x)) + self.linear(self.linear_dropout(views))
+        prediction: Tensor = self.read_out(self.norm(x)) + self.linear(views)
         return prediction
 
     def relative_to_prior(self, prediction: Tensor) -> Tensor:

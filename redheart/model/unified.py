@@ -48,6 +48,7 @@ class UnifiedModel(nn.Module):
         self.config = config
         self.statistics = statistics
         self.backbone = Backbone(config)
+        self.views_dropout = nn.Dropout(config.embedding_dropout)
         self.heads = nn.ModuleDict({task.name: Head(task.name, config, statistics) for task in TASKS})
         self.neural_analyzers = nn.ModuleDict({name: Analyzer(name, config) for name in ANALYZED_TASKS})
         self.advanced_wrappers = nn.ModuleDict({name: Wrapper(name, config) for name in ANALYZED_TASKS})
@@ -67,7 +68,7 @@ class UnifiedModel(nn.Module):
         segments = normalise(segments, segment_mask).to(self.backbone.embed.weight.dtype)
         attend = attention_mask(segment_mask)
         hidden, pools = self.backbone(segments, attend, kinds, positions)
-        views = linear_views(segments, segment_mask, kinds)
+        views = self.views_dropout(linear_views(segments, segment_mask, kinds))
 
         features: dict[str, Tensor] = {}
         found: dict[str, Tensor] = {}

@@ -1,0 +1,165 @@
+"""The whole model: what may and what may not change a prediction."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from redheart.model import (
+    Batch,
+    Outputs,
+    TargetStatistics,
+    UnifiedModel,
+    compute_losses,
+    dimensions,
+    natural_units,
+    valid_counts,
+)
+from redheart.model.heads import linear_views
+from redheart.tasks import ANALYZED_TASKS, TASKS
+from tests.model.conftest import fit, make_batch
+
+
+def build(dropout: float = 0.0) -> tuple[UnifiedModel, TargetStatistics, Batch]:
+    torch.manual_seed(0)
+    batch = make_batch()
+    statistics = fit(batch)
+    return UnifiedModel(dimensions("tiny", d_embed=48, dropout=dropout), statistics), statistics, batch
+
+
+def assert_same(one: Outputs, other: Outputs, tolerance: float = 1e-5) -> None:
+    for left, right in zip(one, other, strict=True):
+        assert left.keys() == right.keys()
+        for name in left:
+            torch.testing.assert_close(left[name], right[name], atol=tolerance, rtol=tolerance, msg=name)
+
+
+def test_every_task_and_every_auxiliary_has_its_shape() -> None:
+    model, _, batch = build()
+    outputs = model(*batch.inputs)
+    assert {name: tuple(p.shape) for name, p in outputs.predictions.items()} == {
+        task.name: (16, len(task.dimensions)) for task in TASKS
+    }
+    assert set(outputs.auxiliary) == {
+        *(f"{group}.{name}" for group in ("neural_analyzers", "advanced_wrappers") for name in ANALYZED_TASKS),
+        *("phases.self", "phases.empathy", "phases.community", "dsp_simulator", "kalman_filter"),
+    }
+
+
+def test_padding_changes_nothing() -> None:
+    model, _, batch = build()
+    longer = (
+        F.pad(batch.segments, (0, 0, 0, 7), value=7.0),
+        F.pad(batch.segment_mask, (0, 7), value=False),
+        F.pad(batch.kinds, (0, 7), value=2),
+        F.pad(batch.positions, (0, 7), value=3),
+    )
+    assert_same(model(*batch.inputs), model(*longer))
+
+
+def test_a_neighbour_in_the_batch_changes_nothing() -> None:
+    model, _, batch = build()
+    whole = model(*batch.inputs)
+    alone = model(*batch.rows(3, 4).inputs)
+    rows = Outputs(*({name: tensor[3:4] for name, tensor in part.items()} for part in whole))
+    assert_same(rows, alone)
+
+
+def test_a_filler_row_without_segments_is_finite_and_leaves_the_gradients_finite() -> None:
+    model, statistics, batch = build()
+    batch.segment_mask[5] = False
+    for mask in batch.target_mask.values():
+        mask[5] = False
+    losses = compute_losses(model(*batch.inputs), batch, statistics)
+    losses.total.backward()
+    assert losses.total.isfinite()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_without_dropout_training_mode_is_deterministic_and_with_it_it_is_not() -> None:
+    model, _, batch = build()
+    assert_same(model.train()(*batch.inputs), model(*batch.inputs), tolerance=0.0)
+    noisy, _, _ = build(dropout=0.1)
+    one, other = (noisy.train()(*batch.inputs).predictions["bentham"] for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+def test_the_length_of_an_encoders_vectors_does_not_matter() -> None:
+    model, _, batch = build()
+    segments, *rest = batch.inputs
+    assert_same(model(segments, *rest), model(0.01 * segments, *rest), tolerance=1e-4)
+
+
+def test_untrained_it_is_about_as_good_as_the_constant_predictor() -> None:
+    model, statistics, batch = build()
+    outputs = model(*batch.inputs)
+    for task in TASKS:
+        served = natural_units(task.name, outputs.predictions[task.name], statistics)
+        one = statistics[task.name]
+        constant = torch.tensor(one.prior if task.is_distribution else one.mean)
+        scale = torch.ones(1) if task.is_distribution else torch.tensor(one.scale)
+        assert ((served - constant) / scale).square().mean().sqrt() < 0.5, task.name
+
+
+def test_a_story_without_title_has_zeros_in_its_place() -> None:
+    batch = make_batch()
+    batch.kinds[:, 0] = 2
+    views = linear_views(batch.segments, batch.segment_mask, batch.kinds)
+    assert views[:, :48].abs().max() == 0.0
+    assert views[:, 48:96].abs().min(0).values.max() > 0.0
+
+
+def test_the_order_of_the_windows_matters() -> None:
+    model, _, batch = build()
+    segments = batch.segments.clone()
+    segments[:, [2, 3]] = segments[:, [3, 2]]
+    one = model(*batch.inputs).predictions["emotion"][0]
+    other = model(segments, *batch.inputs[1:]).predictions["emotion"][0]
+    assert not torch.allclose(one, other, atol=1e-5)
+
+
+def test_each_module_has_a_say_in_what_counts() -> None:
+    """Silencing any part changes a prediction: no part is there for its own loss alone."""
+    model, _, batch = build()
+    whole = model(*batch.inputs).predictions
+    for name in ("phases", "dsp_simulator", "kalman_filter", "neural_analyzers.regret", "advanced_wrappers.surd"):
+        silenced, _, _ = build()
+        with torch.no_grad():
+            for parameter in silenced.get_submodule(name).parameters():
+                parameter.zero_()
+        predictions = silenced(*batch.inputs).predictions
+        assert any(not torch.allclose(whole[task], predictions[task], atol=1e-6) for task in whole), name
+
+
+def test_a_bfloat16_forward_pass_stays_near_fp32() -> None:
+    model, statistics, batch = build()
+    exact = compute_losses(model(*batch.inputs), batch, statistics).total
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model(*batch.inputs)
+    assert all(tensor.dtype == torch.float32 for tensor in outputs.predictions.values())
+    mixed = compute_losses(outputs, batch, statistics).total
+    mixed.backward()
+    torch.testing.assert_close(mixed, exact, atol=0.02, rtol=0.02)
+    whole = model.to(torch.bfloat16)(*batch.inputs)
+    torch.testing.assert_close(compute_losses(whole, batch, statistics).total, exact, atol=0.05, rtol=0.05)
+
+
+def test_no_loss_has_a_floor_above_the_targets_entropy() -> None:
+    """Sixteen items are learnt by heart: what remains is the entropy of the targets, and nothing of the regressions."""
+    model, statistics, batch = build()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        losses = compute_losses(model(*batch.inputs), batch, statistics, valid_counts(batch))
+        losses.total.backward()
+        optimizer.step()
+    entropy = {
+        name: -(target * target.log()).sum(-1).mean().item()
+        for name, target in batch.targets.items()
+        if name in ("emotion", "votes")
+    }
+    floors = {"self": "emotion", "community": "votes", "dsp_simulator": "emotion", "kalman_filter": "emotion"}
+    for name, term in losses.terms.items():
+        last = name.rpartition(".")[2]
+        target = "votes" if last == "verdict" else floors.get(last, last)
+        assert term.item() - entropy.get(target, 0.0) < 0.05, name
