@@ -1,0 +1,100 @@
+"""The stage ``analyze``: reads the records, asks each technique about each module, writes what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from tqdm import tqdm
+
+from redheart.config.schema import SweetSpotConfig
+from redheart.messages import say, warn
+from redheart.storage import fingerprint, sha256_of, write_json, write_text
+from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
+from redheart.sweet_spot.choice import (
+    FILE_NAME,
+    FOLDER,
+    FORMAT,
+    Choice,
+    Reason,
+    SweetSpotAnalysis,
+    Vote,
+    load_analysis,
+)
+from redheart.sweet_spot.curves import History, read_history
+from redheart.sweet_spot.report import write_report
+
+__all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
+
+REPORT_NAME = "sweet_spot_report.md"
+
+
+def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
+    """What an analysis depends on, as one hash: equal to a stored ``.inputs``, that analysis is up to date.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    return fingerprint({"format": FORMAT, "metrics": sha256_of(metrics_file), "config": msgspec.to_builtins(config)})
+
+
+def choose_epochs(history: History, config: SweetSpotConfig) -> dict[str, Choice]:
+    """The best epoch of each module, by five techniques; writes nothing."""
+    by_technique: dict[str, dict[str, Vote]] = {
+        plateau.TECHNIQUE: plateau.votes(history.curves, config.significance),
+        task_metrics.TECHNIQUE: task_metrics.votes(history.curves),
+        mcda.TECHNIQUE: mcda.votes(history.curves, config),
+        gradient_health.TECHNIQUE: gradient_health.votes(history.curves),
+    }
+    votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
+    return voting.choose(history.curves, votes)
+
+
+def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots: bool = True) -> SweetSpotAnalysis:
+    """Finds the best epoch of each module and writes ``sweet_spot_analysis/`` under ``output``.
+
+    After a dry run, or where no weight ever moved, it says so and chooses nothing: ``.choices`` is None.
+
+    Args:
+        metrics_file: ``metrics.jsonl`` of the training.
+        output: the run's output root.
+        config: level of the tests and weights of the decision analysis.
+        plots: draw the PNGs too.
+
+    Raises:
+        StorageError: the records are missing or damaged (names line, field and module), or a file can't be written.
+    """
+    history = read_history(metrics_file)
+    epochs = tuple(int(epoch) for epoch in history.epochs)
+    nothing_to_choose = history.dry_run or not history.weights_changed
+    say("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))
+    if nothing_to_choose:
+        explanation = Reason("sweet_spot.dry_run" if history.dry_run else "sweet_spot.never_changed", {})
+        warn(explanation.key)
+    else:
+        few = len(epochs) < 8
+        explanation = Reason("sweet_spot.chosen_few" if few else "sweet_spot.chosen", {"epochs": len(epochs)})
+    analysis = SweetSpotAnalysis(
+        choices=None if nothing_to_choose else choose_epochs(history, config),
+        dry_run=history.dry_run,
+        weights_changed=history.weights_changed,
+        epochs=epochs,
+        explanation=explanation,
+        inputs=identity(metrics_file, config),
+        settings=msgspec.to_builtins(config),
+    )
+    folder = output / FOLDER
+    if plots:
+        from redheart.sweet_spot.plots import draw_module, draw_overview
+
+        for module, curve in tqdm(history.curves.items(), desc=FOLDER, unit="plot", disable=None):
+            draw_module(folder / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None)
+        draw_overview(folder / "overview.png", history.epochs, analysis.choices)
+    write_text(folder / REPORT_NAME, write_report(analysis, history))
+    # Last, because it is what other stages look for: if it is there, the rest is too.
+    write_json(folder / FILE_NAME, analysis.to_json())
+    if analysis.choices is not None:
+        for module, choice in analysis.choices.items():
+            say("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
+    say("sweet_spot.done", path=folder / REPORT_NAME)
+    return analysis

@@ -1,0 +1,210 @@
+"""Plots of the analysis: one a module, and one of all modules over the epochs. Labels are in English, as the font
+that matplotlib brings has no Korean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from redheart.storage import replace_file
+from redheart.sweet_spot.choice import TECHNIQUES, Choice
+from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
+from redheart.sweet_spot.voting import scores
+
+_CHOSEN = "#c0143c"
+_PLATEAU = "#f2c14e"
+#: Marker and colour of each technique (the Okabe–Ito palette, which colour-blind readers can tell apart).
+_STYLE = {
+    "plateau": ("s", "#e69f00"),
+    "task_metrics": ("^", "#0072b2"),
+    "mcda": ("D", "#009e73"),
+    "gradient_health": ("v", "#cc79a7"),
+}
+_NAMES = {
+    "plateau": "plateau",
+    "task_metrics": "task metrics",
+    "mcda": "multi-criteria",
+    "gradient_health": "gradient health",
+    "voting": "voting",
+}
+_NO_CHOICE = "weights did not change: nothing to choose"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=100))
+
+
+def _span(epochs: Epochs) -> tuple[float, float]:
+    return float(epochs[0]) - 0.7, float(epochs[-1]) + 0.7
+
+
+def draw_module(path: Path, curve: ModuleCurve, choice: Choice | None) -> None:
+    """Loss and skill on ``choose``, gradient norm, and each technique's candidate below; the plateau is shaded and
+    the chosen epoch a line through all panels."""
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 2, 2]})
+    loss, skill, gradient, votes = panels
+    _curve(loss, curve.epochs, curve.loss, "loss (choose)", "#333333")
+    task = curve.task or "mean of tasks"
+    _curve(skill, curve.epochs, curve.skill, f"skill (choose)\n{task}", _STYLE["task_metrics"][1])
+    _curve(gradient, curve.epochs, curve.gradient_mean, "gradient norm", _STYLE["gradient_health"][1])
+    if (curve.gradient_mean > 0).all():
+        gradient.set_yscale("log")
+    title = curve.module if choice is None else _title(curve.module, choice)
+    figure.suptitle(title, fontsize=12)
+    handles: list[Any] = []
+    if choice is not None:
+        for panel in panels:
+            panel.axvline(choice.epoch, color=_CHOSEN, linewidth=1.6, zorder=1)
+        handles.append(Line2D([], [], color=_CHOSEN, linewidth=1.6, label=f"chosen: epoch {choice.epoch}"))
+        window = choice.techniques["plateau"].evidence.get("window")
+        if window is not None:
+            for panel in panels[:3]:
+                shade = panel.axvspan(
+                    window[0] - 0.5, window[1] + 0.5, color=_PLATEAU, alpha=0.3, linewidth=0, zorder=0
+                )
+            shade.set_label(f"plateau: epochs {window[0]}–{window[1]}")
+            handles.append(shade)
+    votes.set_xlim(*_span(curve.epochs))
+    _candidates(votes, choice)
+    votes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    votes.set_xlabel("epoch")
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _title(module: str, choice: Choice) -> str:
+    improving = ", still improving" if choice.still_improving else ""
+    return f"{module}: epoch {choice.epoch} (confidence {choice.confidence:.2f}{improving})"
+
+
+def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str) -> None:
+    panel.set_ylabel(label, fontsize=9)
+    panel.grid(alpha=0.25)
+    if np.isfinite(values).any():
+        panel.plot(epochs, values, color=colour, marker=".", markersize=5, linewidth=1.2, zorder=2)
+    else:
+        panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", va="center", color="#777777")
+        panel.set_yticks([])
+
+
+def _candidates(panel: Axes, choice: Choice | None) -> None:
+    """One row a technique; the marker's size is its confidence."""
+    rows = list(TECHNIQUES[:-1])
+    panel.set_ylim(len(rows) - 0.4, -0.6)
+    panel.set_yticks(range(len(rows)), [_NAMES[name] for name in rows], fontsize=9)
+    panel.set_ylabel("candidates", fontsize=9)
+    panel.grid(alpha=0.25)
+    for row, name in enumerate(rows):
+        vote = None if choice is None else choice.techniques[name]
+        if vote is None or vote.epoch is None:
+            words = "abstains" if vote is not None else (_NO_CHOICE if row == 0 else "")
+            panel.text(
+                0.01, row, words, transform=panel.get_yaxis_transform(), va="center", fontsize=8, color="#777777"
+            )
+            continue
+        marker, colour = _STYLE[name]
+        size = 30 + 130 * vote.confidence
+        panel.scatter([vote.epoch], [row], s=size, marker=marker, color=colour, edgecolor="white", zorder=3)
+        right = vote.epoch <= (panel.get_xlim()[0] + panel.get_xlim()[1]) / 2
+        panel.annotate(
+            f"{vote.epoch} ({vote.confidence:.2f})",
+            (vote.epoch, row),
+            xytext=(10 if right else -10, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=8,
+        )
+
+
+def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None) -> None:
+    """All modules over the epochs: how much the votes say for each epoch, each vote, and the choice."""
+    modules = list(choices) if choices else []
+    figure = Figure(figsize=(12, 8 if modules else 2.5), layout="constrained")
+    panel = figure.subplots()
+    figure.suptitle("Sweet spots: votes for each epoch, module by module", fontsize=12)
+    panel.set_xlim(*_span(epochs))
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if choices is None:
+        panel.text(0.5, 0.5, _NO_CHOICE, transform=panel.transAxes, ha="center", va="center", color="#777777")
+        panel.set_yticks([])
+        _save(figure, path)
+        return
+    for row, choice in enumerate(choices.values()):
+        techniques = {name: choice.techniques[name] for name in TECHNIQUES[:-1]}
+        strength = scores(epochs, techniques)
+        # Drawn epoch by epoch in its own place, so that an epoch missing from the records is a gap, not a shift.
+        image = panel.pcolormesh(
+            _edges(epochs),
+            [row - 0.5, row + 0.5],
+            _on_edges(epochs, strength)[np.newaxis, :],
+            cmap="Greys",
+            vmin=0,
+            vmax=2.0,
+            zorder=0,
+        )
+        panel.add_patch(_frame(choice.epoch, row))
+        for place, (name, vote) in enumerate(techniques.items()):
+            if vote.epoch is not None:
+                marker, colour = _STYLE[name]
+                height = row + 0.2 * (place - 1.5)
+                panel.scatter(
+                    [vote.epoch],
+                    [height],
+                    s=26,
+                    marker=marker,
+                    color=colour,
+                    edgecolor="white",
+                    linewidth=0.5,
+                    zorder=3,
+                )
+    for row in range(1, len(modules)):
+        panel.axhline(row - 0.5, color="white", linewidth=1.2, zorder=1)
+    labels = [f"{module}   {choice.epoch} ({choice.confidence:.2f})" for module, choice in choices.items()]
+    panel.set_yticks(range(len(modules)), labels, fontsize=9)
+    panel.set_ylim(len(modules) - 0.5, -0.5)
+    figure.colorbar(image, ax=panel, label="sum of confidence, smeared", pad=0.01, aspect=40)
+    handles: list[Any] = [
+        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=6, label=_NAMES[name])
+        for name, (marker, colour) in _STYLE.items()
+    ]
+    handles.append(
+        Line2D(
+            [],
+            [],
+            marker="s",
+            markerfacecolor="none",
+            markeredgecolor=_CHOSEN,
+            markersize=11,
+            linestyle="none",
+            label="chosen epoch (confidence beside the name)",
+        )
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _edges(epochs: Epochs) -> Numbers:
+    return np.arange(float(epochs[0]), float(epochs[-1]) + 2.0) - 0.5
+
+
+def _on_edges(epochs: Epochs, strength: Numbers) -> Numbers:
+    """``strength`` for every epoch between the first and the last; NaN where there is no record."""
+    row = np.full(int(np.ptp(epochs)) + 1, np.nan)
+    row[epochs - epochs[0]] = strength
+    return row
+
+
+def _frame(epoch: int, row: int) -> Rectangle:
+    return Rectangle((epoch - 0.5, row - 0.48), 1.0, 0.96, fill=False, edgecolor=_CHOSEN, linewidth=2.0, zorder=2)

@@ -1,0 +1,127 @@
+"""Technique 5: the vote over the other four, weighted by their confidence, and the choice that follows.
+
+A vote is smeared over neighbouring epochs by a Gaussian kernel, because 17 and 18 are one opinion and not two; its
+width is a thirtieth of the run (2 epochs at 60), so that in a run of three epochs neighbours stay different.
+
+Independence. Plateau, task metrics and decision analysis read the same predictions on the same ``choose`` sample:
+their agreement is nearly one opinion said three times. They form one family, gradient health (training's gradients)
+another. A family counts as sure as its surest member, never surer, and only families add up:
+
+    confidence = agreement × (1 − (1 − surest of family 1 near the winner) · (1 − surest of family 2 near the winner))
+
+with agreement = (kernel-weighted confidence at the winner) / (sum of the confidences), and a cap, because one run with
+one seed says little about the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from redheart.sweet_spot.choice import Choice, Reason, Vote, abstain
+from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
+
+TECHNIQUE = "voting"
+FAMILIES = (("plateau", "task_metrics", "mcda"), ("gradient_health",))
+#: Votes of these say how well a module predicts. Health alone does not: without one of them nothing is chosen.
+_ABOUT_PREDICTION = FAMILIES[0]
+HIGHEST_CONFIDENCE = 0.9
+_KERNEL_SHARE = 1 / 30
+_NARROWEST_KERNEL, _WIDEST_KERNEL = 0.25, 2.0
+#: A vote with less confidence than this still has an opinion; zero would make an only voter's opinion vanish.
+_LEAST_WEIGHT = 1e-6
+
+
+def kernel_width(count: int) -> float:
+    """Standard deviation of the kernel in epochs, for a run of ``count`` epochs."""
+    return min(_WIDEST_KERNEL, max(_NARROWEST_KERNEL, _KERNEL_SHARE * count))
+
+
+def _kernel(distance: Numbers, count: int) -> Numbers:
+    return np.asarray(np.exp(-0.5 * (distance / kernel_width(count)) ** 2), dtype=np.float64)
+
+
+def scores(epochs: Epochs, votes: Mapping[str, Vote]) -> Numbers:
+    """Sum of the smeared votes at each epoch; shape ``(epochs,)``; zeros where all abstain."""
+    total = np.zeros(len(epochs))
+    for vote in votes.values():
+        if vote.epoch is not None:
+            total += max(vote.confidence, _LEAST_WEIGHT) * _kernel((epochs - vote.epoch).astype(float), len(epochs))
+    return total
+
+
+def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
+    """The ensemble's vote for one module; abstains where no technique that looks at predictions has voted.
+
+    Equal scores go to the epoch with the lower loss, then to the earlier one.
+    """
+    total = scores(curve.epochs, votes)
+    evidence = {"scores": [round(float(score), 6) for score in total], "kernel_width": kernel_width(len(curve.epochs))}
+    if all(votes[name].abstains for name in _ABOUT_PREDICTION):
+        return abstain(TECHNIQUE, "sweet_spot.voting.nobody", evidence=evidence)
+    leaders = np.flatnonzero(total >= total.max() * (1 - 1e-9))
+    loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
+    winner = int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))
+    epoch = int(curve.epochs[winner])
+    cast = {name: vote for name, vote in votes.items() if vote.epoch is not None}
+    weights = sum(max(vote.confidence, _LEAST_WEIGHT) for vote in cast.values())
+    agreement = min(1.0, float(total[winner]) / weights)
+    doubt = 1.0
+    for family in FAMILIES:
+        near = [
+            vote.confidence * float(_kernel(np.array([vote.epoch - epoch], dtype=float), len(curve.epochs))[0])
+            for name, vote in cast.items()
+            if name in family and vote.epoch is not None
+        ]
+        doubt *= 1.0 - max(near, default=0.0)
+    confidence = min(HIGHEST_CONFIDENCE, agreement * (1.0 - doubt))
+    supporters = [name for name, vote in cast.items() if vote.epoch == epoch]
+    values = {
+        "epoch": epoch,
+        "agreement": agreement,
+        "votes": ", ".join(f"{name} {vote.epoch} ({vote.confidence:.2f})" for name, vote in cast.items()),
+        "abstained": ", ".join(name for name, vote in votes.items() if vote.abstains) or "–",
+    }
+    evidence |= {"agreement": agreement, "supporters": supporters}
+    return Vote(TECHNIQUE, epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
+
+
+def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, Vote]]) -> dict[str, Choice]:
+    """A choice for every module.
+
+    A module about which nobody has an opinion goes with the backbone, at confidence 0: modules trained together fit
+    together, so without a reason to take another epoch the one of the model's core is the least risk. Where there is
+    none for the backbone either, it is the last epoch.
+
+    Args:
+        curves: by module.
+        votes: by module, then by technique (the first four).
+    """
+    combined = {module: combine(curve, votes[module]) for module, curve in curves.items()}
+    backbone = combined["backbone"].epoch
+    choices = {}
+    for module, curve in curves.items():
+        vote = combined[module]
+        last = int(curve.epochs[-1])
+        if vote.epoch is not None:
+            epoch, because = vote.epoch, vote.reason
+        elif len(curve.epochs) == 1:
+            epoch, because = last, Reason("sweet_spot.choice.only_epoch", {"epoch": last})
+        elif backbone is not None:
+            epoch, because = backbone, Reason("sweet_spot.choice.with_backbone", {"epoch": backbone})
+        else:
+            epoch, because = last, Reason("sweet_spot.choice.last", {"epoch": last})
+        improving = vote.epoch == last and _improving(curve)
+        choices[module] = Choice(epoch, vote.confidence, {**votes[module], TECHNIQUE: vote}, because, improving)
+    return choices
+
+
+def _improving(curve: ModuleCurve) -> bool:
+    """The last epoch has the module's lowest loss or highest skill, and not for want of change."""
+    for values in (curve.loss, -curve.skill):
+        there = values[np.isfinite(values)]
+        if len(there) >= 2 and there[-1] < there[:-1].min():
+            return True
+    return False
