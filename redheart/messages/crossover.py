@@ -1,3 +1,114 @@
 """Messages of the stage ``crossover``: key -> (Korean, English)."""
 
-MESSAGES: dict[str, tuple[str, str]] = {}
+MESSAGES: dict[str, tuple[str, str]] = {
+    "crossover_start": (
+        "🔀 파라미터 크로스오버: 에포크 {epochs}개를 조합하고 비교합니다",
+        "🔀 Parameter crossover: combining and comparing {epochs} epochs",
+    ),
+    "crossover_done": (
+        "🔀 같은 입력으로 이미 완료된 크로스오버입니다: {path} (다시 하려면 --force)",
+        "🔀 Crossover already done with the same inputs: {path} (--force redoes it)",
+    ),
+    "crossover_unrecorded": (
+        "⚠️ 에포크 {epochs}: 체크포인트는 있으나 metrics.jsonl에 기록이 없어 최고 에포크와 수프 후보에서 제외됩니다",
+        "⚠️ Epochs {epochs} have a checkpoint but no record in metrics.jsonl: left out of best epoch and soup",
+    ),
+    "crossover_candidate": ("   {name}: judge 손실 {loss}", "   {name}: judge loss {loss}"),
+    "crossover_candidate_identical": (
+        "   {name}: judge 손실 {loss} ({other}와(과) 가중치가 동일)",
+        "   {name}: judge loss {loss} (the same weights as {other})",
+    ),
+    "crossover_sentence": ("🔀 {sentence}", "🔀 {sentence}"),
+    "crossover_saved": (
+        "💾 크로스오버 저장: {path}; 사용할 모델: {best}",
+        "💾 Crossover saved: {path}; the model to use: {best}",
+    ),
+    "crossover_name_last": ("마지막 에포크", "last epoch"),
+    "crossover_name_best_epoch": ("최고 단일 에포크", "best single epoch"),
+    "crossover_name_average": ("마지막 에포크들의 평균", "average of the last epochs"),
+    "crossover_name_soup": ("탐욕적 수프", "greedy soup"),
+    "crossover_name_crossover": ("모듈별 크로스오버", "module-by-module crossover"),
+    "crossover_name_random": ("무작위 크로스오버 {number}", "random crossover {number}"),
+    "crossover_outcome_clear": (
+        "승자: {name}. 결정을 내리는 judge 상황 {count}개에서 손실이 마지막 에포크보다 {gap} 낮습니다 "
+        "({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
+        "{name} wins: on the {count} situations that decide (judge) its loss is {gap} lower than the last epoch's "
+        "({confidence} % interval {low} to {high}; better in {probability} % of resamples).",
+    ),
+    "crossover_outcome_unclear": (
+        "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 마지막 에포크와의 차이({gap})는 "
+        "잡음 범위 안입니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음). judge가 "
+        "선호하여 전달되지만 우수함이 입증된 것은 아닙니다.",
+        "No clear winner: on the {count} situations that decide (judge) {name} has the lowest loss, but its lead "
+        "of {gap} over the last epoch is within noise ({confidence} % interval {low} to {high}; better in "
+        "{probability} % of resamples). It is delivered because judge preferred it, not because it was shown to be "
+        "better.",
+    ),
+    "crossover_outcome_last_clear": (
+        "승자: {name}. judge 상황 {count}개에서 어떤 조합도 이를 이기지 못합니다. 가장 가까운 {runner}의 손실이 "
+        "{gap} 더 높습니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
+        "{name} wins: on the {count} situations that decide (judge) nothing that was combined beats it. The "
+        "closest, {runner}, has a loss {gap} higher ({confidence} % interval {low} to {high}; better in "
+        "{probability} % of resamples).",
+    ),
+    "crossover_outcome_last_unclear": (
+        "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮으며, 조합은 도움이 되지 않았습니다. "
+        "가장 가까운 {runner}와의 차이({gap})는 잡음 범위 안입니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 "
+        "{probability}%에서 더 좋음).",
+        "No clear winner: on the {count} situations that decide (judge) the {name} has the lowest loss, so "
+        "combining did not help; but the closest, {runner}, is only {gap} higher, which is within noise "
+        "({confidence} % interval {low} to {high}; better in {probability} % of resamples).",
+    ),
+    "crossover_outcome_bare": (
+        "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 구간을 계산할 수 없습니다.",
+        "No clear winner: on the {count} situations that decide (judge) {name} has the lowest loss, but no "
+        "interval could be computed.",
+    ),
+    "crossover_outcome_dry_run": (
+        "시험 실행: 가중치가 바뀌지 않았으므로 선택할 것도 승자도 없습니다. crossover_final.pth와 best_model에는 "
+        "마지막 에포크의 가중치가 들어 있습니다.",
+        "Dry run: the weights did not change, so there is nothing to choose and no winner. crossover_final.pth and "
+        "best_model hold the last epoch's weights.",
+    ),
+    "crossover_outcome_unchanged": (
+        "학습 중 가중치가 바뀌지 않았으므로 선택할 것도 승자도 없습니다. crossover_final.pth와 best_model에는 "
+        "마지막 에포크의 가중치가 들어 있습니다.",
+        "The weights did not change in training, so there is nothing to choose and no winner. crossover_final.pth "
+        "and best_model hold the last epoch's weights.",
+    ),
+    "crossover_outcome_one_epoch": (
+        "에포크가 하나뿐이라 모든 후보가 그 에포크와 동일합니다. 비교할 것도 승자도 없습니다.",
+        "There is only one epoch, so all candidates are that epoch: nothing to compare and no winner.",
+    ),
+    "crossover_outcome_identical": (
+        "모든 후보가 마지막 에포크와 같은 가중치입니다. 비교할 것도 승자도 없습니다.",
+        "All candidates have the last epoch's weights: nothing to compare and no winner.",
+    ),
+    "crossover_outcome_not_finite": (
+        "어떤 후보도 유한한 손실을 내지 못했습니다. 승자가 없으며 마지막 에포크가 전달됩니다.",
+        "No candidate gives a finite loss: there is no winner, and the last epoch is delivered.",
+    ),
+    "crossover_test_lower": (
+        "아무것도 결정하지 않는 test 분할({count}개)도 이를 뒷받침합니다: {name}와(과) 마지막 에포크의 차이 {mean} "
+        "({confidence}% 구간 {low} ~ {high}).",
+        "On the test split ({count} situations), which decided nothing, {name} is better than the last epoch: "
+        "{mean} ({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_test_higher": (
+        "아무것도 결정하지 않는 test 분할({count}개)에서는 {name}이(가) 마지막 에포크보다 나쁩니다: 차이 {mean} "
+        "({confidence}% 구간 {low} ~ {high}).",
+        "On the test split ({count} situations), which decided nothing, {name} is worse than the last epoch: "
+        "{mean} ({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_test_noise": (
+        "아무것도 결정하지 않는 test 분할({count}개)에서 {name}와(과) 마지막 에포크의 차이 {mean}은(는) 잡음 범위 "
+        "안입니다 ({confidence}% 구간 {low} ~ {high}).",
+        "On the test split ({count} situations), which decided nothing, the difference between {name} and the last "
+        "epoch, {mean}, is within noise ({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_controls": (
+        "무작위로 고른 에포크의 크로스오버 {controls}개 중 {better}개가 judge에서 분석이 고른 크로스오버보다 "
+        "손실이 낮습니다.",
+        "Of {controls} crossovers of randomly chosen epochs, {better} have a lower loss on judge than the chosen one.",
+    ),
+}

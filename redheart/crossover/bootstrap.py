@@ -1,0 +1,156 @@
+"""How sure a number is: the bootstrap over situations, the same resamples for everything that is compared.
+
+Percentile intervals (Efron & Tibshirani 1993, ch. 13). Differences are paired: both models are scored on the same
+resampled situations, so that what makes a situation hard cancels out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redheart.tasks import Task
+
+Array = NDArray[np.float64]
+_TINY = 1e-12
+#: Resampled index numbers held at a time: 2M of them are 16 MB.
+_AT_A_TIME = 2_000_000
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """``samples`` draws of ``count`` situations with replacement; equal seeds give equal draws."""
+
+    count: int
+    samples: int
+    seed: int
+
+    def sums(self, columns: Array) -> Array:
+        """Sums over each resample: ``(count, k)`` numbers of the situations -> ``(samples, k)``."""
+        if columns.shape[0] != self.count:
+            raise ValueError(f"{columns.shape[0]} rows, wanted {self.count}")
+        generator = np.random.default_rng(self.seed)
+        at_a_time = max(1, _AT_A_TIME // max(1, self.count))
+        pieces = []
+        for start in range(0, self.samples, at_a_time):
+            rows = min(at_a_time, self.samples - start)
+            drawn = generator.integers(0, self.count, size=(rows, self.count))
+            drawn += np.arange(rows)[:, None] * self.count
+            times = np.bincount(drawn.ravel(), minlength=rows * self.count).reshape(rows, self.count)
+            pieces.append(times.astype(np.float64) @ columns)
+        return np.concatenate(pieces)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean difference of item losses, candidate less reference: below 0, the candidate is better.
+
+    Attributes:
+        low, high: percentile interval at ``confidence``.
+        guarded_low, guarded_high: the same at a level widened for the number of candidates that were looked at
+            (Bonferroni): the best of several is better than it should be by having been picked.
+        probability_better: share of the resamples in which the candidate's mean loss is lower; ties count half.
+    """
+
+    mean: float
+    low: float
+    high: float
+    guarded_low: float
+    guarded_high: float
+    confidence: float
+    probability_better: float
+    count: int
+
+
+def interval(values: Array, confidence: float) -> tuple[float, float]:
+    """Percentile interval of bootstrap values."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def paired_difference(
+    candidate: Array, reference: Array, resamples: Resamples, confidence: float, *, comparisons: int = 1
+) -> PairedDifference | None:
+    """Compares two models on the same situations; None with fewer than two of them.
+
+    Args:
+        candidate, reference: ``(count,)`` item losses; situations where one of them is not a number are left out.
+        comparisons: how many candidates the one that is reported was picked from.
+    """
+    valid = np.isfinite(candidate) & np.isfinite(reference)
+    if valid.sum() < 2:
+        return None
+    difference = np.where(valid, candidate - reference, 0.0)
+    sums = resamples.sums(np.stack([difference, valid.astype(np.float64)], axis=1))
+    sums = sums[sums[:, 1] > 0]
+    means = sums[:, 0] / sums[:, 1]
+    low, high = interval(means, confidence)
+    guarded_low, guarded_high = interval(means, 1 - (1 - confidence) / comparisons)
+    return PairedDifference(
+        mean=float(difference.sum() / valid.sum()),
+        low=low,
+        high=high,
+        guarded_low=guarded_low,
+        guarded_high=guarded_high,
+        confidence=confidence,
+        probability_better=float((means < 0).mean() + 0.5 * (means == 0).mean()),
+        count=int(valid.sum()),
+    )
+
+
+def skill_interval(
+    task: Task,
+    target: Array,
+    mask: NDArray[np.bool_],
+    prediction: Array,
+    constant: Array,
+    resamples: Resamples,
+    confidence: float,
+) -> tuple[float, float] | None:
+    """Interval of a task's declared skill, 1 − Σ error / Σ error of the constant predictor.
+
+    None where nothing is scored.
+
+    Args:
+        target, prediction: ``(count, dimensions)`` in natural units; mask: the same shape.
+        constant: ``(dimensions,)``, fitted on the training split and not resampled.
+
+    A regression's skill is the mean over its dimensions, as in ``redheart.training.metrics.task_metrics``.
+    """
+    error, of_constant = _errors(task, target, mask, prediction, constant)
+    scored = of_constant.sum(axis=0) > _TINY
+    if not scored.any():
+        return None
+    error, of_constant = error[:, scored], of_constant[:, scored]
+    sums = resamples.sums(np.concatenate([error, of_constant], axis=1))
+    top, bottom = sums[:, : error.shape[1]], sums[:, error.shape[1] :]
+    there = bottom > _TINY
+    skills = np.where(there, 1 - top / np.where(there, bottom, 1.0), 0.0)
+    usable = there.any(axis=1)
+    if not usable.any():
+        return None
+    return interval(skills[usable].sum(axis=1) / there[usable].sum(axis=1), confidence)
+
+
+def _errors(
+    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
+) -> tuple[Array, Array]:
+    """What each situation adds to the model's and to the constant predictor's error; 0 where there is no target."""
+    if task.is_distribution:
+        valid = mask.all(axis=1)
+        p = np.where(mask, np.clip(target, 0, 1), 0.0)
+
+        def divergence(q: Array) -> Array:
+            cross = -(p * np.log(np.clip(q, _TINY, 1))).sum(axis=1)
+            own = (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1) if task.skill == "kl_skill" else 0.0
+            return np.where(valid, cross + own, 0.0)[:, None]
+
+        return divergence(prediction), divergence(np.broadcast_to(constant, p.shape))
+    counted = mask & (mask.sum(axis=0) >= 2)[None, :]
+    return (
+        np.where(counted, (prediction - target) ** 2, 0.0),
+        np.where(counted, (constant[None, :] - target) ** 2, 0.0),
+    )

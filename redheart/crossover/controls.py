@@ -1,0 +1,82 @@
+"""What a crossover has to be compared with: the last epoch, the best epoch, averages, and crossovers by chance.
+
+No published evidence says that choosing epochs module by module beats averaging whole models; averages of the last
+epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXiv 2203.05482) are the strong rivals.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from redheart.crossover.strategies import Recipe, crossover, uniform
+from redheart.tasks import MODULES
+
+
+def last_epoch(epochs: Sequence[int]) -> Recipe:
+    """What one has without choosing anything."""
+    return uniform("last", [max(epochs)])
+
+
+def best_epoch(choose_loss: Mapping[int, float]) -> Recipe:
+    """The single epoch with the lowest loss on ``choose``; the earliest of equals."""
+    return uniform("best_epoch", [min(choose_loss, key=lambda epoch: (choose_loss[epoch], epoch))])
+
+
+def last_average(epochs: Sequence[int], count: int) -> Recipe:
+    """The uniform average of the last ``count`` epochs, or of as many as there are."""
+    return uniform("average", sorted(epochs)[-count:])
+
+
+@dataclass(frozen=True)
+class SoupStep:
+    """One ingredient that was tried: the loss on ``choose`` with it, and whether it stayed in."""
+
+    epoch: int
+    loss: float
+    kept: bool
+
+
+def greedy_soup(
+    choose_loss: Mapping[int, float], count: int, measure: Callable[[Recipe], float]
+) -> tuple[Recipe, list[SoupStep]]:
+    """The greedy soup over the ``count`` best epochs (Wortsman et al. 2022, recipe 1).
+
+    Ingredients are tried in the order of their own loss on ``choose``; one stays where the average with it has a lower
+    loss on ``choose`` than the average without, so the soup is never worse there than its first ingredient.
+
+    Args:
+        choose_loss: each epoch's recorded loss on ``choose``.
+        measure: a recipe's loss on ``choose``.
+    """
+    order = sorted(choose_loss, key=lambda epoch: (choose_loss[epoch], epoch))[:count]
+    kept: list[int] = []
+    best = float("inf")
+    trail = []
+    for epoch in order:
+        loss = measure(uniform("soup", [*kept, epoch]))
+        stays = not kept or loss < best
+        if stays:
+            kept.append(epoch)
+            best = loss
+        trail.append(SoupStep(epoch, loss, stays))
+    return uniform("soup", kept), trail
+
+
+def random_crossovers(choices: Mapping[str, int], epochs: Sequence[int], count: int, seed: int) -> list[Recipe]:
+    """Crossovers of epochs drawn by chance, module by module: a control for the choice, not a rival.
+
+    Epochs are drawn uniformly between the earliest and the latest that the analysis chose: against draws from all
+    epochs, untrained ones included, any choice would look good. Where the analysis chose one epoch for all modules,
+    all epochs are drawn from.
+    """
+    earliest, latest = min(choices.values()), max(choices.values())
+    pool = [epoch for epoch in sorted(epochs) if earliest <= epoch <= latest]
+    if len(pool) < 2:
+        pool = sorted(epochs)
+    drawing = random.Random(f"crossover controls {seed}")
+    return [
+        crossover(f"random_{number}", {module: drawing.choice(pool) for module in MODULES})
+        for number in range(1, count + 1)
+    ]

@@ -1,0 +1,169 @@
+"""Candidates scored: one model in memory, into which each recipe's weights are loaded in turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redheart.crossover.bootstrap import Array, Resamples, paired_difference, skill_interval
+from redheart.crossover.result import Candidate, Difference, Score, TaskSkill
+from redheart.crossover.strategies import EpochFiles, Recipe
+from redheart.data.splits import Split
+from redheart.errors import StorageError
+from redheart.model.losses import TERMS
+from redheart.model.unified import UnifiedModel
+from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
+from redheart.training.evaluation import Evaluation, constant_predictor, evaluate_model
+from redheart.training.restore import build_from_manifest
+from redheart.training.table import SituationTable
+
+#: What is scored, and in which order; only the first decides.
+SCORED_SPLITS: tuple[Split, ...] = ("judge", "test")
+
+
+def served_loss(terms: Mapping[str, float]) -> float:
+    """The heads' weighted part of the loss: what auxiliary predictions cost does not reach who uses the model."""
+    return sum(terms[term.name] * term.weight for term in TERMS if term.name.startswith("heads."))
+
+
+def load_into(model: UnifiedModel, files: EpochFiles, recipe: Recipe) -> None:
+    """Fills ``model`` with the recipe's weights, module by module, in place.
+
+    Raises:
+        StorageError: a file is missing, damaged, or of another model.
+    """
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for module, tensors in files.modules(recipe):
+        own = {name: shape for name, shape in wanted.items() if name.startswith(f"{module}.")}
+        if {name: tensor.shape for name, tensor in tensors.items()} != own:
+            raise StorageError(
+                f"{files.folder}: module {module!r} of epochs {list(recipe.epochs[module])} does not fit the model "
+                f"that the last epoch's manifest describes: the epochs are of different models; train anew into an "
+                f"empty folder"
+            )
+        model.load_state_dict(tensors, strict=False)
+
+
+def whole_state(files: EpochFiles, recipe: Recipe) -> dict[str, Tensor]:
+    """All tensors of a recipe by their full names, in the files' own types."""
+    return {name: tensor for _, tensors in files.modules(recipe) for name, tensor in tensors.items()}
+
+
+class Scorer:
+    """Scores recipes on splits of a table, each distinct one once."""
+
+    def __init__(
+        self,
+        files: EpochFiles,
+        table: SituationTable,
+        *,
+        samples: int,
+        confidence: float,
+        seed: int,
+        device: torch.device | str = "cpu",
+        batch_size: int = 64,
+    ) -> None:
+        self.files, self.table = files, table
+        self.samples, self.confidence, self.seed = samples, confidence, seed
+        self.device, self.batch_size = torch.device(device), batch_size
+        self.model = build_from_manifest(files.manifest(files.epochs[-1])).to(self.device)
+        self._loaded: str | None = None
+        self._reference: dict[str, Array] = {}
+
+    def evaluate(self, recipe: Recipe, split: Split, *, with_items: bool = True) -> Evaluation:
+        """The recipe's model on a split."""
+        identity = self.files.identity(recipe)
+        if self._loaded != identity:
+            self._loaded = None
+            load_into(self.model, self.files, recipe)
+            self._loaded = identity
+        return evaluate_model(
+            self.model, self.table, split, device=self.device, batch_size=self.batch_size, with_items=with_items
+        )
+
+    def choose_loss(self, recipe: Recipe) -> float:
+        """The served loss on ``choose``."""
+        return served_loss(self.evaluate(recipe, "choose", with_items=False).terms)
+
+    def score_all(self, recipes: list[Recipe], *, comparisons: int) -> list[Candidate]:
+        """Scores all recipes on ``judge`` and ``test`` against the first one, the last epoch.
+
+        Args:
+            comparisons: how many rivals of the last epoch there are.
+        """
+        from tqdm import tqdm
+
+        candidates: list[Candidate] = []
+        seen: dict[str, Candidate] = {}
+        for recipe in tqdm(recipes, desc="crossover", unit="model", disable=None, leave=False):
+            identity = self.files.identity(recipe)
+            twin = seen.get(identity)
+            scores: dict[str, Score] = {}
+            for split in SCORED_SPLITS:
+                scores[split] = twin.scores[split] if twin else self._score(recipe, split, comparisons)
+            candidate = Candidate(
+                name=recipe.name,
+                epochs={module: list(recipe.epochs[module]) for module in MODULES},
+                identity=identity,
+                identical_to=twin.name if twin else None,
+                is_control=recipe.name.startswith("random_"),
+                scores=scores,
+            )
+            seen.setdefault(identity, candidate)
+            candidates.append(candidate)
+        return candidates
+
+    def _score(self, recipe: Recipe, split: Split, comparisons: int) -> Score:
+        evaluation = self.evaluate(recipe, split)
+        resamples = Resamples(evaluation.count, self.samples, self.seed)
+        losses = evaluation.item_losses
+        reference = self._reference.setdefault(split, losses)
+        difference = None
+        if losses is not reference:
+            paired = paired_difference(losses, reference, resamples, self.confidence, comparisons=comparisons)
+            difference = Difference(**asdict(paired)) if paired else None
+        return Score(
+            count=evaluation.count,
+            loss=_finite(float(losses.mean())) if len(losses) else None,
+            total_loss=_finite(evaluation.loss),
+            mean_skill=_finite(evaluation.mean_skill),
+            difference=difference,
+            tasks={task.name: self._task_skill(evaluation, task.name, resamples) for task in TASKS},
+        )
+
+    def _task_skill(self, evaluation: Evaluation, name: str, resamples: Resamples) -> TaskSkill:
+        task = TASK_BY_NAME[name]
+        metrics = evaluation.tasks[name]
+        bounds = None
+        if "skill" in metrics and math.isfinite(metrics["skill"]):
+            bounds = skill_interval(
+                task,
+                evaluation.targets[name],
+                evaluation.masks[name],
+                evaluation.predictions[name],
+                constant_predictor(name, self.model.statistics),
+                resamples,
+                self.confidence,
+            )
+        low, high = bounds or (None, None)
+        return TaskSkill(_finite(metrics.get("skill")), low, high, _without_nonfinite(metrics))
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN: a model that gives none of its numbers has none."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _without_nonfinite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            kept[key] = _without_nonfinite(value)
+        elif not isinstance(value, float) or math.isfinite(value):
+            kept[key] = value
+    return kept

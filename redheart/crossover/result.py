@@ -1,0 +1,195 @@
+"""What a crossover came to, as types and as JSON. Everything that the report says about it is in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from redheart.errors import StorageError
+from redheart.messages import text
+from redheart.storage import read_json, write_json
+
+FORMAT = 1
+FOLDER = "crossover"
+FILE_NAME = "candidates.json"
+COMBINED = "crossover_final.pth"
+BEST_MODEL = "best_model"
+
+#: How it ended. ``clear``, ``unclear``: a combined or earlier model has the lowest judge loss, beyond noise or within
+#: it; ``last_clear``, ``last_unclear``: the last epoch has. In the others there was nothing to choose from.
+Outcome = Literal[
+    "clear", "unclear", "last_clear", "last_unclear", "dry_run", "unchanged", "one_epoch", "identical", "not_finite"
+]
+DECIDED: tuple[Outcome, ...] = ("clear", "unclear", "last_clear", "last_unclear")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Item losses less the last epoch's on the same situations; see ``bootstrap.PairedDifference``."""
+
+    mean: float
+    low: float
+    high: float
+    guarded_low: float
+    guarded_high: float
+    confidence: float
+    probability_better: float
+    count: int
+
+
+@dataclass(frozen=True)
+class TaskSkill:
+    """A task's declared skill with its interval, beside all its other metrics.
+
+    Attributes:
+        skill: 0 is the constant predictor fitted on the training split; None where nothing could be scored.
+    """
+
+    skill: float | None
+    low: float | None
+    high: float | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One candidate on one split.
+
+    Attributes:
+        loss: mean over situations of the heads' weighted loss: the loss of what is served. It decides.
+        total_loss: the training loss, auxiliary terms included.
+        difference: to the last epoch; None for the last epoch itself and for what is identical to it.
+    """
+
+    count: int
+    loss: float | None
+    total_loss: float | None
+    mean_skill: float | None
+    difference: Difference | None
+    tasks: dict[str, TaskSkill]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that was compared.
+
+    Attributes:
+        epochs: module -> epochs that it is the average of.
+        identity: equal for equal weights.
+        identical_to: an earlier candidate with the same weights: the numbers are the same, and neither beats the other.
+        is_control: a random crossover: compared, never delivered.
+        scores: by split: ``judge`` and ``test``.
+    """
+
+    name: str
+    epochs: dict[str, list[int]]
+    identity: str
+    identical_to: str | None
+    is_control: bool
+    scores: dict[str, Score]
+
+
+@dataclass(frozen=True)
+class SoupIngredient:
+    """One epoch that the greedy soup tried, and the loss on ``choose`` with it."""
+
+    epoch: int
+    loss: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class CrossoverResult:
+    """The whole comparison.
+
+    Attributes:
+        winner: the candidate with the lowest judge loss; None where there was nothing to choose.
+        delivered: the candidate whose weights are in ``best_model``.
+        combined: the candidate whose weights are in ``crossover_final.pth``.
+        choose_loss: each epoch's recorded loss on ``choose``, by epoch as text (JSON keys are).
+        comparisons: how many distinct rivals of the last epoch there were; guarded intervals are widened for them.
+        inputs: identity of what went in: equal inputs, equal result.
+    """
+
+    outcome: Outcome
+    winner: str | None
+    delivered: str
+    combined: str
+    dry_run: bool
+    weights_changed: bool
+    epochs: list[int]
+    choose_loss: dict[str, float]
+    soup: list[SoupIngredient]
+    candidates: list[Candidate]
+    comparisons: int
+    confidence: float
+    bootstrap_samples: int
+    seed: int
+    inputs: str
+
+    def __getitem__(self, name: str) -> Candidate:
+        return next(candidate for candidate in self.candidates if candidate.name == name)
+
+    @property
+    def is_clear(self) -> bool:
+        """The winner's advantage is beyond noise."""
+        return self.outcome in ("clear", "last_clear")
+
+    def score(self, name: str, split: str) -> Score | None:
+        """A candidate's numbers on a split, if it has any."""
+        return self[name].scores.get(split)
+
+    def distinct(self) -> list[Candidate]:
+        """Candidates without those that are identical to an earlier one."""
+        return [candidate for candidate in self.candidates if candidate.identical_to is None]
+
+    def better_controls(self) -> tuple[int, int]:
+        """How many random crossovers have a lower judge loss than the crossover, and how many there are."""
+        own = self._judge_loss("crossover")
+        controls = [candidate.name for candidate in self.candidates if candidate.is_control]
+        losses = [self._judge_loss(name) for name in controls]
+        return sum(own is not None and loss is not None and loss < own for loss in losses), len(controls)
+
+    def _judge_loss(self, name: str) -> float | None:
+        found = [candidate for candidate in self.candidates if candidate.name == name and "judge" in candidate.scores]
+        return found[0].scores["judge"].loss if found else None
+
+
+def candidate_label(name: str) -> str:
+    """A candidate's name in words, in the language of this process."""
+    if name.startswith("random_"):
+        return text("crossover_name_random", number=name.removeprefix("random_"))
+    return text(f"crossover_name_{name}")
+
+
+def save_result(output: Path, result: CrossoverResult, explanation: list[str]) -> Path:
+    """Writes ``<output>/crossover/candidates.json``.
+
+    Raises:
+        StorageError: it could not be written; an earlier one is intact.
+    """
+    path = output / FOLDER / FILE_NAME
+    write_json(path, {"format": FORMAT, "explanation": explanation, **msgspec.to_builtins(result)})
+    return path
+
+
+def load_result(output: Path) -> CrossoverResult:
+    """Reads it back.
+
+    Raises:
+        StorageError: it is missing, damaged, or of another format.
+    """
+    path = output / FOLDER / FILE_NAME
+    value = read_json(path)
+    found = value.get("format") if isinstance(value, dict) else type(value).__name__
+    if found != FORMAT:
+        raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; run `redheart crossover --force`")
+    try:
+        return msgspec.convert(
+            {key: value[key] for key in value if key not in ("format", "explanation")}, CrossoverResult
+        )
+    except msgspec.ValidationError as error:
+        raise StorageError(f"{path}: damaged: {error}; run `redheart crossover --force`") from error

@@ -1,0 +1,233 @@
+"""The stage: recipes made, scored, one delivered, everything written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from redheart.checkpoint import save_model
+from redheart.config import Config
+from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers
+from redheart.crossover.decision import decide, explain
+from redheart.crossover.evaluation import Scorer, served_loss, whole_state
+from redheart.crossover.result import (
+    BEST_MODEL,
+    COMBINED,
+    FILE_NAME,
+    FOLDER,
+    CrossoverResult,
+    SoupIngredient,
+    candidate_label,
+    load_result,
+    save_result,
+)
+from redheart.crossover.strategies import EpochFiles, Recipe, crossover
+from redheart.errors import StorageError
+from redheart.messages import note, say, warn
+from redheart.storage import fingerprint, read_lines, replace_file
+from redheart.sweet_spot import SweetSpotAnalysis
+from redheart.tasks import MODULES
+from redheart.training.table import SituationTable
+
+if TYPE_CHECKING:
+    import torch
+
+COMBINED_FORMAT = 1
+
+
+def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, float]:
+    """The served loss on ``choose`` that training recorded, for those of ``epochs`` that have a record.
+
+    Raises:
+        StorageError: the file is missing or damaged, or no epoch has both a record and a checkpoint.
+    """
+    if not metrics_file.is_file():
+        raise StorageError(f"{metrics_file}: not found; `redheart train` writes it")
+    losses: dict[int, float] = {}
+    for number, record in enumerate(read_lines(metrics_file), start=1):
+        if not isinstance(record, dict) or record.get("kind") != "epoch" or record.get("epoch") not in epochs:
+            continue
+        try:  # of an epoch that was run twice the last record counts
+            losses[record["epoch"]] = served_loss(record["choose"]["terms"])
+        except (KeyError, TypeError) as error:
+            raise StorageError(
+                f"{metrics_file}: line {number}: choose.terms: {error} is missing or no number"
+            ) from error
+    if not losses:
+        raise StorageError(f"{metrics_file}: holds no record of the epochs with a checkpoint, {epochs}")
+    without = [epoch for epoch in epochs if epoch not in losses]
+    if without:
+        warn("crossover_unrecorded", epochs=", ".join(map(str, without)))
+    return losses
+
+
+def run_crossover(
+    config: Config,
+    output: Path,
+    analysis: SweetSpotAnalysis,
+    table: SituationTable,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = 64,
+    force: bool = False,
+) -> CrossoverResult:
+    """Combines epochs, compares what came of it, and writes the combined model and the one to use.
+
+    Writes ``crossover_final.pth``, ``best_model/`` and ``crossover/candidates.json``, in this order: the last is there
+    only once the models are. Done already with the same inputs, it says so and reads the result back.
+
+    Raises:
+        StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
+    """
+    files = EpochFiles(output)
+    choices = analysis.choices
+    changed = analysis.weights_changed and choices is not None
+    inputs = _inputs(config, files, analysis, table)
+    if not force and (done := _done_before(output, inputs)):
+        say("crossover_done", path=output / FOLDER / FILE_NAME)
+        return done
+    say("crossover_start", epochs=len(files.epochs))
+    scorer = Scorer(
+        files,
+        table,
+        samples=config.report.bootstrap_samples,
+        confidence=config.report.confidence,
+        seed=config.seed,
+        device=device,
+        batch_size=batch_size,
+    )
+    recipes = [last_epoch(files.epochs)]
+    choose_loss: dict[int, float] = {}
+    soup: list[SoupIngredient] = []
+    if changed and choices is not None:
+        choose_loss = recorded_choose_loss(output / "metrics.jsonl", files.epochs)
+        chosen = {module: choices[module].epoch for module in MODULES}
+        count = config.crossover.average_last
+        soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
+        soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail]
+        recipes += [
+            best_epoch(choose_loss),
+            last_average(files.epochs, count),
+            soup_recipe,
+            crossover("crossover", chosen),
+        ]
+        recipes += random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed)
+    not_delivered = {files.identity(recipe) for recipe in recipes[:1]}
+    comparisons = len({files.identity(r) for r in recipes if not r.name.startswith("random_")} - not_delivered)
+    candidates = scorer.score_all(recipes, comparisons=max(1, comparisons))
+    decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
+    result = CrossoverResult(
+        outcome=decision.outcome,
+        winner=decision.winner,
+        delivered=decision.winner or "last",
+        combined="crossover" if changed else "last",
+        dry_run=analysis.dry_run,
+        weights_changed=changed,
+        epochs=files.epochs,
+        choose_loss={str(epoch): loss for epoch, loss in sorted(choose_loss.items())},
+        soup=soup,
+        candidates=candidates,
+        comparisons=comparisons,
+        confidence=config.report.confidence,
+        bootstrap_samples=config.report.bootstrap_samples,
+        seed=config.seed,
+        inputs=inputs,
+    )
+    del scorer  # the model that was scored makes room for the one that is written
+    _write(output, files, {recipe.name: recipe for recipe in recipes}, result)
+    return result
+
+
+def _inputs(config: Config, files: EpochFiles, analysis: SweetSpotAnalysis, table: SituationTable) -> str:
+    return fingerprint(
+        {
+            "epochs": {epoch: files.manifest(epoch)["files"] for epoch in files.epochs},
+            "choices": analysis.choices and {name: choice.epoch for name, choice in analysis.choices.items()},
+            "dry_run": analysis.dry_run,
+            "weights_changed": analysis.weights_changed,
+            "data": table.identity,
+            "crossover": msgspec.to_builtins(config.crossover),
+            "report": msgspec.to_builtins(config.report),
+            "seed": config.seed,
+        }
+    )
+
+
+def _done_before(output: Path, inputs: str) -> CrossoverResult | None:
+    """The result that lies there, if it came from the same inputs and its models are there too."""
+    needed = (output / FOLDER / FILE_NAME, output / COMBINED, output / BEST_MODEL / "manifest.json")
+    if not all(path.is_file() for path in needed):
+        return None
+    try:
+        result = load_result(output)
+    except StorageError as error:
+        note(f"the earlier result is of no use: {error}")
+        return None
+    return result if result.inputs == inputs else None
+
+
+def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: CrossoverResult) -> None:
+    explanation = explain(result)
+    base = {
+        key: value
+        for key, value in files.manifest(files.epochs[-1]).items()
+        if key not in ("files", "metrics", "format", "epoch")
+    }
+    write_combined(output / COMBINED, files, recipes[result.combined], base, result.outcome)
+    delivered = result[result.delivered]
+    judge = delivered.scores["judge"]
+    selection = {
+        "candidate": result.delivered,
+        "winner": result.winner,
+        "outcome": result.outcome,
+        "is_clear": result.is_clear,
+        "why": explanation[0],
+        "decided_on": "judge",
+        "judge": msgspec.to_builtins(judge),
+        "epochs": delivered.epochs,
+    }
+    state = whole_state(files, recipes[result.delivered])
+    save_model(output, BEST_MODEL, state, {**base, "selection": selection})
+    save_result(output, result, explanation)
+    for candidate in result.candidates:
+        loss = candidate.scores["judge"].loss
+        values = {"name": candidate_label(candidate.name), "loss": "–" if loss is None else f"{loss:.4f}"}
+        if candidate.identical_to:
+            say("crossover_candidate_identical", other=candidate_label(candidate.identical_to), **values)
+        else:
+            say("crossover_candidate", **values)
+    for sentence in explanation:
+        say("crossover_sentence", sentence=sentence)
+    say("crossover_saved", path=output / COMBINED, best=output / BEST_MODEL)
+
+
+def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: dict[str, Any], outcome: str) -> None:
+    """Writes a choice of files as one PyTorch file that ``torch.load(weights_only=True)`` reads.
+
+    ``{"format", "what", "state_dict", "choices": {module: epoch}, "manifest"}``, plain types and tensors only.
+
+    Raises:
+        StorageError: it could not be written, a full disk for one; what was there is intact.
+    """
+    import torch
+
+    content = {
+        "format": COMBINED_FORMAT,
+        "what": "crossover" if recipe.name == "crossover" else f"last epoch, no crossover: {outcome}",
+        "state_dict": whole_state(files, recipe),
+        "choices": {module: epochs[0] for module, epochs in recipe.epochs.items()},
+        "manifest": manifest,
+    }
+
+    def write(temporary: Path) -> None:
+        try:
+            with open(temporary, "wb") as target:
+                torch.save(content, target)
+        except RuntimeError as error:  # PyTorch's writer reports a full disk as this
+            raise StorageError(
+                f"{path}: could not be written, the previous file, if any, is intact: {error}"
+            ) from error
+
+    replace_file(path, write)

@@ -1,0 +1,156 @@
+"""A combined model is a choice of files: for each module the epoch, or the epochs, that it is taken from.
+
+Nothing here holds a whole model. Weights are produced module by module, and an average reads one epoch's file of one
+module at a time, so that combining sixty epochs of 730M parameters needs one module in double precision beside the
+model that they are loaded into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from redheart.checkpoint import EpochCheckpoint, epochs_folder, list_epochs, load_modules
+from redheart.errors import StorageError
+from redheart.storage import fingerprint, sha256_of
+from redheart.tasks import MODULES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model that can be put together from epochs.
+
+    Attributes:
+        name: ``last``, ``best_epoch``, ``average``, ``soup``, ``crossover`` or ``random_<n>``.
+        epochs: for each of the 17 modules the epochs (ascending, 1-based) whose weights are averaged uniformly; one
+            epoch: its weights as they are.
+    """
+
+    name: str
+    epochs: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        if set(self.epochs) != set(MODULES) or not all(self.epochs.values()):
+            raise ValueError(f"recipe {self.name!r}: wanted at least one epoch for each of the {len(MODULES)} modules")
+
+
+def uniform(name: str, epochs: Sequence[int]) -> Recipe:
+    """All modules from the same epochs: one epoch as it was, or the plain average of several."""
+    return Recipe(name, dict.fromkeys(MODULES, tuple(sorted(set(epochs)))))
+
+
+def crossover(name: str, choices: Mapping[str, int]) -> Recipe:
+    """Each module from the epoch chosen for it."""
+    return Recipe(name, {module: (choices[module],) for module in MODULES})
+
+
+class EpochFiles:
+    """The checkpoints of a run, as the files that recipes choose from.
+
+    Attributes:
+        epochs: the epochs with a valid checkpoint, ascending.
+    """
+
+    def __init__(self, output: Path) -> None:
+        """Lists the checkpoints under ``output/checkpoints``.
+
+        Raises:
+            StorageError: there is none.
+        """
+        self.folder = epochs_folder(output)
+        self._checkpoints: dict[int, EpochCheckpoint] = {found.epoch: found for found in list_epochs(output)}
+        self._verified: set[Path] = set()
+        if not self._checkpoints:
+            raise StorageError(f"{self.folder}: no valid checkpoint of an epoch; `redheart train` writes them")
+
+    @property
+    def epochs(self) -> list[int]:
+        return sorted(self._checkpoints)
+
+    def manifest(self, epoch: int) -> dict[str, Any]:
+        """What the checkpoint of ``epoch`` says of itself."""
+        return self._checkpoint(epoch, MODULES[0]).manifest
+
+    def identity(self, recipe: Recipe) -> str:
+        """Equal for recipes that give the same weights: by the files' hashes, not by the numbers of the epochs."""
+        parts: dict[str, list[str]] = {}
+        for module, epochs in recipe.epochs.items():
+            hashes = [self._sha256(epoch, module) for epoch in epochs]
+            parts[module] = hashes[:1] if len(set(hashes)) == 1 else sorted(hashes)
+        return fingerprint(parts)
+
+    def modules(self, recipe: Recipe) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """The recipe's weights, one module after the other: its name and its tensors by their full names.
+
+        Raises:
+            StorageError: a chosen file is missing or damaged; names the epoch, the module and what to do.
+        """
+        for module in MODULES:
+            epochs = recipe.epochs[module]
+            if len({self._sha256(epoch, module) for epoch in epochs}) == 1:
+                yield module, self._load(epochs[0], module)
+            else:
+                yield module, self._average(epochs, module)
+
+    def _average(self, epochs: Sequence[int], module: str) -> dict[str, Tensor]:
+        """Uniform average, summed in double precision and rounded once, to the type that the files have."""
+        import torch
+
+        total = self._load(epochs[0], module)
+        types = {name: tensor.dtype for name, tensor in total.items()}
+        total = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in total.items()}
+        for epoch in epochs[1:]:
+            tensors = self._load(epoch, module)
+            if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != {
+                name: (tensor.shape, types[name]) for name, tensor in total.items()
+            }:
+                raise StorageError(
+                    f"{self._path(epoch, module)}: its tensors are not those of epoch {epochs[0]}: the epochs are of "
+                    f"different models; train anew into an empty folder"
+                )
+            for name, tensor in tensors.items():
+                if tensor.is_floating_point():
+                    total[name] += tensor
+                elif not torch.equal(total[name], tensor):
+                    raise ValueError(f"{name}: whole numbers that differ between epochs have no average")
+        return {
+            name: (tensor / len(epochs)).to(types[name]) if tensor.is_floating_point() else tensor
+            for name, tensor in total.items()
+        }
+
+    def _checkpoint(self, epoch: int, module: str) -> EpochCheckpoint:
+        if epoch not in self._checkpoints:
+            there = ", ".join(map(str, self.epochs))
+            raise StorageError(
+                f"{self.folder / f'epoch_{epoch:04d}'}: module {module!r} is wanted from epoch {epoch}, whose "
+                f"checkpoint is missing or damaged; valid are epochs {there}. Put it back from a copy, or run "
+                f"`redheart train` again for the missing epochs and then `redheart analyze --force`"
+            )
+        return self._checkpoints[epoch]
+
+    def _path(self, epoch: int, module: str) -> Path:
+        return self._checkpoint(epoch, module).path / f"{module}.safetensors"
+
+    def _sha256(self, epoch: int, module: str) -> str:
+        return str(self._checkpoint(epoch, module).manifest["files"][f"{module}.safetensors"]["sha256"])
+
+    def _load(self, epoch: int, module: str) -> dict[str, Tensor]:
+        path = self._path(epoch, module)
+        what_to_do = "put it back from a copy, or train that epoch again and run `redheart analyze --force`"
+        try:
+            if path not in self._verified and sha256_of(path) != self._sha256(epoch, module):
+                raise StorageError(
+                    f"{path}: module {module!r} of epoch {epoch} is damaged: its SHA-256 is not the manifest's; "
+                    f"{what_to_do}"
+                )
+        except OSError as error:
+            raise StorageError(
+                f"{path}: module {module!r} of epoch {epoch} can't be read: {error.strerror or error}; {what_to_do}"
+            ) from error
+        self._verified.add(path)
+        return load_modules(path.parent, [module])
