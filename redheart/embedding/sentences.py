@@ -1,0 +1,146 @@
+"""Where sentences end, without a dependency.
+
+The stories are forum posts: quotes, ellipses, abbreviations, missing capitals. A boundary too many only makes two short
+sentences that usually land in the same window; a boundary too few makes a sentence that has to be cut at a word.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Abbreviations after which a sentence goes on.
+_NEVER_END = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "mx",
+        "dr",
+        "prof",
+        "rev",
+        "fr",
+        "hon",
+        "gen",
+        "col",
+        "sgt",
+        "capt",
+        "lt",
+        "gov",
+        "sen",
+        "rep",
+        "st",
+        "mt",
+        "ft",
+        "e.g",
+        "eg",
+        "i.e",
+        "ie",
+        "vs",
+        "cf",
+        "viz",
+        "al",
+        "approx",
+        "fig",
+        "no",
+        "nr",
+        "dept",
+        "est",
+        "min",
+        "max",
+        "vol",
+        "pp",
+        "ed",
+        "eds",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+    ]
+)
+#: Abbreviations that may end a sentence: they do where a capital follows.
+_MAY_END = (
+    frozenset(
+        [
+            "etc",
+            "inc",
+            "ltd",
+            "co",
+            "corp",
+            "jr",
+            "sr",
+            "a.m",
+            "p.m",
+            "am",
+            "pm",
+            "u.s",
+            "u.k",
+            "u.s.a",
+            "ph.d",
+            "m.d",
+            "b.a",
+            "tl;dr",
+            "dr",
+        ]
+    )
+    - _NEVER_END
+)
+_CLOSING = "\"'”’»)]}*_"
+_END = re.compile(
+    rf"""
+    (?P<mark>[.!?…]+)(?P<close>[{re.escape(_CLOSING)}]*)(?=\s|$)   # terminators, then quotes or brackets that close
+    | [。！？｡]+[{re.escape(_CLOSING)}」』）]*                        # full-width terminators need no space behind them
+    | \n\s*\n                                                      # a paragraph ends
+    | \n(?=[ \t]*(?:[-*•>]|\d+[.)]|[^\sa-z]))                      # a line ends and the next doesn't go on in lower case
+    """,
+    re.VERBOSE,
+)
+_LAST_WORD = re.compile(r"[^\s(\[{\"'“‘«*_]+$")
+
+
+def _ends(text: str, match: re.Match[str]) -> bool:
+    """Whether a match of ``_END`` is the end of a sentence."""
+    mark = match["mark"]
+    if mark is None:
+        return True
+    following = text[match.end() :].lstrip()[:1] if match.end() < len(text) else ""
+    goes_on_in_lower_case = following.islower()
+    if match["close"] and goes_on_in_lower_case:
+        return False  # "Really?" he asked.
+    if mark.startswith("…") or (len(mark) > 1 and set(mark) == {"."}):
+        return not goes_on_in_lower_case  # an ellipsis is a pause or an end
+    if mark != ".":
+        return True
+    last = _LAST_WORD.search(text, max(0, match.start() - 24), match.start())
+    word = last.group() if last else ""
+    if word.lower() in _NEVER_END:
+        return word.lower() == "no" and not following.isdigit()
+    if word.lower() in _MAY_END:
+        return not goes_on_in_lower_case
+    if len(word) == 1 and word.isalpha() and word != "I":
+        return False  # an initial: J. Smith
+    line_start = text.rfind("\n", 0, match.start()) + 1
+    return not (word.isdigit() and not text[line_start : match.start() - len(word)].strip())  # "1. First of all"
+
+
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """Spans ``(start, end)`` in characters of the sentences: in order, without gaps, covering the text.
+
+    White space belongs to the sentence before it. A blank text is one span; an empty one has none.
+    """
+    starts = [0]
+    for match in _END.finditer(text):
+        if _ends(text, match):
+            end = match.end()
+            while end < len(text) and text[end].isspace():
+                end += 1
+            if end > starts[-1] and end < len(text) and text[starts[-1] : end].strip():
+                starts.append(end)
+    return list(zip(starts, [*starts[1:], len(text)], strict=True)) if text else []
