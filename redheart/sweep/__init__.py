@@ -1,1 +1,10 @@
-"""TODO"""
+"""The learning-rate sweep: 5 stages × 5 trials by workers without a coordinator, and the choice that follows.
+
+A trial's result is one file and the truth; everything else – the cumulative store, the plots, ``optimal_lr.json`` –
+can be made again from those files. Importing this package imports neither torch nor matplotlib.
+"""
+
+from redheart.sweep.optimal import OPTIMAL_FILE, read_optimal_lr
+from redheart.sweep.stage import RESULTS_FOLDER, SweepResult, rebuild, run_sweep, run_worker
+
+__all__ = ["OPTIMAL_FILE", "RESULTS_FOLDER", "SweepResult", "read_optimal_lr", "rebuild", "run_sweep", "run_worker"]

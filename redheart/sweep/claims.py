@@ -1,0 +1,159 @@
+"""Who works on what, without a coordinator: claims that are created exclusively and kept alive by a counter.
+
+A claim on a point is a file ``<point>.<generation>.json``. The highest generation holds; taking over a dead one means
+creating the next, exclusively, so nothing is ever deleted and no two workers can both take over. An owner rewrites
+a counter every few seconds. Others never compare clocks: they watch the counter by their own monotonic clock and call
+a claim dead when it has not moved for ``STALE_AFTER`` seconds. On the same host a dead process is seen at once.
+
+A claim is a promise not to waste work, not a lock: a point may still be run twice, and is published once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from redheart.errors import StorageError
+from redheart.messages import note
+from redheart.storage import read_json, write_json
+from redheart.sweep.publish import publish_once
+
+BEAT_EVERY = 3.0  # seconds
+STALE_AFTER = 20.0  # seconds without a beat: six missed ones, far above the delay of a busy network filesystem
+
+
+def this_place() -> str:
+    """Where a process number means something: host, boot and process namespace (containers share host names)."""
+    parts = [platform.node()]
+    try:
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    except OSError:
+        note("no boot id or process namespace to be read: claims of this host are told by its name alone")
+    return "|".join(parts)
+
+
+def _started(pid: int) -> float | None:
+    """When the process began (numbers are reused), or None when it is gone; a zombie is gone."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return -1.0
+
+
+@dataclass
+class _Watch:
+    counter: int
+    since: float
+
+
+class Claims:
+    """The claims of one sweep, seen by one worker."""
+
+    def __init__(self, folder: Path, *, stale_after: float = STALE_AFTER, beat_every: float = BEAT_EVERY) -> None:
+        self.folder = folder
+        self.stale_after = stale_after
+        self.beat_every = beat_every
+        self._place = this_place()
+        self._watched: dict[Path, _Watch] = {}
+
+    def try_claim(self, name: str) -> Claim | None:
+        """Claims ``name`` if nobody alive holds it. Called again and again it also notices who stopped beating."""
+        generation = self._generation(name)
+        if generation and not self._is_dead(self._file(name, generation)):
+            return None
+        path = self._file(name, generation + 1)
+        owner = {
+            "owner": secrets.token_hex(8),
+            "place": self._place,
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+            "counter": 0,
+            "released": False,
+        }
+        if not publish_once(path, owner):
+            return None
+        return Claim(path, owner, generation + 1, self.beat_every)
+
+    def holders(self) -> dict[str, int]:
+        """Point name -> process number of its newest claim, for those of this host."""
+        newest: dict[str, tuple[int, int]] = {}
+        for path in self.folder.glob("*.json"):
+            name, _, generation = path.stem.rpartition(".")
+            claim = read_json(path)
+            if claim["place"] == self._place:
+                newest[name] = max(newest.get(name, (0, 0)), (int(generation), claim["pid"]))
+        return {name: pid for name, (_, pid) in newest.items()}
+
+    def _file(self, name: str, generation: int) -> Path:
+        return self.folder / f"{name}.{generation:04d}.json"
+
+    def _generation(self, name: str) -> int:
+        return max((int(path.stem.rpartition(".")[2]) for path in self.folder.glob(f"{name}.*.json")), default=0)
+
+    def _is_dead(self, path: Path) -> bool:
+        try:
+            claim: dict[str, Any] = read_json(path)
+            counter, place, pid, started = claim["counter"], claim["place"], claim["pid"], claim["started"]
+            if claim["released"]:
+                return True
+        except (StorageError, KeyError, TypeError) as error:
+            note(f"claim {path.name} can't be read ({error}): dead unless it comes back")
+            counter, place, pid, started = -1, "", 0, None
+        if place == self._place:
+            begun = _started(pid)
+            if begun is None or (started is not None and begun >= 0 and abs(begun - started) > 1.0):
+                return True
+        watch = self._watched.get(path)
+        if watch is None or watch.counter != counter:
+            self._watched[path] = _Watch(counter, time.monotonic())
+            return False
+        return time.monotonic() - watch.since > self.stale_after
+
+
+class Claim:
+    """A held claim: beats from a thread of its own, because one step of a big model can outlast ``STALE_AFTER``.
+
+    Used as a context manager; leaving it releases the claim, so that after an orderly stop nobody waits.
+    """
+
+    def __init__(self, path: Path, owner: dict[str, Any], generation: int, beat_every: float) -> None:
+        self.path = path
+        self.generation = generation
+        self._owner = owner
+        self._beat_every = beat_every
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"claim {path.stem}", daemon=True)
+        #: Asked before each beat; a trial that hangs is let go although its process lives.
+        self.is_alive: Callable[[], bool] = lambda: True
+
+    def __enter__(self) -> Claim:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        write_json(self.path, {**self._owner, "released": True})
+
+    def _beat(self) -> None:
+        while not self._done.wait(self._beat_every) and self.is_alive():
+            self._owner["counter"] += 1
+            try:
+                write_json(self.path, self._owner)
+            except StorageError as error:  # a missed beat costs at most a point run twice; the trial matters more
+                note(f"could not renew a claim: {error}")

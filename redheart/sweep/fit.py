@@ -1,0 +1,176 @@
+"""What the trials say about the best learning rate, and how surely: a quadratic in log10 LR, its interval, the noise.
+
+The choice itself does not rest on the fit: it is the tested learning rate with the lowest mean validation loss. The fit
+is the evidence beside it. Near its minimum a smooth loss is a parabola in log learning rate; the interval is a parametric
+bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 6.5): losses drawn around the fit with
+the measured noise, fitted again. Noise comes from repeats under other seeds, else from the residuals of the fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redheart.sweep.planner import Observation, mean_losses
+
+_HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best; the narrowest that holds enough points is taken
+_FEWEST_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
+_TWO_SIDED_95 = 1.96
+
+NoiseSource = Literal["repeats", "residuals"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How sure the choice is.
+
+    Attributes:
+        best: the chosen learning rate, with its mean ``val_loss`` over ``runs``.
+        fit_minimum: where the fitted parabola is lowest; None where there is no minimum to fit (``fit_problem``).
+        interval: of ``fit_minimum`` at ``confidence``.
+        coefficients: loss = a·x² + b·x + c with x = log10 LR − log10 best; valid over ``window`` (learning rates).
+        noise: standard deviation of one trial's validation loss; None where neither repeats nor residuals tell.
+        within_noise: learning rates whose mean loss can't be told from the best's at 95 %, the best included.
+    """
+
+    best: float
+    val_loss: float
+    runs: int
+    fit_minimum: float | None
+    interval: tuple[float, float] | None
+    confidence: float
+    coefficients: tuple[float, float, float] | None
+    window: tuple[float, float] | None
+    fit_problem: str | None
+    noise: float | None
+    noise_source: NoiseSource | None
+    within_noise: tuple[float, ...]
+    at_edge: bool
+
+
+def weigh(
+    results: Sequence[Observation], *, samples: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> Evidence | None:
+    """The choice and its evidence; None where every trial diverged."""
+    losses = mean_losses(results)
+    if not losses:
+        return None
+    runs = {rate: sum(result.learning_rate == rate for result in results) for rate in losses}
+    best = min(losses, key=lambda rate: (losses[rate], rate))
+    rates = sorted(losses)
+    tested = sorted({result.learning_rate for result in results})
+    noise, source = _noise_of_repeats(results, losses)
+    chosen = _window(rates, best)
+    coefficients = window = interval = minimum = problem = None
+    if chosen is None:
+        problem = f"fewer than {_FEWEST_POINTS} learning rates, or none on one side of the best"
+    else:
+        x = np.log10(np.array(chosen)) - math.log10(best)
+        y = np.array([losses[rate] for rate in chosen])
+        n = np.array([runs[rate] for rate in chosen], dtype=float)
+        fitted = _parabola(x, y, n)
+        if noise is None and len(chosen) > 3:
+            residual = float(np.sum(n * (y - np.polyval(fitted, x)) ** 2)) / (len(chosen) - 3)
+            noise, source = math.sqrt(residual), "residuals"
+        window = (chosen[0], chosen[-1])
+        vertex = _vertex(fitted, x)
+        if vertex is None:
+            problem = "the loss has no minimum inside the window: flat or falling to one side"
+        else:
+            coefficients = (float(fitted[0]), float(fitted[1]), float(fitted[2]))
+            minimum = best * 10.0**vertex
+            if noise is not None:
+                interval = _bootstrap(x, n, fitted, noise, samples, confidence, seed, best)
+    return Evidence(
+        best=best,
+        val_loss=losses[best],
+        runs=runs[best],
+        fit_minimum=minimum,
+        interval=interval,
+        confidence=confidence,
+        coefficients=coefficients,
+        window=window,
+        fit_problem=problem,
+        noise=noise,
+        noise_source=source,
+        within_noise=tuple(rate for rate in rates if _indistinguishable(rate, best, losses, runs, noise)),
+        at_edge=best in (tested[0], tested[-1]) and len(tested) > 1,
+    )
+
+
+def _noise_of_repeats(
+    results: Sequence[Observation], losses: dict[float, float]
+) -> tuple[float | None, NoiseSource | None]:
+    """Pooled standard deviation of runs around their learning rate's mean; at least two degrees of freedom."""
+    deviations = [
+        (result.val_loss - losses[result.learning_rate]) ** 2
+        for result in results
+        if result.learning_rate in losses and result.val_loss is not None
+    ]
+    freedom = len(deviations) - len(losses)
+    return (math.sqrt(math.fsum(deviations) / freedom), "repeats") if freedom >= 2 else (None, None)
+
+
+def _window(rates: list[float], best: float) -> list[float] | None:
+    for half_width in _HALF_WIDTHS:
+        inside = [rate for rate in rates if abs(math.log10(rate / best)) <= half_width]
+        if len(inside) >= _FEWEST_POINTS and inside[0] < best < inside[-1]:
+            return inside
+    return None
+
+
+def _parabola(x: NDArray[np.float64], y: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
+    # polyfit's weights multiply residuals: a mean of n runs has variance 1/n, hence the root.
+    fitted: NDArray[np.float64] = np.polyfit(x, y, 2, w=np.sqrt(runs))
+    return fitted
+
+
+def _vertex(coefficients: NDArray[np.float64], x: NDArray[np.float64]) -> float | None:
+    """Where the parabola is lowest, in log10 from the best; None when it opens downwards or lies outside the window."""
+    a, b = float(coefficients[0]), float(coefficients[1])
+    if a <= 0:
+        return None
+    vertex = -b / (2 * a)
+    return vertex if x.min() <= vertex <= x.max() else None
+
+
+def _bootstrap(
+    x: NDArray[np.float64],
+    runs: NDArray[np.float64],
+    fitted: NDArray[np.float64],
+    noise: float,
+    samples: int,
+    confidence: float,
+    seed: int,
+    best: float,
+) -> tuple[float, float]:
+    """Percentile interval of the minimum. A draw without a minimum inside counts as the end it falls towards."""
+    generator = np.random.default_rng(seed)
+    centre = np.polyval(fitted, x)
+    draws = centre + generator.standard_normal((samples, len(x))) * (noise / np.sqrt(runs))
+    design = np.vander(x, 3) * np.sqrt(runs)[:, None]
+    solved = np.linalg.lstsq(design, (draws * np.sqrt(runs)).T, rcond=None)[0]  # (3, samples)
+    ends = np.vander(np.array([x.min(), x.max()]), 3) @ solved
+    lower_end = np.where(ends[0] <= ends[1], x.min(), x.max())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertices = np.clip(-solved[1] / (2 * solved[0]), x.min(), x.max())
+    vertices = np.where(solved[0] > 0, vertices, lower_end)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(vertices, [tail, 1 - tail])
+    return best * 10.0 ** float(low), best * 10.0 ** float(high)
+
+
+def _indistinguishable(
+    rate: float, best: float, losses: dict[float, float], runs: dict[float, int], noise: float | None
+) -> bool:
+    if rate == best:
+        return True
+    if noise is None:
+        return False
+    spread = _TWO_SIDED_95 * noise * math.sqrt(1 / runs[rate] + 1 / runs[best])
+    return losses[rate] - losses[best] <= spread

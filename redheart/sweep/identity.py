@@ -1,0 +1,88 @@
+"""Which sweep this is, and where its files lie.
+
+A sweep's identity is a hash of what its trials mean – the sweep's range and sizes, model, optimizer, batch, data,
+seed – so the same command goes on where it stopped, and a changed one starts a new sweep against the whole history.
+``force`` starts another generation of the same identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from redheart.config import Config
+from redheart.storage import fingerprint, read_json
+from redheart.sweep.planner import StagePlan
+from redheart.sweep.publish import publish_once
+from redheart.sweep.trials import trial_name
+
+SWEEPS_FOLDER = "sweeps"
+#: Settings of the sweep section that decide where trials run, not what they compute.
+_NOT_IDENTITY = ("workers",)
+
+
+def sweep_identity(config: Config, dataset_identity: str) -> str:
+    """Sixteen hex digits: equal for two sweeps whose trials mean the same."""
+    from redheart.training.identity import trial_identity
+
+    section: dict[str, Any] = msgspec.to_builtins(config.sweep)
+    for name in _NOT_IDENTITY:
+        section.pop(name)
+    return fingerprint({"sweep": section, "trial": trial_identity(config, dataset_identity), "seed": config.seed})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep's place: ``<results>/sweeps/<identity>-<generation>/``.
+
+    Attributes:
+        results: the folder ``lr_sweep_results``.
+        name: identity and generation, the first part of its trials' names.
+    """
+
+    results: Path
+    name: str
+    stages: int
+    points: int
+
+    @property
+    def folder(self) -> Path:
+        return self.results / SWEEPS_FOLDER / self.name
+
+    @property
+    def claims_folder(self) -> Path:
+        return self.folder / "claims"
+
+    def plan_file(self, stage: int) -> Path:
+        return self.folder / f"plan_stage{stage}.json"
+
+    def plan(self, stage: int) -> StagePlan | None:
+        """The written plan of a stage, or None when there is none yet."""
+        path = self.plan_file(stage)
+        return StagePlan.from_json(read_json(path)) if path.exists() else None
+
+    def trial_names(self, stage: int) -> list[str]:
+        return [trial_name(self.name, stage, point) for point in range(self.points)]
+
+    @property
+    def total(self) -> int:
+        return self.stages * self.points
+
+
+def open_sweep(config: Config, identity: str, results: Path, *, force: bool = False) -> Sweep:
+    """The newest generation of ``identity``; made where there is none, or under ``force``.
+
+    Array jobs call it from many machines at once: all get the same one (without ``force``).
+    """
+    folder = results / SWEEPS_FOLDER
+    generations = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"{identity}-*")]
+    generation = max(generations, default=0)
+    description = {"identity": identity, "seed": config.seed, "sweep": msgspec.to_builtins(config.sweep)}
+    if force or not generation:
+        generation += 1
+        while not publish_once(folder / f"{identity}-{generation}" / "sweep.json", description) and force:
+            generation += 1
+    return Sweep(results, f"{identity}-{generation}", config.sweep.stages, config.sweep.points)

@@ -1,0 +1,245 @@
+"""Plots of the sweep: one a stage as it ends, and a summary of the stages closing in with the fit and its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from redheart.storage import write_bytes
+from redheart.sweep.fit import Evidence
+from redheart.sweep.keys import key_of
+from redheart.sweep.planner import StagePlan, mean_losses
+from redheart.sweep.trials import Trial, finite_or_none, observation
+
+#: Stages from early (pale, cool) to late (dark, warm); told apart in grey and by colour-blind readers too.
+_COLOURS = ("#9ecae1", "#4292c6", "#2c6e8f", "#e08214", "#b2182b")
+_MARKERS = ("o", "s", "D", "^", "v")
+_INK, _FAINT = "#222222", "#8c8c8c"
+_FONT = {"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#666666", "axes.linewidth": 0.8}
+
+
+def _colour(stage: int) -> str:
+    return _COLOURS[min(stage, len(_COLOURS) - 1)]
+
+
+def _figure(width: float, height: float, rows: int) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)  # no window system, and no global state shared with whoever called
+    grid = figure.subplots(rows, 1, squeeze=False, sharex=rows > 1, height_ratios=[3, 1.25][:rows])
+    return figure, [row[0] for row in grid]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
+
+
+def _log_axis(axes: Axes, rates: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    low, high = min(rates), max(rates)
+    margin = max(1.12, (high / low) ** 0.05)
+    axes.set_xlim(low / margin, high * margin)
+    wide = high / low > 30
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _loss_limits(losses: Sequence[float]) -> tuple[float, float]:
+    """Limits that show the valley: losses far above the middle of the field are left to the upper edge."""
+    ordered = sorted(losses)
+    low, middle = ordered[0], ordered[len(ordered) // 2]
+    high = min(ordered[-1], max(low + 4 * (middle - low), low + 1e-6 + abs(low) * 0.02))
+    room = max(high - low, abs(low) * 0.01, 1e-6)
+    return low - 0.12 * room, high + 0.22 * room
+
+
+def _subtitle(trials: Sequence[Trial]) -> str:
+    """How much was measured, and over how many epochs: what a loss is worth."""
+    for trial in trials:
+        if trial.get("choose_count"):
+            return (
+                f"validated on {trial['choose_count']:,} situations (choose), "
+                f"trained on {trial['train_count']:,}, {trial['epochs']} epochs a trial"
+            )
+    return "validation count unknown"
+
+
+def _draw_trials(axes: Axes, trials: Sequence[Trial], *, stage: int, faded: bool, label: str | None = None) -> None:
+    """Validation losses of one stage's trials; diverged ones as crosses at the top edge, clipped ones as carets."""
+    bottom, top = axes.get_ylim()
+    edge = top - 0.035 * (top - bottom)
+    alpha = 0.35 if faded else 1.0
+    points = [(trial["learning_rate"], observation(trial).val_loss) for trial in trials]
+    shown = [(rate, loss) for rate, loss in points if loss is not None and loss <= top]
+    axes.scatter(
+        [rate for rate, _ in shown],
+        [loss for _, loss in shown],
+        s=30 if faded else 58,
+        color=_colour(stage),
+        marker=_MARKERS[min(stage, len(_MARKERS) - 1)],
+        edgecolor="white" if faded else _INK,
+        linewidth=0.6,
+        alpha=alpha,
+        zorder=3 if faded else 4,
+        label=label,
+    )
+    for rate, loss in points:
+        if loss is None:
+            axes.plot(rate, edge, marker="X", markersize=9, color="#b2182b", markeredgecolor="white", zorder=5)
+            axes.annotate("diverged", (rate, edge), (0, -9), textcoords="offset points", ha="center", va="top",
+                          fontsize=8, color="#b2182b")  # fmt: skip
+        elif loss > top:
+            axes.plot(rate, edge, marker=6, markersize=9, color=_colour(stage), alpha=alpha, zorder=4)
+            axes.annotate(f"{loss:.3g}", (rate, edge), (0, -7), textcoords="offset points", ha="center", va="top",
+                          fontsize=8, color=_FAINT)  # fmt: skip
+
+
+def _mean_line(axes: Axes, means: dict[float, float], **style: Any) -> None:
+    rates = sorted(means)
+    axes.plot(rates, [means[rate] for rate in rates], **style)
+
+
+def _train_losses(trials: Sequence[Trial]) -> dict[float, float]:
+    losses: dict[float, list[float]] = {}
+    for trial in trials:
+        loss = finite_or_none(trial.get("train_loss"))
+        if loss is not None and observation(trial).val_loss is not None:
+            losses.setdefault(trial["learning_rate"], []).append(loss)
+    return {rate: sum(values) / len(values) for rate, values in losses.items()}
+
+
+def _mark_best(axes: Axes, best: float, loss: float) -> None:
+    axes.plot(best, loss, marker="*", markersize=19, color="#ffd92f", markeredgecolor=_INK, zorder=7, linestyle="none")
+    left, right = axes.get_xlim()
+    on_right = math.log(best / left) > 0.6 * math.log(right / left)
+    axes.annotate(
+        f"best {best:.3g}\nval loss {loss:.4g}",
+        (best, loss),
+        (-14 if on_right else 14, -6),
+        textcoords="offset points",
+        ha="right" if on_right else "left",
+        va="top",
+        fontsize=9,
+        color=_INK,
+        zorder=8,
+        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+    )
+
+
+def _titles(axes: Axes, title: str, subtitle: str) -> None:
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=24)
+    axes.text(0, 1.0, subtitle, transform=axes.transAxes, fontsize=9.5, color="#555555", va="bottom",
+              ha="left", in_layout=True).set_y(1.015)  # fmt: skip
+
+
+def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
+    """One stage: its trials over the fainter ones before, the bracket shaded, the best so far marked.
+
+    Args:
+        trials: of this stage and all before it.
+    """
+    with matplotlib.rc_context(_FONT):
+        figure, (axes,) = _figure(8.4, 5.0, 1)
+        own = [trial for trial in trials if trial["stage"] == plan.stage]
+        means = mean_losses([observation(trial) for trial in trials])
+        # From stage 1 on the picture follows the bracket in; the neighbours that made it stay in view.
+        rates = [plan.low, plan.high, *(trial["learning_rate"] for trial in own)]
+        _log_axis(axes, rates)
+        left, right = axes.get_xlim()
+        near = [trial for trial in trials if left <= trial["learning_rate"] <= right]
+        losses = [loss for trial in near if (loss := observation(trial).val_loss) is not None]
+        if losses:
+            axes.set_ylim(*_loss_limits(losses))
+        axes.axvspan(plan.low, plan.high, color=_colour(plan.stage), alpha=0.10, linewidth=0, label="bracket")
+        visible = {rate: loss for rate, loss in means.items() if left <= rate <= right}
+        _mean_line(axes, visible, color=_FAINT, linewidth=1.2, zorder=2, label="mean validation loss")
+        _draw_train(axes, {rate: loss for rate, loss in _train_losses(near).items()})
+        earlier = [trial for trial in near if trial["stage"] < plan.stage]
+        for stage in sorted({trial["stage"] for trial in earlier}):
+            _draw_trials(axes, [trial for trial in earlier if trial["stage"] == stage], stage=stage, faded=True)
+        _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage} trials")
+        best = min(means, key=lambda rate: means[rate]) if means else None
+        if best is not None and left <= best <= right:
+            _mark_best(axes, best, means[best])
+        repeats = sum(trial.placement == "repeat" for trial in plan.trials)
+        repeated = f", {repeats} of {len(plan.trials)} are repeats under new seeds" if repeats else ""
+        _titles(axes, f"Learning-rate sweep, stage {plan.stage}", _subtitle(trials) + repeated)
+        axes.set_xlabel("learning rate (log scale)")
+        axes.set_ylabel("validation loss")
+        axes.legend(loc="upper left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+        _save(figure, path)
+
+
+def _draw_train(axes: Axes, losses: dict[float, float]) -> None:
+    """Training losses, faint; those outside the limits that the validation losses set are cut off by the frame."""
+    if losses:
+        _mean_line(axes, losses, color="#7f7f7f", linewidth=1.0, linestyle=":", alpha=0.7, zorder=1, label="training loss")
+
+
+def plot_summary(
+    path: Path, plans: Sequence[StagePlan | None], trials: Sequence[Trial], evidence: Evidence
+) -> None:
+    """All stages in one picture: above, every trial by stage with the fit and its interval; below, brackets closing in."""
+    with matplotlib.rc_context(_FONT):
+        figure, (axes, lower) = _figure(9.6, 7.4, 2)
+        means = mean_losses([observation(trial) for trial in trials])
+        known = [plan for plan in plans if plan is not None]
+        rates = [trial["learning_rate"] for trial in trials] + [plan.low for plan in known]
+        _log_axis(axes, rates + [plan.high for plan in known])
+        axes.set_ylim(*_loss_limits([loss for trial in trials if (loss := observation(trial).val_loss) is not None]))
+        if evidence.interval is not None:
+            axes.axvspan(*evidence.interval, color="#ffd92f", alpha=0.22, linewidth=0,
+                         label=f"{evidence.confidence:.0%} interval of the fitted minimum")  # fmt: skip
+        _draw_train(axes, _train_losses(trials))
+        for plan in known:
+            own = [trial for trial in trials if trial["stage"] == plan.stage]
+            _mean_line(axes, mean_losses([observation(trial) for trial in own]), color=_colour(plan.stage),
+                       linewidth=1.3, alpha=0.8, zorder=2)  # fmt: skip
+            _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage}")
+        if evidence.coefficients is not None and evidence.window is not None:
+            curve = np.geomspace(*evidence.window, 200)
+            fitted = np.polyval(evidence.coefficients, np.log10(curve / evidence.best))
+            axes.plot(curve, fitted, color=_INK, linewidth=1.8, linestyle="--", zorder=6, label="quadratic fit")
+        _mark_best(axes, evidence.best, means[evidence.best])
+        noise = "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
+        _titles(axes, f"Hierarchical learning-rate sweep: {key_of(evidence.best)}", _subtitle(trials) + noise)
+        axes.set_ylabel("validation loss")
+        axes.legend(loc="upper left", fontsize=8.5, ncols=2, frameon=True, framealpha=0.9, edgecolor="none")
+        _draw_brackets(lower, known, trials, evidence.best)
+        _save(figure, path)
+
+
+def _draw_brackets(axes: Axes, plans: Sequence[StagePlan], trials: Sequence[Trial], best: float) -> None:
+    for plan in plans:
+        axes.plot([plan.low, plan.high], [plan.stage] * 2, color=_colour(plan.stage), linewidth=7, alpha=0.35,
+                  solid_capstyle="butt", zorder=2)  # fmt: skip
+        for fresh in (True, False):
+            own = [trial["learning_rate"] for trial in trials
+                   if trial["stage"] == plan.stage and (trial.get("placement") != "repeat") == fresh]  # fmt: skip
+            axes.scatter(own, [plan.stage] * len(own), s=34, marker=_MARKERS[min(plan.stage, len(_MARKERS) - 1)],
+                         facecolor=_colour(plan.stage) if fresh else "white", edgecolor=_INK, linewidth=0.7,
+                         zorder=4)  # fmt: skip
+    axes.axvline(best, color=_INK, linewidth=0.8, linestyle=":", zorder=1)
+    axes.set_ylim(len(plans) - 0.5, -0.5)
+    axes.set_yticks([plan.stage for plan in plans], [f"stage {plan.stage}" for plan in plans])
+    axes.set_xlabel("learning rate (log scale); bars: brackets, hollow: repeats under another seed")
+    axes.grid(True, axis="x", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,153 @@
+"""``lr_sweep_cumulative.json``: every learning rate ever tested here, a fold of the trial files.
+
+It is rebuilt under a lock and replaced atomically, and it can always be rebuilt. The lock is ``filelock.FileLock``,
+which is ``flock(2)``: right on local filesystems and, since Linux turns it into a byte-range lock there, on NFS mounted
+with locking. Nothing depends on it alone: whoever has replaced the file lists the trials again, and folds again when
+there are more, so an older fold never stays.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from redheart.errors import StorageError
+from redheart.messages import warn
+from redheart.storage import fingerprint, write_text
+from redheart.sweep.keys import key_of
+from redheart.sweep.planner import Observation
+from redheart.sweep.trials import Trial, TrialFolder, finite_or_none, observation
+
+CUMULATIVE_FILE = "lr_sweep_cumulative.json"
+_LOCK_TIMEOUT = 120.0  # seconds; a fold takes milliseconds, so this is somebody stopped in the debugger or a dead mount
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a fold found: the entries written, and how many old records it made trial files of."""
+
+    entries: dict[str, dict[str, Any]]
+    imported: int
+
+
+def fold_entries(trials: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
+    """The cumulative entries of ``trials``, by rising learning rate.
+
+    ``val_loss``, ``train_loss`` and ``accuracy`` are means over the runs of the sweep that tested the learning rate
+    last (losses under different settings have no common mean), ``timestamp`` and ``stage`` those of its last run.
+    A learning rate with a diverged run in that sweep has ``val_loss`` null and ``diverged`` true.
+    """
+    runs: dict[float, list[dict[str, Any]]] = {}
+    for name in sorted(trials):
+        runs.setdefault(trials[name]["learning_rate"], []).append({"trial": name, **trials[name]})
+    entries = {}
+    for learning_rate in sorted(runs):
+        ordered = sorted(runs[learning_rate], key=lambda run: (str(run.get("timestamp")), run["trial"]))
+        last = ordered[-1]
+        same = [run for run in ordered if run.get("sweep") == last.get("sweep")]
+        diverged = any(observation(run).val_loss is None for run in same)
+        entries[key_of(learning_rate)] = {
+            "val_loss": None if diverged else _mean(same, "val_loss"),
+            "train_loss": _mean(same, "train_loss"),
+            "accuracy": _mean(same, "accuracy"),
+            "timestamp": last.get("timestamp"),
+            "stage": last.get("stage"),
+            "diverged": diverged,
+            "runs": ordered,
+        }
+    return entries
+
+
+def _mean(runs: list[dict[str, Any]], field: str) -> float | None:
+    values = [value for run in runs if (value := finite_or_none(run.get(field))) is not None]
+    return math.fsum(values) / len(values) if values else None
+
+
+class CumulativeStore:
+    """The fold and its file, under ``lr_sweep_results/``."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.path = results / CUMULATIVE_FILE
+        self.trials = TrialFolder(results)
+
+    def refold(self) -> Fold:
+        """Rebuilds the file from the trials; records in it that have no trial files become trials first.
+
+        A damaged file is kept beside it under another name and said; what the trial files hold is not lost with it.
+
+        Raises:
+            StorageError: a trial file is damaged, the lock is stuck, or the disk refuses. The old file is intact.
+        """
+        self.results.mkdir(parents=True, exist_ok=True)
+        lock = self.results / f".{CUMULATIVE_FILE}.lock"
+        try:
+            with FileLock(lock, timeout=_LOCK_TIMEOUT):
+                return self._refold_locked()
+        except Timeout as error:
+            raise StorageError(
+                f"{lock}: held for more than {_LOCK_TIMEOUT:g} s; find the process that holds it (fuser {lock})"
+            ) from error
+
+    def _refold_locked(self) -> Fold:
+        imported = self._import_old()
+        while True:
+            names = self.trials.names()
+            entries = fold_entries({name: self.trials.read(name) for name in names})
+            content = json.dumps(entries, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+            if self._content() != content.encode():
+                write_text(self.path, content)
+            if self.trials.names() == names:
+                return Fold(entries, imported)
+
+    def _content(self) -> bytes | None:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _import_old(self) -> int:
+        content = self._content()
+        if content is None:
+            return 0
+        try:
+            entries = json.loads(content)
+            problem = None if isinstance(entries, dict) else f"found a {type(entries).__name__}, wanted an object"
+            if problem is None:
+                problem = next((bad for key, entry in entries.items() if (bad := _entry_problem(key, entry))), None)
+        except ValueError as error:
+            problem = f"not valid JSON: {error}"
+        if problem is not None:
+            self._set_aside(problem)
+            return 0
+        return sum(self.trials.import_entry(key, entry) for key, entry in entries.items())
+
+    def _set_aside(self, problem: str) -> None:
+        stamp = time.strftime("%Y%m%d_%H%M%S")
+        content = self._content() or b""
+        aside = self.results / f"lr_sweep_cumulative.damaged_{stamp}_{fingerprint(content.hex())[:6]}.json"
+        if not aside.exists():
+            os.link(self.path, aside)  # a second name, not a move: the fold that follows replaces the first one
+        warn("sweep.damaged", path=self.path, problem=problem, aside=aside.name, trials=len(self.trials.names()))
+
+    def history(self) -> list[Observation]:
+        """Every trial ever recorded here, from the truth."""
+        return [observation(trial) for trial in self.trials.all().values()]
+
+
+def _entry_problem(key: str, entry: Any) -> str | None:
+    try:
+        learning_rate = float(key)
+    except ValueError:
+        return f"key {key!r}: wanted a learning rate"
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        return f"key {key!r}: wanted a positive learning rate"
+    return None if isinstance(entry, dict) else f"{key!r}: found {type(entry).__name__}, wanted an object"

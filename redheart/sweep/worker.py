@@ -1,0 +1,242 @@
+"""One worker: takes points of the current stage until the sweep is complete. The same under a pool, srun or an array.
+
+It loads configuration and data once, for all its trials. Whoever finds a stage complete plans the next one; the plan is
+created exclusively, so everyone works on the same. A worker that dies leaves a claim that stops beating, and another
+takes its point.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import msgspec
+
+from redheart.config import Config
+from redheart.errors import Interrupted, RedHeartError
+from redheart.messages import note, say, set_language, set_up_logging, warn
+from redheart.sweep.claims import Claims
+from redheart.sweep.identity import Sweep
+from redheart.sweep.keys import key_of
+from redheart.sweep.planner import PlannedTrial, StagePlan, plan_stage
+from redheart.sweep.publish import publish_once
+from redheart.sweep.store import CumulativeStore
+from redheart.sweep.trials import Trial, finite_or_none, observation, trial_name
+
+#: What runs a trial. Another one is given by tests of concurrency alone, where 25 real trainings would take too long.
+REAL_RUNNER = "redheart.training.trial:TrialRunner"
+POLL_EVERY = 0.2  # seconds between two looks at what the others have finished
+HANG_AFTER = 1800.0  # seconds without a sign of life from a trial after which its claim is let go
+
+
+class Runner(Protocol):
+    """What a worker needs of ``redheart.training.trial.TrialRunner``."""
+
+    def run(
+        self, *, learning_rate: float, seed: int, should_stop: Callable[[], bool], heartbeat: Callable[[], None]
+    ) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told, in a form that travels to another process."""
+
+    config: dict[str, Any]
+    dataset: str
+    results: str
+    sweep: str
+    runner: str = REAL_RUNNER
+    parent: int | None = None
+    language: str = "ko"
+    stale_after: float = 20.0
+    beat_every: float = 3.0
+
+    def resolved(self) -> tuple[Config, Sweep]:
+        config = msgspec.convert(self.config, Config)
+        return config, Sweep(Path(self.results), self.sweep, config.sweep.stages, config.sweep.points)
+
+
+def make_runner(factory: str, config: Config, dataset: Path) -> Runner:
+    module, _, attribute = factory.partition(":")
+    runner: Runner = getattr(import_module(module), attribute)(config, dataset)
+    return runner
+
+
+def ensure_plan(config: Config, sweep: Sweep, store: CumulativeStore, stage: int) -> tuple[StagePlan, bool]:
+    """The plan of ``stage``, written by this call (True) or by another (False). The stages before must be complete."""
+    plan = sweep.plan(stage)
+    if plan is not None:
+        return plan, False
+    earlier = [name for done in range(stage) for name in sweep.trial_names(done)]
+    results = [observation(store.trials.read(name)) for name in earlier]
+    plan = plan_stage(stage, config.sweep, config.seed, store.history(), results)
+    if publish_once(sweep.plan_file(stage), plan.as_json()):
+        return plan, True
+    written = sweep.plan(stage)
+    assert written is not None  # the name was taken, and plans are never removed
+    return written, False
+
+
+def announce_plan(plan: StagePlan) -> None:
+    """Says what the resolution did to a plan that was just written."""
+    points = ", ".join(key_of(trial.learning_rate) for trial in plan.trials)
+    say("sweep.stage", stage=plan.stage, low=f"{plan.low:.3g}", high=f"{plan.high:.3g}", points=points)
+    for trial in plan.trials:
+        wanted, chosen = key_of(trial.wanted), key_of(trial.learning_rate)
+        if trial.placement == "moved_tested":
+            warn("sweep.adjusted", wanted=wanted, chosen=chosen)
+        elif trial.placement == "moved_close":
+            say("sweep.spread", wanted=wanted, chosen=chosen)
+        elif trial.placement == "repeat":
+            say("sweep.repeat", wanted=wanted, chosen=chosen, seed=trial.seed)
+
+
+def record_of(outcome: Any, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config) -> Trial:
+    """A finished trial as its file holds it. A loss that is not a finite number is a divergence, whatever was said."""
+    val_loss = finite_or_none(outcome.val_loss)
+    diverged = bool(outcome.diverged) or val_loss is None
+    curve = [
+        {name: finite_or_none(value) if isinstance(value, float) else value for name, value in epoch.items()}
+        for epoch in outcome.curve
+    ]
+    return {
+        "learning_rate": planned.learning_rate,
+        "key": key_of(planned.learning_rate),
+        "val_loss": None if diverged else val_loss,
+        "train_loss": finite_or_none(outcome.train_loss),
+        "accuracy": finite_or_none(outcome.accuracy),
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        "stage": stage,
+        "point": planned.point,
+        "sweep": sweep.name,
+        "seed": planned.seed,
+        "placement": planned.placement,
+        "diverged": diverged,
+        "choose_count": outcome.choose_count,
+        "train_count": outcome.train_count,
+        "epochs": config.sweep.epochs,
+        "gradient_norm": finite_or_none(outcome.gradient_norm),
+        "seconds": finite_or_none(outcome.seconds),
+        "curve": curve,
+    }
+
+
+@dataclass
+class Worker:
+    """Works until the sweep is complete or ``should_stop`` says so.
+
+    Attributes:
+        on_plan: called with a plan that this worker wrote.
+        on_fold: called with the number of learning rates after this worker folded a new result in.
+    """
+
+    config: Config
+    dataset: Path
+    sweep: Sweep
+    should_stop: Callable[[], bool]
+    factory: str = REAL_RUNNER
+    claims: Claims | None = None
+    on_plan: Callable[[StagePlan], None] = announce_plan
+    on_fold: Callable[[int], None] = field(default=lambda count: say("sweep.saved", count=count))
+    _runner: Runner | None = None
+
+    def work(self) -> None:
+        """Raises Interrupted when asked to stop; a result that was not whole by then is not published."""
+        store = CumulativeStore(self.sweep.results)
+        claims = self.claims or Claims(self.sweep.claims_folder)
+        for stage in range(self.sweep.stages):
+            plan, mine = ensure_plan(self.config, self.sweep, store, stage)
+            if mine:
+                self.on_plan(plan)
+            while waiting := [trial for trial in plan.trials if not store.trials.exists(self._name(stage, trial))]:
+                self._check()
+                if not any(self._take(store, claims, stage, trial) for trial in waiting):
+                    time.sleep(POLL_EVERY)
+
+    def _name(self, stage: int, trial: PlannedTrial) -> str:
+        return trial_name(self.sweep.name, stage, trial.point)
+
+    def _check(self) -> None:
+        if self.should_stop():
+            raise Interrupted("the sweep was stopped; the same command goes on from the trials that are done")
+
+    def _take(self, store: CumulativeStore, claims: Claims, stage: int, planned: PlannedTrial) -> bool:
+        """Claims and runs one point. False: somebody else has it."""
+        claim = claims.try_claim(f"stage{stage}_point{planned.point}")
+        if claim is None:
+            return False
+        name = self._name(stage, planned)
+        stopped = False
+        last_sign = time.monotonic()
+
+        def sign() -> None:
+            nonlocal last_sign
+            last_sign = time.monotonic()
+
+        def stop() -> bool:
+            nonlocal stopped
+            sign()
+            stopped = stopped or self.should_stop()
+            return stopped
+
+        with claim:
+            if store.trials.exists(name):  # finished between the look and the claim
+                return True
+            claim.is_alive = lambda: time.monotonic() - last_sign < HANG_AFTER
+            if self._runner is None:
+                self._runner = make_runner(self.factory, self.config, self.dataset)
+            sign()
+            note(f"trial {name}: learning rate {key_of(planned.learning_rate)}, seed {planned.seed}")
+            outcome = self._runner.run(
+                learning_rate=planned.learning_rate, seed=planned.seed, should_stop=stop, heartbeat=sign
+            )
+            if stopped:  # a runner that was told to stop and returned anyway has not finished its epochs
+                self._check()
+            record = record_of(outcome, planned, stage, self.sweep, self.config)
+            if not store.trials.publish(name, record):
+                note(f"trial {name}: another worker published it first; this result is dropped")
+        self.on_fold(len(store.refold().entries))
+        return True
+
+
+def main() -> int:
+    """Entry of a pool's worker process: a job as JSON on standard input."""
+    job = Job(**json.loads(sys.stdin.read()))
+    set_language(job.language)  # type: ignore[arg-type]
+    set_up_logging(verbose=True, debug=True)
+    config, sweep = job.resolved()
+    asked = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+
+    def should_stop() -> bool:
+        orphaned = job.parent is not None and os.getppid() != job.parent
+        return asked or orphaned
+
+    claims = Claims(sweep.claims_folder, stale_after=job.stale_after, beat_every=job.beat_every)
+    worker = Worker(config, Path(job.dataset), sweep, should_stop, job.runner, claims)
+    try:
+        worker.work()
+    except RedHeartError as error:
+        sys.stderr.write(f"{error}\n")  # not a log line: the pool quotes the end of this stream
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
