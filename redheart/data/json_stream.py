@@ -212,7 +212,8 @@ def _value(text: _Text, decoder: _Decoder, index: int) -> Item | Broken:
             unfinished = error.msg.startswith("Unterminated string") or error.pos >= len(text.buffer) - _NEAR_THE_END
             if unfinished and len(text.buffer) - text.at > LARGEST_ITEM:
                 return Broken(index, f"more than {LARGEST_ITEM} characters without an end", "a smaller item")
-            if unfinished and text.grow():
+            if unfinished and not text.ended:
+                text.grow()  # it moves the buffer: positions in it are void
                 continue
             if unfinished and error.msg.startswith(("Unterminated", "Expecting")) and not _rest(text, error.pos):
                 return Broken(index, f"the end of the file inside the item (it is truncated): {error.msg}", wanted)
@@ -223,8 +224,9 @@ def _value(text: _Text, decoder: _Decoder, index: int) -> Item | Broken:
             return Broken(index, "objects or arrays nested too deeply", "a situation's few levels")
         except ValueError as error:  # an integer of thousands of digits
             return Broken(index, str(error).split(";")[0], wanted)
-        # A number that touches the end of the buffer may go on behind it.
-        if end == len(text.buffer) and text.grow():
+        # A number that touches the end of the buffer may go on behind it: "1" of "1.5", and of "1e-" what is not read yet.
+        if len(text.buffer) - end < 3 and not text.ended:
+            text.grow()
             continue
         text.at = end
         return Item(index, value, twice)

@@ -218,7 +218,9 @@ class ItemCheck:
         if isinstance(value, dict):
             named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
             missing = [name for name in EMOTIONS if name not in named]
-            if missing:
+            if missing and set(value) <= set(
+                EMOTIONS
+            ):  # else a wrong name was refused above, and is likely the missing one
                 self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
             if missing or len(value) != len(EMOTIONS):
                 return None
@@ -261,7 +263,8 @@ class ItemCheck:
             self._refuse("embedding", "something other than numbers in it", wanted)
             return None
         try:
-            vectors = np.asarray(rows, np.float32)
+            with np.errstate(over="ignore"):  # refused below
+                vectors = np.asarray(rows, np.float32)
         except OverflowError:
             vectors = np.full((1, 1), np.inf, np.float32)
         if not np.isfinite(vectors).all():
