@@ -79,7 +79,10 @@ def explain(result: CrossoverResult) -> list[str]:
         sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
     else:
         sentences = [text("crossover_outcome_bare", **values)]
-    sentences += _test_sentence(result, subject)
+    if subject is not None:
+        sentences += _about(result, subject, "test", "crossover_test")
+    if subject != "crossover":
+        sentences += _about(result, "crossover", "judge", "crossover_itself")
     better, controls = result.better_controls()
     if controls:
         sentences.append(text("crossover_controls", better=better, controls=controls))
@@ -92,16 +95,17 @@ def _runner_up(result: CrossoverResult) -> str | None:
     return min(finite, key=lambda name: finite[name]) if finite else None
 
 
-def _test_sentence(result: CrossoverResult, subject: str | None) -> list[str]:
-    score = result.score(subject, "test") if subject else None
-    if subject is None or score is None or score.difference is None:
+def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str]:
+    """A sentence on a candidate's difference to the last epoch: lower, higher or within noise."""
+    score = result.score(name, split)
+    if score is None or score.difference is None:
         return []
     difference = score.difference
     side = "lower" if difference.high < 0 else "higher" if difference.low > 0 else "noise"
     return [
         text(
-            f"crossover_test_{side}",
-            name=candidate_label(subject),
+            f"{key}_{side}",
+            name=candidate_label(name),
             mean=f"{difference.mean:+.4f}",
             low=f"{difference.low:+.4f}",
             high=f"{difference.high:+.4f}",

@@ -111,7 +111,6 @@ class CrossoverResult:
         combined: the candidate whose weights are in ``crossover_final.pth``.
         choose_loss: each epoch's recorded loss on ``choose``, by epoch as text (JSON keys are).
         comparisons: how many distinct rivals of the last epoch there were; guarded intervals are widened for them.
-        inputs: identity of what went in: equal inputs, equal result.
     """
 
     outcome: Outcome
@@ -128,7 +127,6 @@ class CrossoverResult:
     confidence: float
     bootstrap_samples: int
     seed: int
-    inputs: str
 
     def __getitem__(self, name: str) -> Candidate:
         return next(candidate for candidate in self.candidates if candidate.name == name)

@@ -15,18 +15,15 @@ from redheart.crossover.evaluation import Scorer, served_loss, whole_state
 from redheart.crossover.result import (
     BEST_MODEL,
     COMBINED,
-    FILE_NAME,
-    FOLDER,
     CrossoverResult,
     SoupIngredient,
     candidate_label,
-    load_result,
     save_result,
 )
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover
 from redheart.errors import StorageError
-from redheart.messages import note, say, warn
-from redheart.storage import fingerprint, read_lines, replace_file
+from redheart.messages import say, warn
+from redheart.storage import read_lines, replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
 from redheart.training.table import SituationTable
@@ -69,14 +66,17 @@ def run_crossover(
     analysis: SweetSpotAnalysis,
     table: SituationTable,
     *,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     batch_size: int = 64,
-    force: bool = False,
 ) -> CrossoverResult:
     """Combines epochs, compares what came of it, and writes the combined model and the one to use.
 
     Writes ``crossover_final.pth``, ``best_model/`` and ``crossover/candidates.json``, in this order: the last is there
-    only once the models are. Done already with the same inputs, it says so and reads the result back.
+    only once the models are.
+
+    Args:
+        device: where candidates are scored; None: the CUDA device if there is one.
+        batch_size: situations a forward pass.
 
     Raises:
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
@@ -84,10 +84,6 @@ def run_crossover(
     files = EpochFiles(output)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
-    inputs = _inputs(config, files, analysis, table)
-    if not force and (done := _done_before(output, inputs)):
-        say("crossover_done", path=output / FOLDER / FILE_NAME)
-        return done
     say("crossover_start", epochs=len(files.epochs))
     scorer = Scorer(
         files,
@@ -95,7 +91,7 @@ def run_crossover(
         samples=config.report.bootstrap_samples,
         confidence=config.report.confidence,
         seed=config.seed,
-        device=device,
+        device=device or _device(),
         batch_size=batch_size,
     )
     recipes = [last_epoch(files.epochs)]
@@ -133,39 +129,16 @@ def run_crossover(
         confidence=config.report.confidence,
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
-        inputs=inputs,
     )
     del scorer  # the model that was scored makes room for the one that is written
     _write(output, files, {recipe.name: recipe for recipe in recipes}, result)
     return result
 
 
-def _inputs(config: Config, files: EpochFiles, analysis: SweetSpotAnalysis, table: SituationTable) -> str:
-    return fingerprint(
-        {
-            "epochs": {epoch: files.manifest(epoch)["files"] for epoch in files.epochs},
-            "choices": analysis.choices and {name: choice.epoch for name, choice in analysis.choices.items()},
-            "dry_run": analysis.dry_run,
-            "weights_changed": analysis.weights_changed,
-            "data": table.identity,
-            "crossover": msgspec.to_builtins(config.crossover),
-            "report": msgspec.to_builtins(config.report),
-            "seed": config.seed,
-        }
-    )
+def _device() -> str:
+    import torch
 
-
-def _done_before(output: Path, inputs: str) -> CrossoverResult | None:
-    """The result that lies there, if it came from the same inputs and its models are there too."""
-    needed = (output / FOLDER / FILE_NAME, output / COMBINED, output / BEST_MODEL / "manifest.json")
-    if not all(path.is_file() for path in needed):
-        return None
-    try:
-        result = load_result(output)
-    except StorageError as error:
-        note(f"the earlier result is of no use: {error}")
-        return None
-    return result if result.inputs == inputs else None
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: CrossoverResult) -> None:

@@ -5,10 +5,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🔀 파라미터 크로스오버: 에포크 {epochs}개를 조합하고 비교합니다",
         "🔀 Parameter crossover: combining and comparing {epochs} epochs",
     ),
-    "crossover_done": (
-        "🔀 같은 입력으로 이미 완료된 크로스오버입니다: {path} (다시 하려면 --force)",
-        "🔀 Crossover already done with the same inputs: {path} (--force redoes it)",
-    ),
     "crossover_unrecorded": (
         "⚠️ 에포크 {epochs}: 체크포인트는 있으나 metrics.jsonl에 기록이 없어 최고 에포크와 수프 후보에서 제외됩니다",
         "⚠️ Epochs {epochs} have a checkpoint but no record in metrics.jsonl: left out of best epoch and soup",
@@ -105,6 +101,24 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "안입니다 ({confidence}% 구간 {low} ~ {high}).",
         "On the test split ({count} situations), which decided nothing, the difference between {name} and the last "
         "epoch, {mean}, is within noise ({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_itself_lower": (
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 낫습니다: 손실 차이 {mean} ({confidence}% 구간 {low} "
+        "~ {high}).",
+        "The module-by-module crossover itself is better than the last epoch on judge: loss difference {mean} "
+        "({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_itself_higher": (
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 나쁩니다: 손실 차이 {mean} ({confidence}% 구간 {low} "
+        "~ {high}).",
+        "The module-by-module crossover itself is worse than the last epoch on judge: loss difference {mean} "
+        "({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_itself_noise": (
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크와 구별되지 않습니다: 손실 차이 {mean} ({confidence}% "
+        "구간 {low} ~ {high}).",
+        "The module-by-module crossover itself can't be told from the last epoch on judge: loss difference {mean} "
+        "({confidence} % interval {low} to {high}).",
     ),
     "crossover_controls": (
         "무작위로 고른 에포크의 크로스오버 {controls}개 중 {better}개가 judge에서 분석이 고른 크로스오버보다 "

@@ -1,0 +1,186 @@
+"""A real run in miniature: a synthetic dataset whose targets follow from its vectors, a small model trained on it for a
+few epochs, checkpoints and records as training writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from redheart.checkpoint import save_epoch
+from redheart.data import Situation
+from redheart.embedding import EmbeddedDataset
+from redheart.model import ModelDimensions, UnifiedModel, compute_losses
+from redheart.storage import append_line
+from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote
+from redheart.tasks import LABELS, MODULES
+from redheart.training.evaluation import evaluate_model
+from redheart.training.table import SituationTable
+
+D_EMBED = 8
+DIMENSIONS = ModelDimensions(
+    preset="tiny",
+    d_embed=D_EMBED,
+    d_model=16,
+    layers=1,
+    attention_heads=2,
+    head_width=16,
+    head_layers=1,
+    analyzer_width=16,
+    analyzer_layers=1,
+    wrapper_width=16,
+    wrapper_layers=1,
+    phase_width=16,
+    signal_channels=7,
+    signal_width=16,
+    state_width=16,
+    dropout=0.0,
+    embedding_dropout=0.0,
+)
+
+
+def small_table(folder: Path, count: int = 260, *, seed: int = 0) -> SituationTable:
+    """Situations of three segments each; what they are annotated with follows from the mean vector, with noise."""
+    generator = np.random.default_rng(seed)
+    vectors = generator.standard_normal((count, 3, D_EMBED)).astype(np.float32)
+    hidden = vectors.mean(axis=1) @ generator.standard_normal((D_EMBED, 24))
+    noisy = hidden + 0.5 * generator.standard_normal(hidden.shape)
+    scores = 1 / (1 + np.exp(-noisy))
+    emotions = np.exp(noisy[:, :7]) / np.exp(noisy[:, :7]).sum(axis=1, keepdims=True)
+    bentham = ("intensity", "duration", "certainty", "propinquity", "fecundity", "purity", "extent")
+    surd = ("selection", "uncertainty", "risk", "decision")
+    situations = [
+        Situation(
+            id=f"s{index}",
+            text=f"story number {index} of seed {seed}",
+            label=LABELS[int(noisy[index, 19:24].argmax())],
+            emotions=tuple(float(value) for value in emotions[index]),
+            regret_factor=float(scores[index, 7]),
+            bentham_scores={name: float(scores[index, 8 + column]) for column, name in enumerate(bentham)},
+            surd_metrics={name: float(scores[index, 15 + column]) for column, name in enumerate(surd)},
+        )
+        for index in range(count)
+    ]
+    path = folder / "small.embedded.json"
+    first_rows = np.arange(0, 3 * count, 3, dtype=np.int64)
+    keys = [f"k{index}" for index in range(count)]
+    rows = vectors.reshape(-1, D_EMBED)
+    return SituationTable(
+        EmbeddedDataset(path, situations, keys, rows, first_rows, ["022"] * count, model_name="synthetic"), path
+    )
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """Where it lies, what it was trained on, and each epoch's weights as they were when they were saved."""
+
+    output: Path
+    table: SituationTable
+    states: dict[int, dict[str, torch.Tensor]]
+
+
+def _copy(model: UnifiedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def train(output: Path, table: SituationTable, *, epochs: int, rate: float = 0.01, dry_run: bool = False) -> SmallRun:
+    """Trains, and writes checkpoints and ``metrics.jsonl`` under ``output``."""
+    torch.manual_seed(0)
+    statistics = table.statistics(table.split_indices["train"])
+    model = UnifiedModel(DIMENSIONS, statistics)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    whole = table.batch(table.split_indices["train"])
+    append_line(
+        output / "metrics.jsonl",
+        {"kind": "start", "config": {}, "world_size": 1, "parameters": 1, "dry_run": dry_run, "counts": table.counts},
+    )
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for epoch in range(1, epochs + 1):
+        before = _copy(model)
+        model.train()
+        for start in range(0, len(whole), 32):
+            piece = whole.rows(start, start + 32)
+            optimizer.zero_grad()
+            losses = compute_losses(model(*piece.inputs), piece, statistics)
+            losses.total.backward()
+            if not dry_run:
+                optimizer.step()
+        states[epoch] = _copy(model)
+        record = _record(epoch, model, table, before, float(losses.total.detach()))
+        append_line(output / "metrics.jsonl", record)
+        manifest = {
+            "global_step": 5 * epoch,
+            "preset": "tiny",
+            "d_embed": D_EMBED,
+            "model": DIMENSIONS.to_json(),
+            "statistics": statistics.to_json(),
+            "metrics": {"loss": record["choose"]["loss"]},
+        }
+        save_epoch(output, epoch=epoch, state=states[epoch], manifest=manifest)
+    return SmallRun(output, table, states)
+
+
+def _record(
+    epoch: int, model: UnifiedModel, table: SituationTable, before: dict[str, torch.Tensor], loss: float
+) -> dict[str, Any]:
+    choose = evaluate_model(model, table, "choose", with_items=False)
+    state = model.state_dict()
+
+    def relative(module: str) -> float:
+        names = [name for name in state if name.startswith(f"{module}.")]
+        moved = sum(float((state[name] - before[name]).double().square().sum()) for name in names)
+        there = sum(float(before[name].double().square().sum()) for name in names)
+        return (moved / max(there, 1e-12)) ** 0.5
+
+    return {
+        "kind": "epoch",
+        "epoch": epoch,
+        "global_step": 5 * epoch,
+        "learning_rate": 0.01 / epoch,
+        "seconds": 1.0,
+        "train": {"loss": loss, "terms": {}},
+        "choose": {
+            "count": choose.count,
+            "loss": choose.loss,
+            "terms": choose.terms,
+            "tasks": choose.tasks,
+            "modules": choose.modules,
+        },
+        "gradient": {
+            "total_norm_mean": 1.0 + 1 / epoch,
+            "modules": {module: {"mean": 0.3 + 0.1 / epoch, "std": 0.1, "max": 0.9} for module in MODULES},
+        },
+        "update": {"modules": {module: {"relative": relative(module), "dead_fraction": 0.0} for module in MODULES}},
+        "checkpoint": f"checkpoints/epoch_{epoch:04d}",
+    }
+
+
+def analysis_of(
+    choices: dict[str, int] | None, *, epochs: int, dry_run: bool = False, weights_changed: bool = True
+) -> SweetSpotAnalysis:
+    """An analysis that chose these epochs."""
+    reason = Reason("crossover_name_last")
+    return SweetSpotAnalysis(
+        choices=None
+        if choices is None
+        else {
+            module: Choice(
+                epoch, 0.5, {name: Vote(name, epoch, 0.5, reason) for name in TECHNIQUES}, reason, epoch == epochs
+            )
+            for module, epoch in choices.items()
+        },
+        dry_run=dry_run,
+        weights_changed=weights_changed,
+        epochs=tuple(range(1, epochs + 1)),
+        explanation=reason,
+        inputs="inputs",
+        settings={},
+    )
+
+
+def mixed(epochs: int) -> dict[str, int]:
+    """Different epochs for different modules."""
+    return {module: 1 + position % epochs for position, module in enumerate(MODULES)}
