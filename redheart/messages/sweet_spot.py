@@ -198,8 +198,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "sweet_spot.report.dependence": (
         "기법들은 독립된 표가 아닙니다. 평탄 구간·과제 지표·다기준 분석은 같은 예측, 같은 `choose` 표본을 "
         "읽으므로 셋이 일치해도 거의 한 의견입니다. "
-        "그래서 이 셋은 한 가족으로 묶여 가장 확신하는 하나만큼만 셈하고, 기울기 상태만 따로 더하며, 전체는 "
-        "{cap:.2f}을 넘지 못합니다.",
+        "그래서 이 셋은 한 가족으로 묶여 가장 확신하는 하나만큼만 셈하고, 기울기 상태만 따로 더하며, 전체의 "
+        "상한은 {cap:.2f}입니다.",
         "The techniques are not independent votes. Plateau, task metrics and multi-criteria analysis read the same "
         "predictions on the same `choose` sample, so three of them in agreement are nearly one opinion. They "
         "count as "

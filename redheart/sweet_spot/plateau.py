@@ -2,7 +2,7 @@
 
 A plateau is one contiguous stretch of epochs that (a) exists only where CUSUM finds that the curve changes its course
 at all, (b) runs between change points, (c) is flat by an equivalence test – not seeing a slope proves nothing in a
-short stretch, so the slope's confidence bound must be small –, (d) has no trend by Mann–Kendall and no bend by CUSUM, and (e) lies at the
+short stretch, so the slope's confidence bound must be small –, (d) has no trend by Mann–Kendall, and (e) lies at the
 curve's best level: a stretch in which training was stuck is not a plateau to take weights from.
 
 Confidence: 1 − (bound of the slope / largest slope that counts as flat): 0 just flat enough, 1 flat beyond doubt.
@@ -21,7 +21,7 @@ from redheart.sweet_spot import trend
 from redheart.sweet_spot.change_points import Cusum, cusum, straight_stretches
 from redheart.sweet_spot.choice import Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers, is_constant, measured
-from redheart.sweet_spot.noise import FEWEST_EPOCHS, noise_level
+from redheart.sweet_spot.noise import noise_level
 
 TECHNIQUE = "plateau"
 #: A slope counts as flat below this share of the curve's mean slope (its range over its length).
@@ -30,6 +30,7 @@ FLAT_SHARE = 0.35
 LEVEL_SHARE = 0.12
 _ONE_SIDED_95 = 1.645
 _FEWEST_IN_PLATEAU = 4
+_FEWEST_TO_SLOPE = 8
 #: With few epochs a stretch around the lowest loss takes the tests' place, and never gets to be more sure than this.
 SHORT_RUN_CONFIDENCE = 0.2
 SHORT_RUN_LEVEL_SHARE = 0.10
@@ -136,16 +137,15 @@ def _line(epochs: Epochs, values: Numbers) -> tuple[float, Numbers]:
     return slope, np.asarray(values.mean() + slope * time, dtype=np.float64)
 
 
-def _stays(epochs: Epochs, loss: Numbers, noise: float, significance: float) -> bool:
-    """No trend (Mann–Kendall) and no bend (CUSUM) inside the stretch: a shallow valley has no trend either.
+def _has_no_trend(loss: Numbers, significance: float) -> bool:
+    """Mann–Kendall inside the stretch. Change points are known to an epoch or so, so its two ends are left out."""
+    inner = loss[1:-1] if len(loss) >= _FEWEST_IN_PLATEAU + 2 else loss
+    return trend.mann_kendall(inner).p_value > significance
 
-    Change points are known to an epoch or so, so the stretch's two ends are left out.
-    """
-    if len(loss) >= _FEWEST_IN_PLATEAU + 2:
-        epochs, loss = epochs[1:-1], loss[1:-1]
-    if trend.mann_kendall(loss).p_value <= significance:
-        return False
-    return len(loss) < FEWEST_EPOCHS or cusum(epochs, loss, noise).p_value > significance
+
+def _slope_error(epochs: Epochs, deviation: float) -> float:
+    """Standard error of a least-squares slope under noise of this standard deviation."""
+    return deviation / math.sqrt(float(((epochs - epochs.mean()) ** 2).sum()))
 
 
 def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: float) -> tuple[int, int, float] | None:
@@ -160,9 +160,20 @@ def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: 
         return None
     largest_flat_slope = FLAT_SHARE * span / float(found.epochs[-1] - found.epochs[0])
     tolerance = LEVEL_SHARE * span
+    # A shallow valley has no trend as a whole, but its sides have: a part that clearly slopes belongs to no plateau.
+    # Short parts are what autocorrelated noise looks like; the tolerance of the level bounds them.
+    sloping = [
+        b - a >= _FEWEST_TO_SLOPE
+        and abs(_line(found.epochs[a:b], found.loss[a:b])[0])
+        - _ONE_SIDED_95 * _slope_error(found.epochs[a:b], found.noise)
+        > largest_flat_slope
+        for a, b in stretches
+    ]
     best: tuple[int, int, float] | None = None
     for position, (start, _) in enumerate(stretches):
-        for _, end in stretches[position:]:
+        for further, (_, end) in enumerate(stretches[position:], start=position):
+            if sloping[further]:
+                break
             if end - start < _FEWEST_IN_PLATEAU or (best is not None and end - start <= best[1] - best[0]):
                 continue
             epochs, loss = found.epochs[start:end], found.loss[start:end]
@@ -171,8 +182,7 @@ def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: 
                 continue
             slope, line = _line(epochs, loss)
             deviation = max(found.noise, math.sqrt(float(((loss - line) ** 2).sum()) / (len(loss) - 2)))
-            error = deviation / math.sqrt(float(((epochs - epochs.mean()) ** 2).sum()))
-            bound = abs(slope) + _ONE_SIDED_95 * error
-            if bound <= largest_flat_slope and _stays(epochs, loss, found.noise, significance):
+            bound = abs(slope) + _ONE_SIDED_95 * _slope_error(epochs, deviation)
+            if bound <= largest_flat_slope and _has_no_trend(loss, significance):
                 best = (start, end, 1.0 - bound / largest_flat_slope)
     return best

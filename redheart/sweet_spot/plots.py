@@ -93,7 +93,7 @@ def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str
     if np.isfinite(values).any():
         panel.plot(epochs, values, color=colour, marker=".", markersize=5, linewidth=1.2, zorder=2)
     else:
-        panel.text(0.5, 0.5, "not measured", transform=panel.transAxes, ha="center", va="center", color="#777777")
+        panel.text(0.01, 0.5, "not measured", transform=panel.transAxes, va="center", fontsize=9, color="#777777")
         panel.set_yticks([])
 
 
