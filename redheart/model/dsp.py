@@ -72,7 +72,8 @@ class DspSimulator(nn.Module):
             Features (batch, signal_width), and the mean over the story of the emotion trajectory, as logits over the
             prior (batch, 7).
         """
-        signal = self.source(hidden) * segment_mask.unsqueeze(-1).to(hidden.dtype)
+        # Padding stands at the end and the filters are causal, so what it sounds like reaches no real segment.
+        signal = self.source(hidden)
         band, ring = self.filters(signal * self.envelope(signal))
         response = torch.cat((band, F.gelu(ring)), dim=-1)
         mean = masked_mean(response, segment_mask)

@@ -18,16 +18,16 @@ from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
 #: Title, action, all segments, text windows.
 VIEWS = 4
-#: Size of the linear path's inputs relative to unit mean square. It sets how fast the linear path learns compared
-#: with the rest at one learning rate: Adam moves each of its 1,500 weights by the rate.
-LINEAR_INPUT_SCALE = 0.25
 
 
 def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tensor:
     """Title, action, mean of all segments and mean of the text windows, side by side; zeros for what a story lacks.
 
     Args:
-        segments: (batch, segments, d_embed).
+        segments: (batch, segments, d_embed) of unit mean square. That size lets the linear path learn at learning rates
+            so small that the rest hardly overfits: Adam moves each of its 1,500 weights an output by the rate, so a
+            prediction by up to 1,500 times the rate times the size. At a rate of 3e-4 a quarter of
+            it cost about 0.09 of SURD's R² and 0.05 of regret's.
         segment_mask: (batch, segments) bool.
         kinds: (batch, segments) int64.
 
@@ -37,7 +37,7 @@ def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tenso
     parts = [masked_mean(segments, segment_mask & (kinds == kind)) for kind in (0, 1)]
     parts.append(masked_mean(segments, segment_mask))
     parts.append(masked_mean(segments, segment_mask & (kinds == 2)))
-    return torch.cat(parts, dim=-1) * LINEAR_INPUT_SCALE
+    return torch.cat(parts, dim=-1)
 
 
 def features_width(task: str, dims: ModelDimensions) -> int:

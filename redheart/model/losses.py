@@ -93,14 +93,12 @@ def _summed(prediction: Tensor, target: Tensor, mask: Tensor, task: str, statist
     valid = _valid(mask, kind == "distribution")
     # Unannotated targets may hold anything; where() keeps a NaN there out of the sum, and out of the gradient.
     if kind == "distribution":
-        target = torch.where(mask, target, 0.0)
-        loss = -(target * F.log_softmax(prediction, dim=-1)).sum(dim=-1)
+        loss = -(torch.where(mask, target, 0.0) * F.log_softmax(prediction, dim=-1)).sum(dim=-1)
+    elif kind == "regression":
+        loss = (prediction - torch.where(mask, statistics.standardise(task, target), 0.0)).square()
     else:
-        target = torch.where(mask, statistics.standardise(task, target), 0.0)
-        if kind == "regression":
-            loss = (prediction - target).square()
-        else:
-            loss = F.huber_loss(prediction, target, reduction="none", delta=1.0)
+        standardised = torch.where(mask, statistics.standardise(task, target), 0.0)
+        loss = F.huber_loss(prediction, standardised, reduction="none", delta=1.0)
     return torch.where(valid, loss, 0.0).sum()
 
 

@@ -69,7 +69,7 @@ def test_a_gap_in_the_observations_is_bridged() -> None:
 def test_extreme_noises_stay_finite_and_differentiable() -> None:
     torch.manual_seed(0)
     module = KalmanFilter(dimensions("tiny"))
-    hidden = 100 * torch.randn(2, 16, 128)
+    hidden = 100 * torch.randn(2, 16, dimensions("tiny").d_model)
     features, prediction = module(hidden, torch.ones(2, 16, dtype=torch.bool))
     (features.sum() + prediction.sum()).backward()
     assert features.isfinite().all() and prediction.isfinite().all()
@@ -79,7 +79,7 @@ def test_extreme_noises_stay_finite_and_differentiable() -> None:
 def test_it_computes_in_fp32_under_autocast() -> None:
     torch.manual_seed(0)
     module = KalmanFilter(dimensions("tiny"))
-    hidden, mask = torch.randn(2, 5, 128), torch.ones(2, 5, dtype=torch.bool)
+    hidden, mask = torch.randn(2, 5, dimensions("tiny").d_model), torch.ones(2, 5, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
         prediction = module(hidden, mask)[1]
     torch.testing.assert_close(prediction.float(), module(hidden, mask)[1], atol=0.02, rtol=0.1)

@@ -54,6 +54,8 @@ def test_counts_are_of_annotated_numbers_and_of_annotated_distributions(partly: 
 def test_what_is_not_annotated_has_no_influence(partly: Batch) -> None:
     model = build(partly)
     one = compute_losses(model(*partly.inputs), partly, model.statistics).total
+    one.backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
     for name, mask in partly.target_mask.items():
         partly.targets[name][~mask] = 0.25
     torch.testing.assert_close(one, compute_losses(model(*partly.inputs), partly, model.statistics).total)
