@@ -26,34 +26,38 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "crossover_name_crossover": ("모듈별 크로스오버", "module-by-module crossover"),
     "crossover_name_random": ("무작위 크로스오버 {number}", "random crossover {number}"),
     "crossover_outcome_clear": (
-        "승자: {name}. 결정을 내리는 judge 상황 {count}개에서 손실이 마지막 에포크보다 {gap} 낮습니다 "
-        "({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
+        "승자: {name}. 결정을 내리는 judge 상황 {count}개에서 손실이 마지막 에포크보다 {gap} 낮습니다 (경쟁 모델 "
+        "{rivals}개 중에서 고른 것을 감안해 넓힌 {confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 "
+        "좋음).",
         "{name} wins: on the {count} situations that decide (judge) its loss is {gap} lower than the last epoch's "
-        "({confidence} % interval {low} to {high}; better in {probability} % of resamples).",
+        "({confidence} % interval {low} to {high}, widened for {rivals} rivals; better in {probability} % of "
+        "resamples).",
     ),
     "crossover_outcome_unclear": (
         "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 마지막 에포크와의 차이({gap})는 "
-        "잡음 범위 안입니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음). judge가 "
-        "선호하여 전달되지만 우수함이 입증된 것은 아닙니다.",
+        "잡음 범위 안입니다 (경쟁 모델 {rivals}개 중에서 고른 것을 감안해 넓힌 {confidence}% 구간 {low} ~ {high}, "
+        "재표본의 {probability}%에서 더 좋음). judge가 선호하여 전달되지만 우수함이 입증된 것은 아닙니다.",
         "No clear winner: on the {count} situations that decide (judge) {name} has the lowest loss, but its lead "
-        "of {gap} over the last epoch is within noise ({confidence} % interval {low} to {high}; better in "
-        "{probability} % of resamples). It is delivered because judge preferred it, not because it was shown to be "
-        "better.",
+        "of {gap} over the last epoch is within noise ({confidence} % interval {low} to {high}, widened for "
+        "{rivals} rivals; better in {probability} % of resamples). It is delivered because judge preferred it, not "
+        "because it was shown to be better.",
     ),
     "crossover_outcome_last_clear": (
         "승자: {name}. judge 상황 {count}개에서 어떤 조합도 이를 이기지 못합니다. 가장 가까운 {runner}의 손실이 "
-        "{gap} 더 높습니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
+        "{gap} 더 높습니다 (경쟁 모델 {rivals}개 중에서 고른 것을 감안해 넓힌 {confidence}% 구간 {low} ~ {high}, "
+        "재표본의 {probability}%에서 더 좋음).",
         "{name} wins: on the {count} situations that decide (judge) nothing that was combined beats it. The "
-        "closest, {runner}, has a loss {gap} higher ({confidence} % interval {low} to {high}; better in "
-        "{probability} % of resamples).",
+        "closest, {runner}, has a loss {gap} higher ({confidence} % interval {low} to {high}, widened for {rivals} "
+        "rivals; better in {probability} % of resamples).",
     ),
     "crossover_outcome_last_unclear": (
         "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮으며, 조합은 도움이 되지 않았습니다. "
-        "가장 가까운 {runner}와의 차이({gap})는 잡음 범위 안입니다 ({confidence}% 구간 {low} ~ {high}, 재표본의 "
-        "{probability}%에서 더 좋음).",
+        "가장 가까운 {runner}와의 차이({gap})는 잡음 범위 안입니다 (경쟁 모델 {rivals}개 중에서 고른 것을 감안해 "
+        "넓힌 {confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
         "No clear winner: on the {count} situations that decide (judge) the {name} has the lowest loss, so "
         "combining did not help; but the closest, {runner}, is only {gap} higher, which is within noise "
-        "({confidence} % interval {low} to {high}; better in {probability} % of resamples).",
+        "({confidence} % interval {low} to {high}, widened for {rivals} rivals; better in {probability} % of "
+        "resamples).",
     ),
     "crossover_outcome_bare": (
         "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 구간을 계산할 수 없습니다.",

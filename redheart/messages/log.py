@@ -26,7 +26,9 @@ class _AboveProgressBars(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
-def set_up_logging(*, verbose: bool = False, debug: bool = False, file: Path | None = None, quiet: bool = False) -> None:
+def set_up_logging(
+    *, verbose: bool = False, debug: bool = False, file: Path | None = None, quiet: bool = False
+) -> None:
     """Sends messages to standard error, and to ``file`` if given. ``quiet`` is for all but a run's first process.
 
     Args:
@@ -66,3 +68,9 @@ def warn(key: str, **values: Any) -> None:
 def note(line: str) -> None:
     """A line for developers, shown under ``--debug``; not in the catalogue."""
     _logger.debug(line)
+
+
+def plain(block: str) -> None:
+    """A block that is the same in every language: a table."""
+    for line in block.splitlines():
+        _logger.info(f"   {line}")

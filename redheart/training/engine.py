@@ -6,8 +6,8 @@ engine runs is decided by ``accelerate launch --config_file launch/….yaml``; w
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +57,8 @@ def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     for dotted, ours in values.items():
         *sections, leaf = dotted.split(".")
         place = filled
+        if dotted.endswith(".pin_memory") and not isinstance(filled["zero_optimization"].get(sections[-1]), dict):
+            continue  # this strategy offloads nothing there
         for section in sections:
             place = place.setdefault(section, {})
         theirs = place.get(leaf, "auto")
@@ -104,7 +106,9 @@ class Engine:
             plugin = DeepSpeedPlugin(hf_ds_config=fill_deepspeed_config(self._ds_file, self._deepspeed_values()))
             if not on_cuda:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        handlers = [] if on_cuda else [InitProcessGroupKwargs(backend="gloo")]
+        is_distributed = self._ds_file is not None or self.world_size > 1
+        # Without a named backend Accelerate sees a single process under DeepSpeed on the CPU.
+        handlers = [InitProcessGroupKwargs(backend="gloo")] if is_distributed and not on_cuda else []
         self.accelerator = Accelerator(
             mixed_precision=self.precision,
             deepspeed_plugin=plugin,
@@ -134,6 +138,8 @@ class Engine:
             "gradient_clipping": training.max_grad_norm,
             "bf16.enabled": self.precision == "bf16",
             "fp16.enabled": self.precision == "fp16",
+            "zero_optimization.offload_optimizer.pin_memory": torch.cuda.is_available(),
+            "zero_optimization.offload_param.pin_memory": torch.cuda.is_available(),
         }
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -177,8 +183,6 @@ class Engine:
         if self.is_deepspeed:
             self.model.set_gradient_accumulation_boundary(is_boundary=is_last)
             self.model.backward(share, scale_wrt_gas=False)
-        elif is_last or self.world_size == 1:
-            self._plain_backward(share)
         else:
             self._plain_backward(share)
 
@@ -188,8 +192,6 @@ class Engine:
 
     def synchronise_only_last(self, *, is_last: bool) -> Any:
         """A context for forward and backward of a piece: gradients travel between processes with the last one only."""
-        import contextlib
-
         if self.is_deepspeed or self.world_size == 1 or is_last:
             return contextlib.nullcontext()
         return self.model.no_sync()
@@ -300,6 +302,16 @@ class Engine:
         return bool(getattr(self.accelerator, "optimizer_step_was_skipped", False))
 
 
-def norm(values: list[float]) -> float:
-    """Euclidean norm of partial norms."""
-    return math.sqrt(sum(value * value for value in values))
+@contextlib.contextmanager
+def wait_for_first_process() -> Iterator[None]:
+    """The first process runs the body; the others wait for it and run it then, finding its files."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    from accelerate import PartialState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    on_cuda = torch.cuda.is_available()
+    state = PartialState(**({} if on_cuda else InitProcessGroupKwargs(backend="gloo").to_kwargs()))
+    with state.main_process_first():
+        yield

@@ -358,6 +358,7 @@ class TrainingStage:
             "global_step": loop.global_step,
             "sums": vars(sums),
             "world_size": engine.world_size,
+            "manifest": self._manifest,
         }
         save_resume_state(
             self.output,

@@ -76,14 +76,14 @@ class SituationTable:
     def batch(self, indices: Indices) -> Batch:
         """Situations as padded tensors on the CPU; without any index, one situation whose targets are masked out."""
         real = indices if len(indices) else np.zeros(1, dtype=np.int64)
-        segments, mask, kinds, positions = self.dataset.gather(real)
+        padded = self.dataset.gather(real)
         keep = bool(len(indices))
         return Batch(
             ids=[self.ids[index] for index in indices],
-            segments=torch.from_numpy(segments),
-            segment_mask=torch.from_numpy(mask),
-            kinds=torch.from_numpy(kinds),
-            positions=torch.from_numpy(positions),
+            segments=torch.from_numpy(padded.vectors),
+            segment_mask=torch.from_numpy(padded.mask),
+            kinds=torch.from_numpy(padded.kinds),
+            positions=torch.from_numpy(padded.positions),
             targets={name: torch.from_numpy(values[real]) for name, values in self.targets.values.items()},
             target_mask={name: torch.from_numpy(known[real] & keep) for name, known in self.targets.mask.items()},
         )

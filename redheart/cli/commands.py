@@ -1,0 +1,140 @@
+"""The commands: what is asked for is handed to the workflow's stages, what comes back is printed."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from redheart.cli.signals import stop_requested
+from redheart.config import Config
+
+
+def show_parameters(arguments: Namespace) -> int:
+    """``redheart params``."""
+    from redheart.model.parameters import count_parameters
+
+    counted = count_parameters(arguments.preset, arguments.d_embed)
+    if arguments.json:
+        print(json.dumps({"preset": arguments.preset, "total": counted.total, "modules": counted.by_module}, indent=2))
+        return 0
+    from redheart.workflow.parameter_check import breakdown, check_line
+
+    print(breakdown(counted))
+    if arguments.preset == "730m":
+        print(check_line(counted))
+    return 0
+
+
+def _embed(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.stages import embed
+
+    with stop_requested() as should_stop:
+        embed(config, should_stop=should_stop)
+    return 0
+
+
+def _sweep(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        if arguments.rebuild:
+            stages.rebuild_sweep(config)
+        else:
+            stages.sweep(
+                config, stages.embed(config, should_stop=should_stop), force=arguments.force, should_stop=should_stop
+            )
+    return 0
+
+
+def _train(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        dataset = stages.embed_once(config, should_stop=should_stop)
+        stages.train(config, dataset, force=arguments.force, should_stop=should_stop)
+    return 0
+
+
+def _consolidate(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.consolidate import consolidate
+
+    print(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
+    return 0
+
+
+def _analyze(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.stages import analyze
+
+    analyze(config, force=arguments.force)
+    return 0
+
+
+def _crossover(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        dataset = stages.embedded_of_run(config) or stages.embed(config, should_stop=should_stop)
+        stages.crossover(config, dataset, force=arguments.force)
+    return 0
+
+
+def _evaluate(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+    from redheart.workflow.scores import as_json, as_table
+
+    with stop_requested() as should_stop:
+        dataset = stages.embedded_of_run(config) if not arguments.data else None
+        dataset = dataset or stages.embed(config, should_stop=should_stop)
+        checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else Path(config.output) / "best_model"
+        evaluation = stages.evaluate(config, dataset, checkpoint, arguments.split)
+    print(as_json(evaluation) if arguments.json else as_table(evaluation))
+    return 0
+
+
+def _report(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.stages import report
+
+    report(config)
+    return 0
+
+
+def _workflow(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.run import run_workflow, validate
+
+    if arguments.mode == "validate":
+        return validate(config)
+    with stop_requested() as should_stop:
+        run_workflow(
+            config,
+            mode=arguments.mode,
+            most_epochs=arguments.samples,
+            lr_sweep=arguments.lr_sweep,
+            force=arguments.force,
+            should_stop=should_stop,
+        )
+    return 0
+
+
+def _doctor(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.doctor import examine
+
+    findings = examine(config)
+    print("\n".join(str(finding) for finding in findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+COMMANDS: dict[str, Callable[[Namespace, Config], Any]] = {
+    "embed": _embed,
+    "sweep": _sweep,
+    "train": _train,
+    "consolidate": _consolidate,
+    "analyze": _analyze,
+    "crossover": _crossover,
+    "evaluate": _evaluate,
+    "report": _report,
+    "workflow": _workflow,
+    "doctor": _doctor,
+}

@@ -1,0 +1,141 @@
+"""What can be typed. Importing this imports neither torch nor numpy, so ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from typing import NoReturn
+
+import redheart
+
+_OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest known option, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments:"):
+            unknown = message.partition(":")[2].split()[0]
+            near = difflib.get_close_matches(unknown.split("=")[0], self.options(), n=1, cutoff=0.6)
+            message = f"unknown option '{unknown}'" + (f"; did you mean '{near[0]}'?" if near else "; see --help")
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def options(self) -> list[str]:
+        """Every option of this parser and of its commands."""
+        found: list[str] = []
+        for action in self._actions:
+            found += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    found += parser.options()
+        return sorted(set(found))
+
+
+def _positive(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found '{value}', wanted a whole number of at least 1")
+    return number
+
+
+def _rate(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(
+            f"found '{value}', wanted a learning rate between 0 and 1, such as 5.6e-05"
+            + ("" if value.strip() else " (is lr_sweep_results/optimal_lr.json there?)")
+        )
+    return number
+
+
+def _common(parser: argparse.ArgumentParser, *, overrides: bool = True) -> None:
+    group = parser.add_argument_group("common options")
+    group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    group.add_argument("--data", metavar="FILE", help="the dataset: a JSON array or JSON Lines of situations")
+    group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
+    group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
+    group.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and dropout (default: 0)")
+    group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
+    group.add_argument("--force", action="store_true", help="do again what was done before with the same inputs")
+    group.add_argument("--verbose", action="store_true", help="each line with its time")
+    group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")
+    if overrides:
+        parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=_OVERRIDES_HELP)
+
+
+def _training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="epochs of the main training (default: 60)")
+    parser.add_argument("--lr", type=_rate, metavar="RATE", help="peak learning rate (default: the sweep's choice)")
+    parser.add_argument(
+        "--no-param-update", action="store_true", help="dry run: forward and backward, no optimizer step"
+    )
+    parser.add_argument("--strict", action="store_true", help="stop when a module does not update")
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="redheart",
+        description="Trains a multi-module model of moral situations and says honestly what it learned.",
+        epilog="Each command reads files and writes files, can be run alone, repeated and resumed.",
+    )
+    parser.add_argument("--version", action="version", version=f"redheart {redheart.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands.required = True
+
+    def add(name: str, text: str) -> Parser:
+        made: Parser = commands.add_parser(name, help=text, description=text)
+        return made
+
+    embed = add("embed", "Turn the dataset's texts into vectors, once; what is there already is kept.")
+    embed.add_argument("--inline", action="store_true", help="write vectors into the JSON as lists")
+    _common(embed)
+
+    sweep = add("sweep", "Find a learning rate: 5 stages of 5 trials, in parallel.")
+    sweep.add_argument("--workers", type=_positive, metavar="N", help="trials at a time")
+    sweep.add_argument("--rebuild", action="store_true", help="only rebuild the cumulative file from the trial files")
+    _common(sweep)
+
+    train = add("train", "Train the model; goes on where an interrupted run of the same settings stopped.")
+    _training_options(train)
+    _common(train)
+
+    consolidate = add("consolidate", "Make one whole model of the newest resume state, sharded or not.")
+    consolidate.add_argument("--to", metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)")
+    _common(consolidate)
+
+    _common(add("analyze", "Find each module's best epoch by five techniques."))
+    _common(add("crossover", "Combine the chosen epochs and compare with the plain alternatives."))
+
+    evaluate = add("evaluate", "Score a checkpoint on a split, beside the constant predictor.")
+    evaluate.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
+    evaluate.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _common(evaluate)
+
+    _common(add("report", "Write the report, the curves and their exports from what is there."))
+
+    workflow = add("workflow", "Run all stages in order, as run_learning.sh does.")
+    workflow.add_argument("mode", choices=("unified-test", "unified-train", "validate"))
+    workflow.add_argument("--samples", type=_positive, metavar="N", help="at most N epochs")
+    workflow.add_argument("--lr-sweep", action="store_true", help="find the learning rate first")
+    _training_options(workflow)
+    _common(workflow)
+
+    params = add("params", "Count the parameters of a preset, without allocating them.")
+    params.add_argument("--preset", choices=("tiny", "small", "730m"), default="730m")
+    params.add_argument("--d-embed", type=_positive, default=384, metavar="N", help="width of the encoder's vectors")
+    params.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    params.add_argument("--lang", choices=("ko", "en"))
+
+    _common(add("doctor", "Say what this machine offers, what is missing, and how to mend it."))
+    return parser

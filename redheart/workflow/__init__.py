@@ -1,0 +1,1 @@
+"""The stages in order, and what each hands to the next: paths, never objects that only live in memory."""

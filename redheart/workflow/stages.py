@@ -1,0 +1,197 @@
+"""Each stage as a function from the configuration and what earlier stages wrote; ``run.py`` puts them in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from redheart.config import Config, resolved_yaml
+from redheart.errors import RedHeartError, StorageError, TrainingError
+from redheart.messages import say, warn
+from redheart.storage import read_json, sha256_of, write_json, write_text
+from redheart.workflow.skipping import is_done, mark_done
+
+if TYPE_CHECKING:
+    from redheart.training.evaluation import Evaluation
+
+#: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
+DEFAULT_LEARNING_RATE = 3e-4
+Stop = Callable[[], bool]
+
+
+def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+    """Locates, checks and embeds the dataset; the path of its ``.embedded.json``."""
+    from redheart.data import locate_dataset
+    from redheart.embedding import embed_dataset
+
+    output = Path(config.output)
+    located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
+    embedded = embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
+    return embedded.path
+
+
+def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+    """``embed`` in the first of several processes; the others wait and find what it wrote."""
+    from redheart.training.engine import wait_for_first_process
+
+    with wait_for_first_process():
+        return embed(config, should_stop=should_stop)
+
+
+def sweep_folder(config: Config) -> Path:
+    return Path(config.output) / "lr_sweep_results"
+
+
+def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
+    """Runs or continues the sweep; the learning rate it chose."""
+    from redheart.embedding import open_embedded
+    from redheart.sweep import run_sweep
+
+    identity = open_embedded(dataset).identity
+    found = run_sweep(config, dataset, identity, Path(config.output), force=force, should_stop=should_stop)
+    return found.learning_rate
+
+
+def rebuild_sweep(config: Config) -> None:
+    """Writes the cumulative file anew from the trial files."""
+    from redheart.sweep import rebuild
+
+    rebuild(Path(config.output))
+
+
+def choose_learning_rate(config: Config) -> float:
+    """What was asked for, else the sweep's choice, else the default; says which."""
+    if config.training.learning_rate is not None:
+        say("workflow_lr_given", learning_rate=config.training.learning_rate)
+        return config.training.learning_rate
+    path = sweep_folder(config) / "optimal_lr.json"
+    if path.exists():
+        from redheart.sweep import read_optimal_lr
+
+        learning_rate = read_optimal_lr(path)
+        say("workflow_lr_sweep", learning_rate=learning_rate, path=path)
+        return learning_rate
+    warn("workflow_lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
+    return DEFAULT_LEARNING_RATE
+
+
+def train(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+    """Trains in this process, as one of the launcher's, or plainly alone."""
+    from redheart.training.stage import TrainingStage
+
+    TrainingStage(
+        config,
+        dataset,
+        Path(config.output),
+        learning_rate=choose_learning_rate(config),
+        force=force,
+        should_stop=should_stop,
+    ).run()
+
+
+def train_on_all_gpus(config: Config, count: int, *, force: bool) -> None:
+    """Trains in one process a GPU, started by ``accelerate launch``.
+
+    Raises:
+        TrainingError: the processes failed; what they said is above.
+    """
+    settings = Path(config.output) / "launch.yaml"
+    learning_rate = choose_learning_rate(config)
+    resolved = msgspec.structs.replace(
+        config, training=msgspec.structs.replace(config.training, learning_rate=learning_rate)
+    )
+    write_text(settings, resolved_yaml(resolved))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
+    say("workflow_launch", count=count, command=" ".join(command[1:]))
+    done = subprocess.run(command, env={**os.environ}, check=False)
+    if done.returncode:
+        raise TrainingError(
+            f"training in {count} processes ended with exit code {done.returncode}; see the lines above"
+        )
+
+
+def embedded_of_run(config: Config) -> Path | None:
+    """The embedded dataset that the run in the output folder was trained on, if there is one."""
+    path = Path(config.output) / "run.json"
+    if not path.exists():
+        return None
+    dataset = Path(read_json(path)["dataset"])
+    return dataset if dataset.exists() else None
+
+
+def _metrics_file(config: Config) -> Path:
+    path = Path(config.output) / "metrics.jsonl"
+    if not path.exists():
+        raise StorageError(f"{path}: there is no training to look at; run `redheart train` first")
+    return path
+
+
+def analyze(config: Config, *, force: bool = False) -> None:
+    """Finds each module's best epoch."""
+    from redheart.sweet_spot import analyze as find_sweet_spots
+
+    output, metrics = Path(config.output), _metrics_file(config)
+    result = output / "sweet_spot_analysis" / "sweet_spot_analysis.json"
+    inputs = {"metrics": sha256_of(metrics), "settings": msgspec.to_builtins(config.sweet_spot)}
+    if is_done(output, "analyze", inputs, [result], force=force):
+        return
+    find_sweet_spots(metrics, output, config.sweet_spot)
+    mark_done(output, "analyze", inputs)
+
+
+def crossover(config: Config, dataset: Path, *, force: bool = False) -> None:
+    """Combines the chosen epochs and decides on ``judge`` which model is the one to use."""
+    from redheart.crossover import run_crossover
+    from redheart.sweet_spot import load_analysis
+    from redheart.training.table import SituationTable
+
+    output = Path(config.output)
+    analysis_file = output / "sweet_spot_analysis" / "sweet_spot_analysis.json"
+    if not analysis_file.exists():
+        raise StorageError(f"{analysis_file}: there is no analysis; run `redheart analyze` first")
+    inputs = {
+        "metrics": sha256_of(_metrics_file(config)),
+        "analysis": sha256_of(analysis_file),
+        "settings": [msgspec.to_builtins(config.crossover), msgspec.to_builtins(config.report), config.seed],
+    }
+    results = [output / "crossover_final.pth", output / "best_model", output / "crossover" / "candidates.json"]
+    if is_done(output, "crossover", inputs, results, force=force):
+        return
+    run_crossover(config, output, load_analysis(output), SituationTable.open(dataset))
+    mark_done(output, "crossover", inputs)
+
+
+def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Evaluation:
+    """Scores a checkpoint and stores the numbers under ``evaluation/``."""
+    from redheart.training.evaluation import evaluate_model
+    from redheart.training.restore import restore_model
+    from redheart.training.table import SituationTable
+    from redheart.workflow.scores import record
+
+    model = restore_model(checkpoint)
+    table = SituationTable.open(dataset)
+    if table.d_embed != model.config.d_embed:
+        raise RedHeartError(
+            f"{checkpoint}: was trained on vectors of {model.config.d_embed} numbers, {dataset} has {table.d_embed}: "
+            "embed the data with the model that the checkpoint was trained with"
+        )
+    evaluation = evaluate_model(model, table, split)
+    path = Path(config.output) / "evaluation" / f"{checkpoint.name}_{split}.json"
+    write_json(path, {"checkpoint": str(checkpoint), "dataset": str(dataset), **record(evaluation)})
+    say("workflow_evaluation_saved", path=path)
+    return evaluation
+
+
+def report(config: Config) -> Path:
+    """Writes curves and the report from what is there."""
+    from redheart.report import build_report
+
+    return build_report(config, Path(config.output))
