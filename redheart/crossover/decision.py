@@ -70,8 +70,9 @@ def explain(result: CrossoverResult) -> list[str]:
         difference = score.difference
         values |= {
             "gap": f"{abs(difference.mean):.4f}",
-            "low": f"{difference.low:+.4f}",
-            "high": f"{difference.high:+.4f}",
+            "low": f"{difference.guarded_low:+.4f}",
+            "high": f"{difference.guarded_high:+.4f}",
+            "rivals": result.comparisons,
             "confidence": f"{100 * difference.confidence:.3g}",
             "probability": f"{100 * difference.probability_better:.1f}",
             "runner": candidate_label(subject or name),

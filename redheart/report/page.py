@@ -1,0 +1,160 @@
+"""The report: facts and pictures put into one HTML file that asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from redheart.config import Config
+from redheart.messages import language, note, say, text
+from redheart.report.curves import FOLDER as CURVES_FOLDER
+from redheart.report.curves import NAME as CURVES_NAME
+from redheart.report.curves import export_curves
+from redheart.report.drawings import interval_bar, sparkline
+from redheart.report.facts import METRICS, SWEEP_FOLDER, Facts, gather_facts
+from redheart.storage import read_lines, write_json, write_text
+from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
+
+FOLDER = "report"
+_TEMPLATE = "report.html.jinja"
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def build_report(config: Config, output: Path) -> Path:
+    """Writes the curves, ``report/report.json`` and ``report/report.html`` from what is under ``output``.
+
+    Stages that did not run are said to be missing; nothing has to be there.
+
+    Returns:
+        the path of the HTML file.
+
+    Raises:
+        StorageError: a file could not be written; an earlier report is intact.
+    """
+    if _has_epochs(output):
+        export_curves(output)
+    facts = gather_facts(config, output)
+    write_json(output / FOLDER / "report.json", facts)
+    path = output / FOLDER / "report.html"
+    write_text(path, render(facts, output))
+    say("report_saved", path=path)
+    return path
+
+
+def _has_epochs(output: Path) -> bool:
+    from redheart.errors import StorageError
+
+    try:
+        return any(isinstance(line, dict) and line.get("kind") == "epoch" for line in read_lines(output / METRICS))
+    except StorageError as error:
+        note(f"no curves: {error}")  # the page says what is wrong with the file
+        return False
+
+
+def render(facts: Facts, output: Path) -> str:
+    """The page in the language of this process."""
+    environment = Environment(
+        loader=PackageLoader("redheart", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "signed": _signed, "percent": _percent, "size": _size}
+    environment.globals |= {"t": text, "sparkline": sparkline, "interval_bar": interval_bar}
+    return environment.get_template(_TEMPLATE).render(
+        facts=facts,
+        language=language(),
+        pictures=_pictures(output),
+        skill_scale=_skill_scale(facts["result"]),
+        difference_scale=_difference_scale(facts["result"]),
+    )
+
+
+def _pictures(output: Path) -> dict[str, list[tuple[str, str]]]:
+    """Name and data URI of the PNGs of each section, in a fixed order."""
+    sweep = output / SWEEP_FOLDER
+    stages = sorted(
+        sweep.glob("hierarchical_lr_sweep_stage*.png"),
+        key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0),
+    )
+    spots = sorted((output / ANALYSIS_FOLDER).glob("*.png"), key=lambda path: (path.stem != "overview", path.stem))
+    return {
+        "sweep": _embedded([sweep / "hierarchical_lr_sweep.png", *stages]),
+        "curves": _embedded([output / CURVES_FOLDER / f"{CURVES_NAME}.png"]),
+        "sweet_spots": _embedded(spots),
+    }
+
+
+def _embedded(paths: Iterable[Path]) -> list[tuple[str, str]]:
+    found = []
+    for path in paths:
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        if content.startswith(_PNG):
+            found.append((path.stem, f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"))
+        else:
+            note(f"{path}: not a PNG, left out of the report")
+    return found
+
+
+def _skill_scale(result: Facts) -> tuple[float, float]:
+    """A common scale for all skills, from a little below 0 (at most −1) to a round number above the highest."""
+    bounds = [
+        row[split][end]
+        for row in result.get("tasks", [])
+        for split in ("judge", "test")
+        for end in ("skill", "low", "high")
+        if split in row and row[split][end] is not None
+    ]
+    lowest, highest = min(bounds, default=0.0), max(bounds, default=1.0)
+    return max(-1.0, min(-0.1, lowest - 0.05)), min(1.0, max(0.3, highest + 0.05))
+
+
+def _difference_scale(result: Facts) -> tuple[float, float]:
+    """A scale around 0 that holds the rivals' intervals; random controls may leave it."""
+    ends = [
+        abs(difference[end])
+        for candidate in result.get("candidates", [])
+        if not candidate["is_control"]
+        for score in candidate["scores"].values()
+        if (difference := score["difference"])
+        for end in ("low", "high")
+    ]
+    reach = 1.05 * max(ends, default=0.0) or 1.0
+    return -reach, reach
+
+
+def _number(value: Any, digits: int = 4) -> str:
+    """Four significant digits, or a dash where there is nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.{digits}g}"
+
+
+def _signed(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _size(value: float | None) -> str:
+    if value is None:
+        return "–"
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
