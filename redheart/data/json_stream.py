@@ -78,6 +78,7 @@ class _Text:
         self.buffer = ""
         self.at = 0
         self.lines_before = 0
+        self.columns_before = 0
         self.ended = False
 
     def close(self) -> None:
@@ -92,6 +93,8 @@ class _Text:
         if self.ended:
             return False
         self.lines_before += self.buffer.count("\n", 0, self.at)
+        line_end = self.buffer.rfind("\n", 0, self.at)
+        self.columns_before = self.at - line_end - 1 + (self.columns_before if line_end < 0 else 0)
         self.buffer = self.buffer[self.at :]
         self.at = 0
         chunk = self._file.read(max(_CHUNK, len(self.buffer)))
@@ -132,7 +135,8 @@ class _Text:
 
     def place_of(self, position: int) -> str:
         """Line and column, both from 1."""
-        column = position - (self.buffer.rfind("\n", 0, position) + 1) + 1
+        line_end = self.buffer.rfind("\n", 0, position)
+        column = position - line_end + (self.columns_before if line_end < 0 else 0)
         return f"line {self.line_of(position)} column {column}"
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redheart.embedding.dataset import EmbeddedDataset, PaddedSegments, Segments
-    from redheart.embedding.embed import embed_dataset, open_embedded
+    from redheart.embedding.embed import embed_dataset
     from redheart.embedding.model_source import find_model
+    from redheart.embedding.opening import open_embedded
 
 _HOME = {
     "EmbeddedDataset": "dataset",
@@ -19,7 +20,7 @@ _HOME = {
     "Segments": "dataset",
     "embed_dataset": "embed",
     "find_model": "model_source",
-    "open_embedded": "embed",
+    "open_embedded": "opening",
 }
 
 __all__ = ["EmbeddedDataset", "PaddedSegments", "Segments", "embed_dataset", "find_model", "open_embedded"]

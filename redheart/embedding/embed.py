@@ -6,16 +6,12 @@ embedded again, and a run that was killed goes on where it was: it loses one bat
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from redheart.config import EmbeddingConfig
@@ -23,11 +19,13 @@ from redheart.data import Situation, read_dataset
 from redheart.embedding import embedded_json
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors
+from redheart.embedding.lock import locked
 from redheart.embedding.model_source import ModelSource, find_model
+from redheart.embedding.opening import from_store, in_memory, older_key
 from redheart.embedding.paths import EmbeddingPaths, paths_in, target_paths
 from redheart.embedding.segments import SEGMENTATION_VERSION, Segment
-from redheart.embedding.store import LOCK_NAME, NewRecord, VectorStore, VectorStoreWriter, stores_in
-from redheart.errors import Interrupted, MissingRequirement, StorageError
+from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, stores_in
+from redheart.errors import DataError, Interrupted, MissingRequirement, StorageError
 from redheart.messages import note, say, warn
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Situations that are cut into segments at once: enough to fill batches, little enough to hold.
 _CUT_AT_ONCE = 32
-_LOCK_POLL_SECONDS = 0.5
+_IMPORTED_AT_ONCE = 1024
 
 
 def key_of(situation: Situation, fingerprint: str, config: EmbeddingConfig) -> str:
@@ -50,10 +48,6 @@ def key_of(situation: Situation, fingerprint: str, config: EmbeddingConfig) -> s
         situation.text,
     ]
     return hashlib.blake2b(json.dumps(decides).encode(), digest_size=16).hexdigest()
-
-
-def _older_key(found: InlineVectors) -> str:
-    return "older-" + hashlib.blake2b(np.ascontiguousarray(found.vectors).tobytes(), digest_size=13).hexdigest()
 
 
 class _Run:
@@ -78,7 +72,7 @@ class _Run:
 
     def keys(self, fingerprint: str) -> list[str]:
         return [
-            _older_key(found) if found is not None and not found.is_ours else key_of(one, fingerprint, self.config)
+            older_key(found) if found is not None and not found.is_ours else key_of(one, fingerprint, self.config)
             for one, found in zip(self.situations, self.inline, strict=True)
         ]
 
@@ -146,7 +140,7 @@ def embed_dataset(
     others = [VectorStore(folder, source.fingerprint) for folder in run.folders if folder != run.target.vectors]
     damaged = set(store.damaged(key for key in set(keys) if key in store)) if verify else set()
     elsewhere = {} if force else run.importable(keys, others)
-    absent = {key for key in keys if force or key in damaged or (key not in store and key not in elsewhere)}
+    absent = {key for key in keys if force or (key not in elsewhere and (key not in store or key in damaged))}
     missing = _first_of_each(keys, absent)
     _say_status(total=len(keys), missing=sum(key in absent for key in keys))
 
@@ -156,14 +150,20 @@ def embed_dataset(
         warn("embedding_older_vectors", path=dataset, count=older)
     wrote = False
     if missing or imported:
-        with _locked(run.target.vectors, should_stop):
-            store = _fill(
-                run, source, keys, missing, imported, should_stop, redo=damaged | (absent if force else set())
-            )
+        redo = damaged | (absent if force else set())
+        encoder = _encoder_for(run, source) if missing else None  # first: where it can't be had, nothing is written
+        d_embed = _one_size(run, imported, encoder)
+        with locked(run.target.vectors, should_stop):
+            writer = VectorStoreWriter(run.target.vectors, source.fingerprint, model_name=config.model, d_embed=d_embed)
+            _import(writer, imported, redo)
+            todo = [index for index in missing if keys[index] not in writer or keys[index] in redo]
+            if encoder is not None and todo:  # another process may have embedded them meanwhile
+                _embed(run, encoder, writer, keys, todo, should_stop)
+            store = writer
         wrote = True
-    made = _assembled(run.target.json, run.situations, keys, store, source.name)
+    made = from_store(run.target.json, run.situations, keys, store, source.name)
     if _needs_writing(run, made, inline=inline):
-        with _locked(run.target.vectors, should_stop):
+        with locked(run.target.vectors, should_stop):
             _write(run, made, inline=inline)
         wrote = True
     if wrote:
@@ -172,55 +172,12 @@ def embed_dataset(
     return made
 
 
-def open_embedded(path: Path) -> EmbeddedDataset:
-    """Opens an ``.embedded.json`` with the vectors beside it, or in it; the model is not needed.
-
-    Raises:
-        DataError: the file is broken or holds no vectors.
-        StorageError: vectors are missing or damaged.
-    """
-    situations = read_dataset(path)
-    embedded_json.check_sizes(situations, path)
-    folder = paths_in(path.parent, path).vectors
-    keys = [one.embedding_key for one in situations]
-    named = [key for key in keys if key is not None]
-    if len(named) == len(situations):
-        stores = stores_in(folder)
-        for store in stores:
-            if all(key in store for key in named):
-                return _assembled(path, situations, named, store, store.model_name)
-        if not all(one.embedding is not None for one in situations):
-            best = max((sum(key in store for key in named) for store in stores), default=0)
-            raise StorageError(
-                f"{path}: {len(named) - best} of {len(named)} items have no vectors in {folder}; wanted all of them: "
-                "embed the dataset again (what is there is reused)"
-            )
-    found = [embedded_json.inline_vectors(one, path=path, max_segments=16) for one in situations]
-    whole = [one for one in found if one is not None]
-    if len(whole) < len(found):
-        raise StorageError(
-            f"{path}: {len(found) - len(whole)} of {len(found)} items have neither an embedding_key nor an embedding; "
-            "wanted vectors for all: embed the dataset first"
-        )
-    return _in_memory(path, situations, whole, keys)
-
-
-def _in_memory(
-    path: Path, situations: list[Situation], found: Sequence[InlineVectors], keys: Sequence[str | None]
-) -> EmbeddedDataset:
-    rows = np.concatenate([one.vectors for one in found])
-    counts = np.array([len(one.kinds) for one in found], np.int64)
-    first_rows = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-    named = [key or _older_key(one) for key, one in zip(keys, found, strict=True)]
-    return EmbeddedDataset(path, situations, named, rows, first_rows, [one.kinds for one in found], model_name="")
-
-
 def _older_dataset(run: _Run) -> EmbeddedDataset:
     """A dataset whose every item brings an older program's vectors: used as they are, nothing is written."""
     found = [one for one in run.inline if one is not None]
     _say_status(total=len(found), missing=0)
     warn("embedding_older_vectors", path=run.dataset, count=len(found))
-    return _in_memory(run.dataset, run.situations, found, [None] * len(found))
+    return in_memory(run.dataset, run.situations, found, [None] * len(found))
 
 
 def _first_of_each(keys: Sequence[str], absent: set[str]) -> list[int]:
@@ -240,66 +197,35 @@ def _say_status(*, total: int, missing: int) -> None:
     say("embedding_missing", count=missing, percent=f"{100 * missing / total:.1f}")
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, should_stop: Callable[[], bool] | None) -> Iterator[None]:
-    """Holds the folder's lock: two processes that embed the same dataset do it one after the other."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME)
-        waited = False
-        while True:
-            try:
-                lock.acquire(timeout=_LOCK_POLL_SECONDS)
-                break
-            except Timeout:
-                if should_stop is not None and should_stop():
-                    raise Interrupted(
-                        f"{folder}: stopped while another process was embedding; nothing was lost"
-                    ) from None
-                if not waited:
-                    say("embedding_waiting", path=folder)
-                    waited = True
-    except (OSError, NotImplementedError) as error:
-        raise StorageError(f"{folder}: could not lock: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _encoder_for(run: _Run, source: ModelSource) -> Encoder:
+    from redheart.embedding.encoder import Encoder  # torch is imported only where something is to be embedded
+
+    return Encoder(source, batch_size=run.config.batch_size, precision=run.config.precision)
 
 
-def _fill(
-    run: _Run,
-    source: ModelSource,
-    keys: Sequence[str],
-    missing: Sequence[int],
-    imported: dict[str, NewRecord],
-    should_stop: Callable[[], bool] | None,
-    *,
-    redo: set[str],
-) -> VectorStore:
-    """Imports and embeds, under the lock. What another process has stored meanwhile is not done again."""
-    encoder: Encoder | None = None
-    if missing:
-        from redheart.embedding.encoder import Encoder
+def _one_size(run: _Run, imported: dict[str, NewRecord], encoder: Encoder | None) -> int:
+    """The size of all vectors that are to be stored.
 
-        encoder = Encoder(source, batch_size=run.config.batch_size, precision=run.config.precision)
-    d_embed = encoder.d_embed if encoder is not None else next(iter(imported.values())).vectors.shape[1]
-    for record in imported.values():
-        if record.vectors.shape[1] != d_embed:
-            raise StorageError(
-                f"{run.dataset}: found vectors of {record.vectors.shape[1]} numbers; wanted {d_embed}, the size of "
-                f"{source.name!r}: give the model they were made with, or embed everything again"
-            )
-    writer = VectorStoreWriter(
-        run.target.vectors, source.fingerprint, model_name=run.config.model, d_embed=int(d_embed)
-    )
+    Raises:
+        DataError: vectors that the file brought are not as long as the model's.
+    """
+    sizes = {record.vectors.shape[1] for record in imported.values()}
+    wanted = encoder.d_embed if encoder is not None else int(next(iter(sizes)))
+    for size in sizes - {wanted}:
+        raise DataError(
+            f"{run.dataset}: vectors of different sizes; nothing was written",
+            (
+                f"{run.dataset}, field embedding: found vectors of {size} numbers; wanted {wanted}, the size of "
+                f"{run.config.model!r}: name the model they were made with, or embed everything again (--force)",
+            ),
+        )
+    return wanted
+
+
+def _import(writer: VectorStoreWriter, imported: dict[str, NewRecord], redo: set[str]) -> None:
     new = [record for key, record in imported.items() if key not in writer or key in redo]
-    for start in range(0, len(new), 1024):
-        writer.append(new[start : start + 1024], precision="as given")
-    todo = [index for index in missing if keys[index] not in writer or keys[index] in redo]
-    if encoder is not None and todo:
-        _embed(run, encoder, writer, keys, todo, should_stop)
-    return writer
+    for start in range(0, len(new), _IMPORTED_AT_ONCE):
+        writer.append(new[start : start + _IMPORTED_AT_ONCE], precision="as given")
 
 
 def _embed(
@@ -350,15 +276,6 @@ def _batches(run: _Run, encoder: Encoder, todo: Sequence[int]) -> Iterator[list[
             size += parts
     if batch:
         yield batch
-
-
-def _assembled(
-    path: Path, situations: list[Situation], keys: Sequence[str], store: VectorStore, model_name: str
-) -> EmbeddedDataset:
-    records = [store.records[key] for key in keys]
-    first_rows: NDArray[np.int64] = np.array([record.row for record in records], np.int64)
-    kinds = [record.kinds for record in records]
-    return EmbeddedDataset(path, situations, keys, store, first_rows, kinds, model_name=model_name)
 
 
 def _needs_writing(run: _Run, made: EmbeddedDataset, *, inline: bool) -> bool:

@@ -8,90 +8,17 @@ from __future__ import annotations
 
 import re
 
-#: Abbreviations after which a sentence goes on.
-_NEVER_END = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "mx",
-        "dr",
-        "prof",
-        "rev",
-        "fr",
-        "hon",
-        "gen",
-        "col",
-        "sgt",
-        "capt",
-        "lt",
-        "gov",
-        "sen",
-        "rep",
-        "st",
-        "mt",
-        "ft",
-        "e.g",
-        "eg",
-        "i.e",
-        "ie",
-        "vs",
-        "cf",
-        "viz",
-        "al",
-        "approx",
-        "fig",
-        "no",
-        "nr",
-        "dept",
-        "est",
-        "min",
-        "max",
-        "vol",
-        "pp",
-        "ed",
-        "eds",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-    ]
+#: Abbreviations after which a sentence goes on, whatever follows ("No." only before a number).
+_GOES_ON = (
+    "mr mrs ms mx dr prof rev fr hon gen sgt capt lt gov sen rep st mt e.g eg i.e ie vs cf viz approx fig no nr dept "
+    "vol pp jan feb apr jun jul aug sept oct nov"
 )
 #: Abbreviations that may end a sentence: they do where a capital follows.
 _MAY_END = (
-    frozenset(
-        [
-            "etc",
-            "inc",
-            "ltd",
-            "co",
-            "corp",
-            "jr",
-            "sr",
-            "a.m",
-            "p.m",
-            "am",
-            "pm",
-            "u.s",
-            "u.k",
-            "u.s.a",
-            "ph.d",
-            "m.d",
-            "b.a",
-            "tl;dr",
-            "dr",
-        ]
-    )
-    - _NEVER_END
+    "etc inc ltd co corp jr sr a.m p.m am pm u.s u.k u.s.a ph.d m.d b.a tl;dr al est min max ft ed col mar sep dec"
 )
+_ABBREVIATIONS_WITHIN = frozenset(_GOES_ON.split())
+_ABBREVIATIONS_AT_END_TOO = frozenset(_MAY_END.split())
 _CLOSING = "\"'”’»)]}*_"
 _END = re.compile(
     rf"""
@@ -102,7 +29,8 @@ _END = re.compile(
     """,
     re.VERBOSE,
 )
-_LAST_WORD = re.compile(r"[^\s(\[{\"'“‘«*_]+$")
+_NEXT_CHARACTER = re.compile(r"\s*(\S)")
+_LAST_WORD = re.compile(r"[^\s(\[{\"“‘«*_]+$")
 
 
 def _ends(text: str, match: re.Match[str]) -> bool:
@@ -110,7 +38,8 @@ def _ends(text: str, match: re.Match[str]) -> bool:
     mark = match["mark"]
     if mark is None:
         return True
-    following = text[match.end() :].lstrip()[:1] if match.end() < len(text) else ""
+    after = _NEXT_CHARACTER.match(text, match.end())
+    following = after.group(1) if after else ""
     goes_on_in_lower_case = following.islower()
     if match["close"] and goes_on_in_lower_case:
         return False  # "Really?" he asked.
@@ -119,12 +48,12 @@ def _ends(text: str, match: re.Match[str]) -> bool:
     if mark != ".":
         return True
     last = _LAST_WORD.search(text, max(0, match.start() - 24), match.start())
-    word = last.group() if last else ""
-    if word.lower() in _NEVER_END:
+    word = last.group().lstrip("'") if last else ""
+    if word.lower() in _ABBREVIATIONS_WITHIN:
         return word.lower() == "no" and not following.isdigit()
-    if word.lower() in _MAY_END:
+    if word.lower() in _ABBREVIATIONS_AT_END_TOO:
         return not goes_on_in_lower_case
-    if len(word) == 1 and word.isalpha() and word != "I":
+    if len(word) == 1 and word.isupper() and word != "I":
         return False  # an initial: J. Smith
     line_start = text.rfind("\n", 0, match.start()) + 1
     return not (word.isdigit() and not text[line_start : match.start() - len(word)].strip())  # "1. First of all"

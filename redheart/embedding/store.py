@@ -29,7 +29,6 @@ from redheart.storage import append_line, read_lines, write_text
 _FORMAT = 1
 _DTYPE = np.dtype("<f4")
 INDEX_ENDING = ".index.jsonl"
-LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ class VectorStore:
 
 
 class VectorStoreWriter(VectorStore):
-    """A store open for appending, by one process at a time: hold ``lock_of(folder)``."""
+    """A store open for appending, by one process at a time: hold ``redheart.embedding.lock.locked(folder)``."""
 
     def __init__(self, folder: Path, fingerprint: str, *, model_name: str, d_embed: int) -> None:
         """Opens or makes a store and cuts off what a killed run left half written.

@@ -206,6 +206,13 @@ def test_a_bad_byte_far_into_the_file_is_named_by_its_offset(tmp_path: Path) -> 
     assert f"byte 0xff at byte offset {len(good) + 22}" in line
 
 
+def test_a_syntax_error_far_into_the_file_is_named_by_line_and_column(tmp_path: Path) -> None:
+    good = ",".join(json.dumps({"id": str(number), "text": "t" * 3000}) for number in range(300))
+    path = tmp_path / "data.json"
+    path.write_text(f"[{good}\n,{good}, {{'x'}}, 1, 2, 3, 4, 5]")
+    assert f"line 2 column {len(good) + 5}" in refused(path, problem_limit=1000).problems[-1]
+
+
 def test_duplicate_ids_name_both_items(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text(json.dumps([{**GOOD, "id": name} for name in ("a", "b", "c", "b")]))

@@ -1,0 +1,77 @@
+"""Opens what was embedded, from the store or from lists in the file, without the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redheart.data import Situation, read_dataset
+from redheart.embedding.dataset import EmbeddedDataset
+from redheart.embedding.embedded_json import InlineVectors, check_sizes, inline_vectors
+from redheart.embedding.paths import paths_in
+from redheart.embedding.store import VectorStore, stores_in
+from redheart.errors import StorageError
+
+#: An older file's sequence is merged to this many segments, as the default configuration has them.
+_MOST_SEGMENTS = 16
+
+
+def older_key(found: InlineVectors) -> str:
+    """The key of vectors that an older program made: nothing but themselves tells what they are."""
+    return "older-" + hashlib.blake2b(np.ascontiguousarray(found.vectors).tobytes(), digest_size=13).hexdigest()
+
+
+def in_memory(
+    path: Path, situations: list[Situation], found: Sequence[InlineVectors], keys: Sequence[str | None]
+) -> EmbeddedDataset:
+    rows = np.concatenate([one.vectors for one in found])
+    counts = np.array([len(one.kinds) for one in found], np.int64)
+    first_rows = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    named = [key or older_key(one) for key, one in zip(keys, found, strict=True)]
+    return EmbeddedDataset(path, situations, named, rows, first_rows, [one.kinds for one in found], model_name="")
+
+
+def from_store(
+    path: Path, situations: list[Situation], keys: Sequence[str], store: VectorStore, model_name: str
+) -> EmbeddedDataset:
+    records = [store.records[key] for key in keys]
+    first_rows: NDArray[np.int64] = np.array([record.row for record in records], np.int64)
+    kinds = [record.kinds for record in records]
+    return EmbeddedDataset(path, situations, keys, store, first_rows, kinds, model_name=model_name)
+
+
+def open_embedded(path: Path) -> EmbeddedDataset:
+    """Opens an ``.embedded.json`` with the vectors beside it, or in it; the model is not needed.
+
+    Raises:
+        DataError: the file is broken or holds no vectors.
+        StorageError: vectors are missing or damaged.
+    """
+    situations = read_dataset(path)
+    check_sizes(situations, path)
+    folder = paths_in(path.parent, path).vectors
+    keys = [one.embedding_key for one in situations]
+    named = [key for key in keys if key is not None]
+    if len(named) == len(situations):
+        stores = stores_in(folder)
+        for store in stores:
+            if all(key in store for key in named):
+                return from_store(path, situations, named, store, store.model_name)
+        if not all(one.embedding is not None for one in situations):
+            best = max((sum(key in store for key in named) for store in stores), default=0)
+            raise StorageError(
+                f"{path}: {len(named) - best} of {len(named)} items have no vectors in {folder}; wanted all of them: "
+                "embed the dataset again (what is there is reused)"
+            )
+    found = [inline_vectors(one, path=path, max_segments=_MOST_SEGMENTS) for one in situations]
+    whole = [one for one in found if one is not None]
+    if len(whole) < len(found):
+        raise StorageError(
+            f"{path}: {len(found) - len(whole)} of {len(found)} items have neither an embedding_key nor an embedding; "
+            "wanted vectors for all: embed the dataset first"
+        )
+    return in_memory(path, situations, whole, keys)

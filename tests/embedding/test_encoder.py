@@ -1,0 +1,168 @@
+"""The encoder gives what the model gives, means what it should, and is never replaced by something else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from redheart.data import Situation
+from redheart.embedding.encoder import Encoder
+from redheart.embedding.model_source import ModelSource, find_model, fingerprint_of
+from redheart.embedding.segments import WINDOW, Part, Segment
+from redheart.errors import MissingRequirement
+
+TEXTS = [
+    "I broke my neighbour's window and did not tell her.",
+    "I smashed the window of the woman next door and kept silent about it.",
+    "The quarterly report lists the company's revenue by region.",
+    "no",
+    "He apologised. " * 20,
+]
+
+
+def test_vectors_equal_those_of_sentence_transformers(encoder: Encoder, source: ModelSource) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(source.folder), device="cpu", local_files_only=True)
+    expected = np.stack([reference.encode(text) for text in TEXTS])  # one at a time: no padding
+    found = encoder.encode(TEXTS)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_paraphrases_are_closer_than_unrelated_texts(encoder: Encoder) -> None:
+    vectors = encoder.encode(TEXTS[:3])
+    assert vectors[0] @ vectors[1] > 0.6
+    assert vectors[0] @ vectors[2] < 0.2
+
+
+def test_bf16_stays_within_a_cosine_of_99_percent(encoder: Encoder, source: ModelSource) -> None:
+    half = Encoder(source, precision="bf16", device="cpu")
+    assert half.precision == "bf16"
+    found, expected = half.encode(TEXTS), encoder.encode(TEXTS)
+    assert found.dtype == np.float32
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() >= 0.99
+    assert not np.array_equal(found, expected)
+
+
+def test_automatic_precision_is_fp32_on_a_cpu(encoder: Encoder, source: ModelSource) -> None:
+    assert Encoder(source, precision="auto", device="cpu").precision == "fp32"
+    assert encoder.precision == "fp32"
+
+
+def test_order_does_not_depend_on_batches_of_like_length(encoder: Encoder) -> None:
+    texts = [f"{'long ' * (number * 7 % 23)}text {number}" for number in range(50)]
+    together = encoder.encode(texts)
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+def test_a_segment_in_parts_is_their_mean_by_word_pieces_at_unit_length(encoder: Encoder) -> None:
+    parts = (Part("The first half of it.", 30), Part("And the rest.", 10))
+    segments = [Segment(WINDOW, 0, parts), Segment(WINDOW, 1, parts[:1])]
+    first, second = encoder.encode([part.text for part in parts])
+    mean = 0.75 * first + 0.25 * second
+    found = encoder.encode_segments(segments)
+    np.testing.assert_allclose(found[0], mean / np.linalg.norm(mean), atol=2e-6)
+    np.testing.assert_allclose(found[1], first, atol=2e-6)
+
+
+def test_the_end_of_a_long_story_still_counts(encoder: Encoder) -> None:
+    """A sentence encoder alone would drop it: what differs lies behind its 256 word pieces."""
+    start = "Nothing happened on that day, as on the days before. " * 300
+    cuts = encoder.segment([Situation("a", start + "I ate."), Situation("b", start + "I shot a man.")], 48, 16)
+    one, other = (encoder.encode_segments(cut) for cut in cuts)
+    assert np.abs(one[-1] - other[-1]).max() > 0.01
+
+
+def test_too_little_memory_halves_the_batch_and_loses_nothing(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    inner = encoder._model.encode
+    sizes: list[int] = []
+
+    def short_of_memory(texts: list[str], **options: object) -> object:
+        sizes.append(len(texts))
+        if len(texts) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(texts, **options)
+
+    expected = encoder.encode(TEXTS * 2)
+    monkeypatch.setattr(encoder, "_pass_size", 8)
+    monkeypatch.setattr(encoder._model, "encode", short_of_memory)
+    np.testing.assert_allclose(encoder.encode(TEXTS * 2), expected, atol=2e-6)
+    assert sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_the_name_with_and_without_publisher_and_the_path_are_one_model(source: ModelSource) -> None:
+    assert find_model("sentence-transformers/all-MiniLM-L6-v2").fingerprint == source.fingerprint
+    assert find_model(str(source.folder)).fingerprint == source.fingerprint
+
+
+def test_the_fingerprint_follows_weights_and_tokenizer_but_not_notes(tmp_path: Path) -> None:
+    def write(name: str, content: str) -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+        return fingerprint_of(tmp_path)
+
+    first = write("model.safetensors", "weights")
+    assert write("tokenizer.json", "{}") != first
+    settled = write("config.json", '{"hidden": 1, "transformers_version": "4.1"}')
+    assert write("README.md", "notes") == settled
+    assert write("config.json", '{"transformers_version": "5.0", "hidden": 1}') == settled
+    assert write("config.json", '{"hidden": 2}') != settled
+    pooled = write("1_Pooling/config.json", '{"mode": "mean"}')
+    assert write("1_Pooling/config.json", '{"mode": "max"}') != pooled
+    assert write("model.safetensors", "other weights") != pooled
+
+
+def test_a_folder_or_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingRequirement, match="without weights"):
+        find_model(str(tmp_path))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MissingRequirement, match="found a file"):
+        find_model(str(tmp_path / "file"))
+    with pytest.raises(MissingRequirement, match="no such folder"):
+        find_model(str(tmp_path / "missing" / "model"))
+
+
+def test_a_damaged_model_is_refused_by_name(tmp_path: Path, source: ModelSource) -> None:
+    for path in source.folder.rglob("*"):
+        if path.suffix == ".json" and path.name != "data_config.json":
+            target = tmp_path / path.relative_to(source.folder)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((source.folder / "model.safetensors").read_bytes()[:100_000])
+    with pytest.raises(MissingRequirement, match="could not be loaded"):
+        Encoder(find_model(str(tmp_path)), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_ENDPOINT": "http://192.0.2.1"}],
+    ids=["off-line by environment", "nobody listens", "packets are dropped"],
+)
+def test_a_model_that_is_not_there_fails_soon_and_says_what_to_do(tmp_path: Path, surroundings: dict[str, str]) -> None:
+    program = (
+        "from redheart.embedding.model_source import find_model\nfrom redheart.errors import MissingRequirement\n"
+        "try: find_model('paraphrase-MiniLM-L3-v2')\n"
+        "except MissingRequirement as error: print(error); raise SystemExit(error.exit_code)\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), **surroundings}
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        environment.pop(name, None)
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 3, done.stderr
+    assert "pip install 'redheart[offline]'" in done.stdout
+    assert "embedding.model=/path/to/model" in done.stdout
+    assert time.monotonic() - begun < 45
