@@ -87,15 +87,14 @@ class Claims:
             return None
         return Claim(path, owner, generation + 1, self.beat_every)
 
-    def holders(self) -> dict[str, int]:
-        """Point name -> process number of its newest claim, for those of this host."""
-        newest: dict[str, tuple[int, int]] = {}
-        for path in self.folder.glob("*.json"):
-            name, _, generation = path.stem.rpartition(".")
+    def of_process(self, pid: int) -> list[str]:
+        """Names that a process of this host has claimed, whoever holds them now."""
+        claimed = []
+        for path in sorted(self.folder.glob("*.json")):
             claim = read_json(path)
-            if claim["place"] == self._place:
-                newest[name] = max(newest.get(name, (0, 0)), (int(generation), claim["pid"]))
-        return {name: pid for name, (_, pid) in newest.items()}
+            if claim["place"] == self._place and claim["pid"] == pid:
+                claimed.append(path.stem.rpartition(".")[0])
+        return claimed
 
     def _file(self, name: str, generation: int) -> Path:
         return self.folder / f"{name}.{generation:04d}.json"

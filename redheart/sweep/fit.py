@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from redheart.sweep.planner import Observation, mean_losses
 
-_HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best; the narrowest that holds enough points is taken
+_HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best: the narrowest whose fit is settled inside it
 _FEWEST_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
 _TWO_SIDED_95 = 1.96
 
@@ -65,36 +65,29 @@ def weigh(
     rates = sorted(losses)
     tested = sorted({result.learning_rate for result in results})
     noise, source = _noise_of_repeats(results, losses)
-    chosen = _window(rates, best)
-    coefficients = window = interval = minimum = problem = None
-    if chosen is None:
+    generator = np.random.default_rng(seed)
+    fit: _Fit | None = None
+    windows = _windows(rates, best)
+    for window in windows:
+        fit = _fit_window(window, best, losses, runs, noise, samples, confidence, generator) or fit
+        if fit is not None and fit.is_inside:
+            break
+    if noise is None and fit is not None:
+        noise, source = fit.residual, "residuals"
+    problem = None
+    if not windows:
         problem = f"fewer than {_FEWEST_POINTS} learning rates, or none on one side of the best"
-    else:
-        x = np.log10(np.array(chosen)) - math.log10(best)
-        y = np.array([losses[rate] for rate in chosen])
-        n = np.array([runs[rate] for rate in chosen], dtype=float)
-        fitted = _parabola(x, y, n)
-        if noise is None and len(chosen) > 3:
-            residual = float(np.sum(n * (y - np.polyval(fitted, x)) ** 2)) / (len(chosen) - 3)
-            noise, source = math.sqrt(residual), "residuals"
-        window = (chosen[0], chosen[-1])
-        vertex = _vertex(fitted, x)
-        if vertex is None:
-            problem = "the loss has no minimum inside the window: flat or falling to one side"
-        else:
-            coefficients = (float(fitted[0]), float(fitted[1]), float(fitted[2]))
-            minimum = best * 10.0**vertex
-            if noise is not None:
-                interval = _bootstrap(x, n, fitted, noise, samples, confidence, seed, best)
+    elif fit is None:
+        problem = "the loss has no minimum inside the window: flat or falling to one side"
     return Evidence(
         best=best,
         val_loss=losses[best],
         runs=runs[best],
-        fit_minimum=minimum,
-        interval=interval,
+        fit_minimum=fit.minimum if fit else None,
+        interval=fit.interval if fit else None,
         confidence=confidence,
-        coefficients=coefficients,
-        window=window,
+        coefficients=fit.coefficients if fit else None,
+        window=fit.window if fit else None,
         fit_problem=problem,
         noise=noise,
         noise_source=source,
@@ -116,12 +109,58 @@ def _noise_of_repeats(
     return (math.sqrt(math.fsum(deviations) / freedom), "repeats") if freedom >= 2 else (None, None)
 
 
-def _window(rates: list[float], best: float) -> list[float] | None:
+def _windows(rates: list[float], best: float) -> list[list[float]]:
+    """Learning rates around the best, narrowest first: enough of them, and some on either side."""
+    windows: list[list[float]] = []
     for half_width in _HALF_WIDTHS:
         inside = [rate for rate in rates if abs(math.log10(rate / best)) <= half_width]
-        if len(inside) >= _FEWEST_POINTS and inside[0] < best < inside[-1]:
-            return inside
-    return None
+        enough = len(inside) >= _FEWEST_POINTS and inside[0] < best < inside[-1]
+        if enough and inside not in windows:
+            windows.append(inside)
+    return windows
+
+
+@dataclass(frozen=True)
+class _Fit:
+    minimum: float
+    coefficients: tuple[float, float, float]
+    window: tuple[float, float]
+    interval: tuple[float, float]
+    residual: float
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the window was wide enough for the interval to end inside it rather than at its ends."""
+        return self.window[0] * 1.001 < self.interval[0] and self.interval[1] < self.window[1] / 1.001
+
+
+def _fit_window(
+    window: list[float],
+    best: float,
+    losses: dict[float, float],
+    runs: dict[float, int],
+    noise: float | None,
+    samples: int,
+    confidence: float,
+    generator: np.random.Generator,
+) -> _Fit | None:
+    """The fit in one window, or None where the parabola has no minimum there."""
+    x = np.log10(np.array(window)) - math.log10(best)
+    y = np.array([losses[rate] for rate in window])
+    n = np.array([runs[rate] for rate in window], dtype=float)
+    fitted = _parabola(x, y, n)
+    vertex = _vertex(fitted, x)
+    if vertex is None:
+        return None
+    residual = math.sqrt(float(np.sum(n * (y - np.polyval(fitted, x)) ** 2)) / (len(window) - 3))
+    ends = _bootstrap(x, n, fitted, residual if noise is None else noise, samples, confidence, generator)
+    return _Fit(
+        minimum=best * 10.0**vertex,
+        coefficients=(float(fitted[0]), float(fitted[1]), float(fitted[2])),
+        window=(window[0], window[-1]),
+        interval=(best * 10.0 ** ends[0], best * 10.0 ** ends[1]),
+        residual=residual,
+    )
 
 
 def _parabola(x: NDArray[np.float64], y: NDArray[np.float64], runs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,11 +185,9 @@ def _bootstrap(
     noise: float,
     samples: int,
     confidence: float,
-    seed: int,
-    best: float,
+    generator: np.random.Generator,
 ) -> tuple[float, float]:
-    """Percentile interval of the minimum. A draw without a minimum inside counts as the end it falls towards."""
-    generator = np.random.default_rng(seed)
+    """Percentile interval of the minimum, in log10 from the best. A draw without a minimum inside counts as the end it falls towards."""
     centre = np.polyval(fitted, x)
     draws = centre + generator.standard_normal((samples, len(x))) * (noise / np.sqrt(runs))
     design = np.vander(x, 3) * np.sqrt(runs)[:, None]
@@ -162,7 +199,7 @@ def _bootstrap(
     vertices = np.where(solved[0] > 0, vertices, lower_end)
     tail = (1 - confidence) / 2
     low, high = np.quantile(vertices, [tail, 1 - tail])
-    return best * 10.0 ** float(low), best * 10.0 ** float(high)
+    return float(low), float(high)
 
 
 def _indistinguishable(

@@ -45,7 +45,7 @@ def step(learning_rate: float, steps: int, min_spacing: float) -> float:
     return round_significant(learning_rate * (1.0 + min_spacing) ** steps, _STEP_DIGITS)
 
 
-def tested_already(learning_rate: float, others: Iterable[float], min_spacing: float) -> float | None:
+def nearest_tested(learning_rate: float, others: Iterable[float], min_spacing: float) -> float | None:
     """The one of ``others`` that counts as the same learning rate at the sweep's resolution, nearest first."""
     limit = math.log1p(min_spacing) - RESOLUTION_SLACK
     near = [(abs(math.log(learning_rate / other)), other) for other in others]

@@ -3,8 +3,8 @@
 Stage 0 spreads its points evenly in log space over the configured range, ends included. Each later stage zooms: its
 bracket reaches from the left to the right neighbour of the best learning rate so far, and its points divide the two
 gaps beside the best as evenly as they can. Where the best is the lowest or highest tested, the minimum may lie outside:
-the bracket is then mirrored beyond it, at most ``EXTENSION`` times past the configured range; where even that is
-used up it is one-sided.
+the bracket then reaches one gap of the first stage beyond it, at most ``EXTENSION`` times past the configured range;
+where even that is used up it is one-sided.
 
 The resolution (10 %): a point that is tested already is moved in steps of 10 % to the nearest free place inside the
 stage's bracket, up before down; without such a place the trial becomes a repeat, under a new seed, of the best learning
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from redheart.config import SweepConfig
-from redheart.sweep.keys import round_to_spacing, step, tested_already
+from redheart.sweep.keys import nearest_tested, round_to_spacing, step
 
 #: How far past the configured range a bracket may be extended when the best lies at its edge.
 EXTENSION = 10.0
@@ -134,9 +134,9 @@ def _zoom(settings: SweepConfig, results: Sequence[Observation]) -> tuple[float,
     index = tested.index(best)
     below = tested[index - 1] if index > 0 else None
     above = tested[index + 1] if index + 1 < len(tested) else None
-    whole = math.sqrt(settings.lr_max / settings.lr_min)  # where one learning rate is all there is to mirror
-    low = below if below is not None else max(floor, best / (above / best if above is not None else whole))
-    high = above if above is not None else min(ceiling, best * (best / below if below is not None else whole))
+    reach = (settings.lr_max / settings.lr_min) ** (1 / (settings.points - 1))  # one gap of the first stage
+    low = below if below is not None else max(floor, best / reach)
+    high = above if above is not None else min(ceiling, best * reach)
     low, high = min(low, best), max(high, best)
     if low == high:
         return low, high, [best] * settings.points
@@ -175,7 +175,7 @@ def _place(
     placed: dict[int, PlannedTrial] = {}
     taken: list[float] = []
     for point, wanted in enumerate(grid):  # what may stay where it is stays, whatever its neighbours have to do
-        if tested_already(wanted, (*tested, *taken), min_spacing) is None:
+        if nearest_tested(wanted, (*tested, *taken), min_spacing) is None:
             placed[point] = PlannedTrial(point, wanted, seed, wanted, "grid")
             taken.append(wanted)
     repeats: list[int] = []
@@ -186,7 +186,7 @@ def _place(
         if free is None:
             repeats.append(point)
             continue
-        clash = tested_already(wanted, tested, min_spacing)
+        clash = nearest_tested(wanted, tested, min_spacing)
         placed[point] = PlannedTrial(point, free, seed, wanted, "moved_close" if clash is None else "moved_tested")
         taken.append(free)
     for point, (learning_rate, new_seed) in zip(
@@ -208,7 +208,7 @@ def _nearest_free(
             return None
         for candidate in (above, below):
             inside = low / slack <= candidate <= high * slack
-            if inside and tested_already(candidate, taken, min_spacing) is None:
+            if inside and nearest_tested(candidate, taken, min_spacing) is None:
                 return candidate
         steps += 1
 

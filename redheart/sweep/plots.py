@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +24,7 @@ from redheart.sweep.trials import Trial, finite_or_none, observation
 _COLOURS = ("#9ecae1", "#4292c6", "#2c6e8f", "#e08214", "#b2182b")
 _MARKERS = ("o", "s", "D", "^", "v")
 _INK, _FAINT = "#222222", "#8c8c8c"
-_FONT = {"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#666666", "axes.linewidth": 0.8}
+_FONT: Any = {"font.family": "DejaVu Sans", "font.size": 10, "axes.edgecolor": "#666666", "axes.linewidth": 0.8}
 
 
 def _colour(stage: int) -> str:
@@ -50,8 +49,8 @@ def _log_axis(axes: Axes, rates: Sequence[float]) -> None:
     low, high = min(rates), max(rates)
     margin = max(1.12, (high / low) ** 0.05)
     axes.set_xlim(low / margin, high * margin)
-    wide = high / low > 30
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)))
+    wide = high / low > 15
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
@@ -84,13 +83,13 @@ def _draw_trials(axes: Axes, trials: Sequence[Trial], *, stage: int, faded: bool
     """Validation losses of one stage's trials; diverged ones as crosses at the top edge, clipped ones as carets."""
     bottom, top = axes.get_ylim()
     edge = top - 0.035 * (top - bottom)
-    alpha = 0.35 if faded else 1.0
+    alpha = 0.6 if faded else 1.0
     points = [(trial["learning_rate"], observation(trial).val_loss) for trial in trials]
     shown = [(rate, loss) for rate, loss in points if loss is not None and loss <= top]
     axes.scatter(
         [rate for rate, _ in shown],
         [loss for _, loss in shown],
-        s=30 if faded else 58,
+        s=34 if faded else 58,
         color=_colour(stage),
         marker=_MARKERS[min(stage, len(_MARKERS) - 1)],
         edgecolor="white" if faded else _INK,
@@ -125,20 +124,16 @@ def _train_losses(trials: Sequence[Trial]) -> dict[float, float]:
 
 
 def _mark_best(axes: Axes, best: float, loss: float) -> None:
-    axes.plot(best, loss, marker="*", markersize=19, color="#ffd92f", markeredgecolor=_INK, zorder=7, linestyle="none")
-    left, right = axes.get_xlim()
-    on_right = math.log(best / left) > 0.6 * math.log(right / left)
-    axes.annotate(
-        f"best {best:.3g}\nval loss {loss:.4g}",
-        (best, loss),
-        (-14 if on_right else 14, -6),
-        textcoords="offset points",
-        ha="right" if on_right else "left",
-        va="top",
-        fontsize=9,
-        color=_INK,
-        zorder=8,
-        bbox={"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+    axes.plot(
+        best,
+        loss,
+        marker="*",
+        markersize=19,
+        color="#ffd92f",
+        markeredgecolor=_INK,
+        zorder=7,
+        linestyle="none",
+        label=f"best {best:.3g} (mean validation loss {loss:.4g})",
     )
 
 
@@ -155,11 +150,12 @@ def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
         trials: of this stage and all before it.
     """
     with matplotlib.rc_context(_FONT):
-        figure, (axes,) = _figure(8.4, 5.0, 1)
+        figure, (axes,) = _figure(8.6, 5.4, 1)
         own = [trial for trial in trials if trial["stage"] == plan.stage]
         means = mean_losses([observation(trial) for trial in trials])
         # From stage 1 on the picture follows the bracket in; the neighbours that made it stay in view.
-        rates = [plan.low, plan.high, *(trial["learning_rate"] for trial in own)]
+        best = min(means, key=lambda rate: means[rate]) if means else None
+        rates = [plan.low, plan.high, *(trial["learning_rate"] for trial in own), *([] if best is None else [best])]
         _log_axis(axes, rates)
         left, right = axes.get_xlim()
         near = [trial for trial in trials if left <= trial["learning_rate"] <= right]
@@ -169,27 +165,46 @@ def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
         axes.axvspan(plan.low, plan.high, color=_colour(plan.stage), alpha=0.10, linewidth=0, label="bracket")
         visible = {rate: loss for rate, loss in means.items() if left <= rate <= right}
         _mean_line(axes, visible, color=_FAINT, linewidth=1.2, zorder=2, label="mean validation loss")
-        _draw_train(axes, {rate: loss for rate, loss in _train_losses(near).items()})
+        _draw_train(axes, _train_losses(near))
         earlier = [trial for trial in near if trial["stage"] < plan.stage]
         for stage in sorted({trial["stage"] for trial in earlier}):
             _draw_trials(axes, [trial for trial in earlier if trial["stage"] == stage], stage=stage, faded=True)
         _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage} trials")
-        best = min(means, key=lambda rate: means[rate]) if means else None
-        if best is not None and left <= best <= right:
+        if best is not None:
             _mark_best(axes, best, means[best])
         repeats = sum(trial.placement == "repeat" for trial in plan.trials)
         repeated = f", {repeats} of {len(plan.trials)} are repeats under new seeds" if repeats else ""
         _titles(axes, f"Learning-rate sweep, stage {plan.stage}", _subtitle(trials) + repeated)
         axes.set_xlabel("learning rate (log scale)")
         axes.set_ylabel("validation loss")
-        axes.legend(loc="upper left", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+        _legend(figure, 3)
         _save(figure, path)
 
 
 def _draw_train(axes: Axes, losses: dict[float, float]) -> None:
-    """Training losses, faint; those outside the limits that the validation losses set are cut off by the frame."""
-    if losses:
-        _mean_line(axes, losses, color="#7f7f7f", linewidth=1.0, linestyle=":", alpha=0.7, zorder=1, label="training loss")
+    """Training losses, faint and on a scale of their own: they lie elsewhere and only their shape tells something."""
+    if not losses:
+        return
+    right = axes.twinx()
+    right.set_zorder(axes.get_zorder() - 1)
+    axes.patch.set_visible(False)
+    _mean_line(right, losses, color="#9a9a9a", linewidth=1.1, linestyle=":", label="training loss (right)")
+    right.margins(y=0.15)
+    right.tick_params(axis="y", colors="#9a9a9a", labelsize=8, length=2)
+    right.set_ylabel("training loss", color="#9a9a9a", fontsize=9)
+    for side in right.spines.values():
+        side.set_visible(False)
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    """Below the picture, where it hides no point."""
+    labelled: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            labelled.setdefault(label, handle)
+    figure.legend(
+        list(labelled.values()), list(labelled), loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False
+    )
 
 
 def plot_summary(
@@ -197,7 +212,7 @@ def plot_summary(
 ) -> None:
     """All stages in one picture: above, every trial by stage with the fit and its interval; below, brackets closing in."""
     with matplotlib.rc_context(_FONT):
-        figure, (axes, lower) = _figure(9.6, 7.4, 2)
+        figure, (axes, lower) = _figure(9.8, 8.0, 2)
         means = mean_losses([observation(trial) for trial in trials])
         known = [plan for plan in plans if plan is not None]
         rates = [trial["learning_rate"] for trial in trials] + [plan.low for plan in known]
@@ -210,7 +225,7 @@ def plot_summary(
         for plan in known:
             own = [trial for trial in trials if trial["stage"] == plan.stage]
             _mean_line(axes, mean_losses([observation(trial) for trial in own]), color=_colour(plan.stage),
-                       linewidth=1.3, alpha=0.8, zorder=2)  # fmt: skip
+                       linewidth=1.1, alpha=0.45, zorder=2)  # fmt: skip
             _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage}")
         if evidence.coefficients is not None and evidence.window is not None:
             curve = np.geomspace(*evidence.window, 200)
@@ -220,8 +235,8 @@ def plot_summary(
         noise = "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
         _titles(axes, f"Hierarchical learning-rate sweep: {key_of(evidence.best)}", _subtitle(trials) + noise)
         axes.set_ylabel("validation loss")
-        axes.legend(loc="upper left", fontsize=8.5, ncols=2, frameon=True, framealpha=0.9, edgecolor="none")
         _draw_brackets(lower, known, trials, evidence.best)
+        _legend(figure, 4)
         _save(figure, path)
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import msgspec
 from tqdm import tqdm
@@ -79,7 +80,7 @@ def plan_slots(config: Config, environment: Mapping[str, str]) -> Slots:
 def _signals_noted() -> Iterator[Callable[[], bool]]:
     """SIGINT and SIGTERM set a flag, and go on to a handler that was there before (the default ones excepted)."""
     asked = False
-    before = {}
+    before: dict[int, Any] = {}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal asked
@@ -91,14 +92,13 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.getsignal(number)
-        signal.signal(number, on_signal)
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        before[wanted] = signal.signal(wanted, on_signal)
     try:
         yield lambda: asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(wanted, before[wanted])
 
 
 class _WorkerProcess:
@@ -129,6 +129,9 @@ class _WorkerProcess:
             source.seek(self._start)
             lines = source.read().decode(errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (it wrote nothing)"
+
+    def last_words(self) -> str:
+        return f"worker {self.number} ended with {self.how_it_ended()}; its log {self.log} ends:\n{self.tail()}"
 
     def how_it_ended(self) -> str:
         code = self.process.returncode
@@ -182,7 +185,8 @@ class Pool:
         names = [name for stage in range(self.sweep.stages) for name in self.sweep.trial_names(stage)]
         failures: dict[str, int] = {}
         done = -1
-        with tqdm(total=len(names), unit="trial", desc="LR sweep", disable=None) as bar:
+        bar: tqdm[Any] = tqdm(total=len(names), unit="trial", desc="LR sweep", disable=None)
+        with bar:
             while True:
                 finished = [name for name in names if self.trials.exists(name)]
                 if len(finished) != done:
@@ -198,7 +202,7 @@ class Pool:
                 self._look_after(workers, failures)
                 time.sleep(_POLL_EVERY)
 
-    def _show(self, bar: tqdm[None], finished: list[str]) -> None:
+    def _show(self, bar: tqdm[Any], finished: list[str]) -> None:
         bar.n = len(finished)
         losses = mean_losses([observation(self.trials.read(name)) for name in finished])
         if losses:
@@ -207,31 +211,29 @@ class Pool:
         bar.refresh()
 
     def _look_after(self, workers: list[_WorkerProcess], failures: dict[str, int]) -> None:
-        for worker in workers[:]:
-            if worker.process.poll() is None:
-                continue
+        # Code 0: it saw the sweep complete an instant before this process did.
+        dead = [worker for worker in workers if worker.process.poll() is not None]
+        died = [worker for worker in dead if worker.process.returncode != 0]
+        for worker in dead:
             workers.remove(worker)
-            if worker.process.returncode == 0:  # it saw the sweep complete an instant before this process did
-                continue
-            point = self._point_of(worker.process.pid)
-            description = f"worker {worker.number} ended with {worker.how_it_ended()}"
-            where = f"; its log {worker.log} ends:\n{worker.tail()}"
-            if point is not None:
+        for worker in died:
+            for point in self._unfinished_points_of(worker.process.pid):
                 failures[point] = failures.get(point, 0) + 1
-                description += f" in {point}"
                 if failures[point] >= _MOST_FAILURES:
-                    raise TrainingError(f"the sweep's {point} failed {failures[point]} times; {description}{where}")
-            if not any(other.process.poll() is None for other in workers):
-                raise TrainingError(f"no sweep worker is left: {description}{where}")
+                    raise TrainingError(f"the sweep's {point} failed {failures[point]} times; {worker.last_words()}")
+        if died and not workers:
+            raise TrainingError(f"no sweep worker is left: {died[-1].last_words()}")
+        for worker in died:
             warn("sweep.worker_died", number=worker.number, how=worker.how_it_ended(), log=worker.log, tail=worker.tail())
 
-    def _point_of(self, pid: int) -> str | None:
-        """The unfinished point that a dead worker was at."""
-        for point, holder in Claims(self.sweep.claims_folder).holders().items():
+    def _unfinished_points_of(self, pid: int) -> list[str]:
+        """What a dead worker was at: it had claimed it, and nobody has finished it since."""
+        unfinished = []
+        for point in Claims(self.sweep.claims_folder).of_process(pid):
             stage, _, number = point.removeprefix("stage").partition("_point")
-            if holder == pid and not self.trials.exists(trial_name(self.sweep.name, int(stage), int(number))):
-                return point
-        return None
+            if not self.trials.exists(trial_name(self.sweep.name, int(stage), int(number))):
+                unfinished.append(point)
+        return unfinished
 
 
 def _stop(workers: list[_WorkerProcess]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from filelock import FileLock
 
 from redheart.config import Config
 from redheart.errors import StorageError, TrainingError
@@ -106,7 +107,7 @@ def run_sweep(
     )
     follower = _Follower(config, sweep, store)
     Pool(config, sweep, job, slots, inherited).run(should_stop, follower.look)
-    evidence = conclude(config, sweep, store)
+    evidence = conclude(config, sweep, store, follower.plotted)
     return SweepResult(evidence.best, sweep.total - done, False, evidence, results / OPTIMAL_FILE)
 
 
@@ -133,7 +134,8 @@ def run_worker(
         follower.look()
 
     Worker(config, dataset, sweep, should_stop, runner, on_plan=announce).work()
-    evidence = conclude(config, sweep, store)
+    follower.look()
+    evidence = conclude(config, sweep, store, follower.plotted)
     return SweepResult(evidence.best, sweep.total - done, done == sweep.total, evidence, results / OPTIMAL_FILE)
 
 
@@ -144,8 +146,11 @@ def rebuild(output: Path) -> int:
     return count
 
 
-def conclude(config: Config, sweep: Sweep, store: CumulativeStore) -> Evidence:
+def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Collection[int] = ()) -> Evidence:
     """Chooses, writes ``optimal_lr.json`` and the summary plot from a complete sweep. Done before: leaves the files.
+
+    Args:
+        plotted: stages whose plots were made a moment ago.
 
     Raises:
         TrainingError: every trial diverged, so there is nothing to choose.
@@ -163,14 +168,20 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore) -> Evidence:
             f"all {len(trials)} trials of the sweep diverged, down to a learning rate of {lowest}: nothing to choose; "
             f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / 'logs'}"
         )
+    with FileLock(sweep.results / ".conclude.lock"):  # of workers that end together one does it; the others find it done
+        _write_conclusion(sweep, store, trials, evidence, plotted)
+    return evidence
+
+
+def _write_conclusion(
+    sweep: Sweep, store: CumulativeStore, trials: list[Trial], evidence: Evidence, plotted: Collection[int]
+) -> None:
     path = sweep.results / OPTIMAL_FILE
     if _is_of(path, sweep) and (sweep.results / SUMMARY_PLOT).exists():
-        return evidence
+        return
     from redheart.sweep.plots import plot_stage, plot_summary
 
-    count = len(store.refold().entries)
-    say("sweep.saved", count=count)
-    for stage in range(sweep.stages):  # all: another sweep's plots may lie under these names
+    for stage in set(range(sweep.stages)) - set(plotted):  # another sweep's plots may lie under these names
         plan = sweep.plan(stage)
         assert plan is not None
         plot_stage(sweep.results / stage_plot(stage), plan, _trials(sweep, store, range(stage + 1)))
@@ -186,7 +197,6 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore) -> Evidence:
     )
     if evidence.at_edge:
         warn("sweep.at_edge", best=key_of(evidence.best))
-    return evidence
 
 
 def _is_of(path: Path, sweep: Sweep) -> bool:
@@ -231,6 +241,7 @@ class _Follower:
         self._planned = sum(sweep.plan_file(stage).exists() for stage in range(sweep.stages))
         self._ended = sum(self._is_done(stage) for stage in range(sweep.stages))
         self._sized = False
+        self.plotted: set[int] = set()
 
     def _is_done(self, stage: int) -> bool:
         return all(self._store.trials.exists(name) for name in self._sweep.trial_names(stage))
@@ -240,12 +251,13 @@ class _Follower:
         sweep = self._sweep
         if self._ended < sweep.stages and not self._sized:
             self._say_sizes()
-        while self._ended < sweep.stages and self._is_done(self._ended):
-            self._end_stage(self._ended)
-            self._ended += 1
-        while self._planned < sweep.stages and (plan := sweep.plan(self._planned)) is not None:
-            announce_plan(plan)
-            self._planned += 1
+        for stage in range(sweep.stages):
+            if stage == self._planned and (plan := sweep.plan(stage)) is not None:
+                announce_plan(plan)
+                self._planned += 1
+            if stage == self._ended and self._is_done(stage):
+                self._end_stage(stage)
+                self._ended += 1
 
     def _say_sizes(self) -> None:
         for name in self._sweep.trial_names(0):
@@ -263,6 +275,7 @@ class _Follower:
         assert plan is not None
         path = self._sweep.results / stage_plot(stage)
         plot_stage(path, plan, trials)
+        self.plotted.add(stage)
         losses = mean_losses([observation(trial) for trial in trials])
         best = min(losses, key=lambda rate: losses[rate]) if losses else None
         say(

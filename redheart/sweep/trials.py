@@ -102,7 +102,7 @@ class TrialFolder:
                 for run in runs
                 if _names_a_trial(run) and not self.exists(run["trial"])
             )
-        name = f"imported_{key}_{fingerprint(dict(entry))[:8]}"
+        name = f"imported_{key}_{fingerprint(repr(sorted(entry.items())))[:8]}"
         if self.exists(name):
             return 0
         loss = finite_or_none(entry.get("val_loss"))

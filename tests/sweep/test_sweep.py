@@ -1,0 +1,240 @@
+"""Whole sweeps of fake trials in real processes: killed, stopped, failing, repeated. And one with the real trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from redheart.config import load_config
+from redheart.sweep import rebuild
+from redheart.sweep.pool import plan_slots, visible_gpus
+from tests.sweep.support import RESULTS, children, kill, start, started, trial_files
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str]]:
+    """A sweep that ran through, on the history of an older implementation in small; and what it said."""
+    root = tmp_path_factory.mktemp("complete")
+    (root / "seconds").write_text("0.01")
+    (root / RESULTS).mkdir()
+    old = {"5.6e-05": {"val_loss": 0.02, "train_loss": 0.02, "accuracy": 0.98, "timestamp": "2025", "stage": 0}}
+    (root / RESULTS / "lr_sweep_cumulative.json").write_text(json.dumps(old))
+    process = start(root)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    yield root, out, said
+
+
+def copy_of(complete: tuple[Path, str, str], tmp_path: Path) -> Path:
+    shutil.copytree(complete[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def own_trials(root: Path) -> list[Path]:
+    return [path for path in trial_files(root) if not path.name.startswith("imported")]
+
+
+def wait_for_trials(root: Path, count: int) -> None:
+    end = time.monotonic() + 30
+    while len(own_trials(root)) < count:
+        assert time.monotonic() < end, "no trials came"
+        time.sleep(0.02)
+
+
+def test_a_sweep_leaves_all_its_files_and_says_the_lines_that_people_search_for(complete):
+    root, out, said = complete
+    names = {path.name for path in (root / RESULTS).iterdir()}
+    assert {"lr_sweep_cumulative.json", "optimal_lr.json", "trials", "hierarchical_lr_sweep.png"} <= names
+    assert {f"hierarchical_lr_sweep_stage{stage}.png" for stage in range(5)} <= names
+    assert len(own_trials(root)) == 25
+    assert "📂 기존 LR 테스트 결과 로드: 1 개 LR 기록" in said
+    assert "⚠️ LR 5.6e-05 이미 테스트됨. 6.16e-05로 조정" in said
+    cumulative = json.loads((root / RESULTS / "lr_sweep_cumulative.json").read_text())
+    assert f"💾 누적 결과 저장 완료: {len(cumulative)} 개 LR" in said
+    assert "1234" in said, "the number of validation situations is said"
+    assert sum(len(entry["runs"]) for entry in cumulative.values()) == 26
+    assert max(started(root).values()) == 1
+    assert out.split()[2:] == ["25", "False"]
+
+
+def test_the_same_sweep_again_is_skipped_and_runs_nothing(complete, tmp_path):
+    root = copy_of(complete, tmp_path)
+    before = (root / RESULTS / "optimal_lr.json").read_bytes()
+    process = start(root)
+    out, said = process.communicate(timeout=60)
+    assert out.split()[2:] == ["0", "True"], said
+    assert "건너뜀" in said and "조정" not in said and "저장 완료" not in said
+    assert started(root) == started(complete[0])
+    assert (root / RESULTS / "optimal_lr.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["force", "other"])
+def test_force_or_another_identity_is_a_new_sweep_against_the_whole_history(complete, tmp_path, kind):
+    root = copy_of(complete, tmp_path)
+    known = {float(json.loads(path.read_text())["learning_rate"]) for path in trial_files(root)}
+    old = set(own_trials(root))
+    process = start(root, "force") if kind == "force" else start(root, "pool", "seed=1", "sweep.stages=1")
+    out, said = process.communicate(timeout=60)
+    count = 25 if kind == "force" else 5
+    assert out.split()[2:] == [str(count), "False"], said
+    fresh = [json.loads(path.read_text()) for path in own_trials(root) if path not in old]
+    assert len(fresh) == count
+    assert "이미 테스트됨" in said
+    stage0 = {trial["learning_rate"] for trial in fresh if trial["stage"] == 0 and trial["placement"] != "repeat"}
+    assert stage0 and not stage0 & known
+    chosen = json.loads((root / RESULTS / "optimal_lr.json").read_text())
+    assert chosen["sweep"] == fresh[0]["sweep"]
+
+
+def test_going_back_to_an_earlier_identity_chooses_from_its_own_trials_again(complete, tmp_path):
+    root = copy_of(complete, tmp_path)
+    before = (root / RESULTS / "optimal_lr.json").read_bytes()
+    start(root, "pool", "seed=1", "sweep.stages=1").communicate(timeout=60)
+    assert (root / RESULTS / "optimal_lr.json").read_bytes() != before
+    out, _ = start(root).communicate(timeout=60)
+    assert out.split()[2:] == ["0", "True"]
+    assert (root / RESULTS / "optimal_lr.json").read_bytes() == before
+
+
+def test_a_killed_worker_costs_at_most_its_one_point_and_its_end_is_said(tmp_path):
+    (tmp_path / "seconds").write_text("0.15")
+    process = start(tmp_path, "pool", "sweep.workers=2", "sweep.stages=3")
+    wait_for_trials(tmp_path, 3)
+    kill(children(process.pid)[0])
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "SIGKILL" in said
+    assert len(own_trials(tmp_path)) == 15
+    assert sum(started(tmp_path).values()) <= 16
+
+
+def test_the_whole_pool_killed_goes_on_with_at_most_one_point_a_worker_done_twice(tmp_path):
+    (tmp_path / "seconds").write_text("0.15")
+    process = start(tmp_path, "pool", "sweep.workers=2")
+    wait_for_trials(tmp_path, 7)
+    kill(*children(process.pid), process.pid)
+    process.communicate()
+    done = len(own_trials(tmp_path))
+    plans = {path: path.read_bytes() for path in (tmp_path / RESULTS / "sweeps").rglob("plan_*.json")}
+    (tmp_path / "seconds").write_text("0.01")
+    process = start(tmp_path, "pool", "sweep.workers=2")
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert out.split()[2:] == [str(25 - done), "False"]
+    assert f"{done}/25" in said
+    assert len(own_trials(tmp_path)) == 25
+    assert sum(started(tmp_path).values()) <= 27
+    assert all(path.read_bytes() == content for path, content in plans.items()), "a written plan is never changed"
+
+
+def test_workers_whose_parent_was_killed_stop_by_themselves(tmp_path):
+    (tmp_path / "seconds").write_text("0.2")
+    process = start(tmp_path, "pool", "sweep.workers=2")
+    wait_for_trials(tmp_path, 1)
+    workers = children(process.pid)
+    kill(process.pid)
+    process.communicate()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers):
+        assert time.monotonic() < end, "orphans go on"
+        time.sleep(0.05)
+    assert len(own_trials(tmp_path)) < 25
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_workers_in_order_and_says_how_far_it_came(tmp_path, number):
+    (tmp_path / "seconds").write_text("0.3")
+    process = start(tmp_path, "pool", "sweep.workers=2")
+    wait_for_trials(tmp_path, 2)
+    workers = children(process.pid)
+    os.kill(process.pid, number)
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert out.startswith("Interrupted") and "of 25 trials" in out
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not list((tmp_path / RESULTS).rglob("*.tmp"))
+    for path in own_trials(tmp_path):
+        json.loads(path.read_text())
+    claims = [json.loads(path.read_text()) for path in (tmp_path / RESULTS / "sweeps").rglob("stage*_point*.json")]
+    assert all(claim["released"] for claim in claims)
+
+
+def test_a_point_that_fails_twice_ends_the_sweep_with_the_workers_last_words(tmp_path):
+    (tmp_path / "fail").write_text("0.00032")
+    process = start(tmp_path, "pool", "sweep.workers=3")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert out.startswith("TrainingError") and "stage0_point2" in out and "2 times" in out
+    assert "RuntimeError: the fake trial fails at 0.00032" in out
+
+
+def test_without_a_worker_left_the_error_says_why(tmp_path):
+    (tmp_path / "fail").write_text("1e-05")
+    out, _ = start(tmp_path, "pool", "sweep.workers=1").communicate(timeout=60)
+    assert "no sweep worker is left" in out and "RuntimeError: the fake trial fails at 1e-05" in out
+
+
+def test_diverged_trials_are_kept_as_such_and_never_chosen(tmp_path):
+    (tmp_path / "seconds").write_text("0.01")
+    (tmp_path / "diverge_above").write_text("1e-4")
+    out, said = start(tmp_path, "pool", "sweep.stages=2").communicate(timeout=60)
+    assert float(out.split()[1]) <= 1e-4, said
+    cumulative = json.loads((tmp_path / RESULTS / "lr_sweep_cumulative.json").read_text())
+    assert all(entry["diverged"] == (float(key) > 1e-4) for key, entry in cumulative.items())
+
+
+def test_a_sweep_in_which_everything_diverged_says_so_and_chooses_nothing(tmp_path):
+    (tmp_path / "seconds").write_text("0.01")
+    (tmp_path / "diverge_above").write_text("0")
+    process = start(tmp_path, "pool", "sweep.stages=2")
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 5 and "all 10 trials" in out
+    assert not (tmp_path / RESULTS / "optimal_lr.json").exists()
+
+
+def test_independent_workers_share_one_sweep_without_a_parent(tmp_path):
+    (tmp_path / "seconds").write_text("0.05")
+    workers = [start(tmp_path, "worker", "sweep.stages=3") for _ in range(3)]
+    answers = [worker.communicate(timeout=60) for worker in workers]
+    assert len({out.split()[1] for out, _ in answers}) == 1, answers
+    assert len(own_trials(tmp_path)) == 15
+    assert max(started(tmp_path).values()) == 1
+    assert (tmp_path / RESULTS / "hierarchical_lr_sweep.png").exists()
+    said = "".join(said for _, said in answers)
+    assert said.count("📐 스테이지 2") >= 1
+
+
+def test_the_cumulative_file_follows_from_the_trials(complete, tmp_path):
+    root = copy_of(complete, tmp_path)
+    path = root / RESULTS / "lr_sweep_cumulative.json"
+    content = path.read_bytes()
+    path.unlink()
+    rebuild(root)
+    assert path.read_bytes() == content
+
+
+def test_importing_the_stage_brings_neither_torch_nor_matplotlib():
+    code = "import sys, redheart.sweep; print(sorted({'torch', 'matplotlib', 'numpy', 'redheart.training'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "torch" not in said and "matplotlib" not in said
+
+
+def test_slots_are_gpus_or_shares_of_the_cores():
+    config = load_config(None)
+    gpus = plan_slots(config, {"CUDA_VISIBLE_DEVICES": "2,5"})
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in gpus.environments] == ["2", "5"]
+    cores = len(os.sched_getaffinity(0))
+    cpu = plan_slots(config, {"CUDA_VISIBLE_DEVICES": ""})
+    assert len(cpu.environments) == min(cores, 5)
+    one = plan_slots(load_config(None, ["sweep.workers=1"]), {"CUDA_VISIBLE_DEVICES": "-1"})
+    assert one.environments[0]["OMP_NUM_THREADS"] == str(cores)
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-1a,GPU-2b"}) == ["GPU-1a", "GPU-2b"]

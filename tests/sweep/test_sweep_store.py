@@ -1,0 +1,205 @@
+"""The store: nothing is lost, the first result of a point stays, and the fold can always be made again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from redheart.errors import StorageError
+from redheart.messages import set_language
+from redheart.sweep import rebuild
+from redheart.sweep.keys import key_of
+from redheart.sweep.store import CumulativeStore, fold_entries
+from redheart.sweep.trials import TrialFolder
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+def trial(rate, loss=0.5, *, sweep="a-1", seed=0, stage=0, timestamp="2026-01-01T00:00:00"):
+    return {
+        "learning_rate": rate, "val_loss": loss, "train_loss": 0.4, "accuracy": 0.3, "timestamp": timestamp,
+        "stage": stage, "sweep": sweep, "seed": seed, "diverged": loss is None,
+    }  # fmt: skip
+
+
+def _publish_twenty(results: Path, worker: int) -> None:
+    store = CumulativeStore(results)
+    for number in range(20):
+        rate = 1e-5 * 1.02 ** (worker * 20 + number)
+        store.trials.publish(f"w{worker}_{number}", trial(rate))
+        store.trials.publish("contested", trial(1.0, loss=float(worker)))
+        store.refold()
+
+
+def test_eight_processes_publishing_twenty_trials_each_lose_nothing_and_the_file_is_valid_all_the_time(tmp_path):
+    processes = [_spawn.Process(target=_publish_twenty, args=(tmp_path, worker)) for worker in range(8)]
+    for process in processes:
+        process.start()
+    sizes = []
+    path = tmp_path / "lr_sweep_cumulative.json"
+    while any(process.is_alive() for process in processes):
+        if path.exists():
+            sizes.append(len(json.loads(path.read_text())))
+        time.sleep(0.005)
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    entries = json.loads(path.read_text())
+    assert len(entries) == 161
+    assert sum(len(entry["runs"]) for entry in entries.values()) == 161
+    assert sizes == sorted(sizes), "an older fold replaced a newer one"
+    assert not [name for name in os.listdir(tmp_path / "trials") if name.endswith(".tmp")]
+
+
+def test_the_first_to_publish_a_point_wins(tmp_path):
+    folder = TrialFolder(tmp_path)
+    assert folder.publish("p", trial(1e-4, 0.1)) is True
+    assert folder.publish("p", trial(1e-4, 0.2)) is False
+    assert TrialFolder(tmp_path).read("p")["val_loss"] == 0.1
+
+
+def test_of_many_publishing_the_same_point_at_once_exactly_one_wins(tmp_path):
+    folder = TrialFolder(tmp_path)
+    wins: list[int] = []
+    gate = threading.Barrier(8)
+
+    def publish(number):
+        gate.wait()
+        if folder.publish("p", trial(1e-4, float(number))):
+            wins.append(number)
+
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wins) == 1
+    assert TrialFolder(tmp_path).read("p")["val_loss"] == float(wins[0])
+
+
+def test_a_trial_published_while_the_fold_is_being_written_is_in_the_fold(tmp_path, monkeypatch):
+    """The lock is not what this rests on: here the other one publishes without it, after the listing."""
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("one", trial(1e-4))
+    from redheart.sweep import store as module
+
+    real_write = module.write_text
+    calls = []
+
+    def write_then_publish(path, content):
+        real_write(path, content)
+        if not calls:
+            TrialFolder(tmp_path).publish("late", trial(2e-4))
+        calls.append(path)
+
+    monkeypatch.setattr(module, "write_text", write_then_publish)
+    store.refold()
+    assert set(json.loads(store.path.read_text())) == {"0.0001", "0.0002"}
+
+
+def test_a_torn_trial_file_is_named_and_nothing_is_overwritten(tmp_path):
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("good", trial(1e-4))
+    store.refold()
+    before = store.path.read_bytes()
+    (tmp_path / "trials" / "torn.json").write_text('{"learning_rate": 1e-')
+    with pytest.raises(StorageError, match=r"torn\.json.*move the file away"):
+        CumulativeStore(tmp_path).refold()
+    assert store.path.read_bytes() == before
+
+
+def test_a_lost_trial_file_comes_back_from_the_cumulative_file(tmp_path):
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("one", trial(1e-4, 0.25))
+    store.refold()
+    original = (tmp_path / "trials" / "one.json").read_text()
+    (tmp_path / "trials" / "one.json").unlink()
+    assert CumulativeStore(tmp_path).refold().imported == 1
+    assert json.loads((tmp_path / "trials" / "one.json").read_text()) == json.loads(original)
+
+
+def test_a_run_whose_name_is_a_path_is_not_written_anywhere(tmp_path):
+    entry = {"val_loss": 1, "runs": [{"trial": "../../evil", "learning_rate": 1e-4}]}
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "lr_sweep_cumulative.json").write_text(json.dumps({"0.0001": entry}))
+    CumulativeStore(tmp_path / "r").refold()
+    assert not list(tmp_path.rglob("evil*"))
+
+
+@pytest.mark.parametrize("content", [b"", b'{"1e-05": {"val_', b"[]", b'{"best": {}}', b'{"-1": {}}', b'{"1e-05": 3}', b"\xff"])
+def test_a_damaged_cumulative_file_is_kept_aside_and_rebuilt_from_the_trials(tmp_path, content, caplog):
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("one", trial(1e-4))
+    store.path.write_bytes(content)
+    set_language("en")
+    logger = logging.getLogger("redheart")
+    logger.propagate, before = True, logger.propagate
+    try:
+        store.refold()
+    finally:
+        set_language("ko")
+        logger.propagate = before
+    assert set(json.loads(store.path.read_text())) == {"0.0001"}
+    (aside,) = tmp_path.glob("lr_sweep_cumulative.damaged_*.json")
+    assert aside.read_bytes() == content
+    assert aside.name in caplog.text and "damaged" in caplog.text
+
+
+def test_the_original_runs_file_is_imported_once_and_keeps_its_keys(tmp_path, real_data):
+    shutil.copyfile(real_data / "original_run" / "lr_sweep_cumulative.json", tmp_path / "lr_sweep_cumulative.json")
+    before = json.loads((tmp_path / "lr_sweep_cumulative.json").read_text())
+    store = CumulativeStore(tmp_path)
+    assert store.refold().imported == 25
+    assert store.refold().imported == 0
+    after = json.loads(store.path.read_text())
+    assert set(after) == set(before)
+    for key, entry in before.items():
+        assert {name: after[key][name] for name in entry} == entry
+        assert len(after[key]["runs"]) == 1
+    store.path.unlink()
+    assert CumulativeStore(tmp_path).refold().entries == after, "the imported records are part of the truth"
+
+
+def test_the_first_five_fields_summarise_the_runs_of_the_last_sweep():
+    entries = fold_entries({
+        "old": trial(1e-4, 9.0, sweep="a-1", timestamp="2025-01-01"),
+        "new0": trial(1e-4, 0.2, sweep="b-1", stage=2, timestamp="2026-01-01"),
+        "new1": trial(1e-4, 0.4, sweep="b-1", stage=3, seed=1, timestamp="2026-01-02"),
+        "bad": trial(1e-3, None),
+    })  # fmt: skip
+    entry = entries["0.0001"]
+    assert list(entry)[:5] == ["val_loss", "train_loss", "accuracy", "timestamp", "stage"]
+    assert entry["val_loss"] == pytest.approx(0.3)
+    assert (entry["timestamp"], entry["stage"], len(entry["runs"])) == ("2026-01-02", 3, 3)
+    assert entries["0.001"]["val_loss"] is None and entries["0.001"]["diverged"] is True
+
+
+def test_an_older_record_with_nan_becomes_a_diverged_trial(tmp_path):
+    (tmp_path / "lr_sweep_cumulative.json").write_text('{"0.1": {"val_loss": NaN, "train_loss": 3.0, "stage": 0}}')
+    entries = CumulativeStore(tmp_path).refold().entries
+    assert entries["0.1"]["val_loss"] is None and entries["0.1"]["diverged"]
+    json.loads((tmp_path / "lr_sweep_cumulative.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_rebuild_makes_the_file_again_byte_for_byte(tmp_path):
+    store = CumulativeStore(tmp_path / "lr_sweep_results")
+    for number in range(5):
+        store.trials.publish(f"t{number}", trial(1e-4 * (number + 1)))
+    store.refold()
+    content = store.path.read_bytes()
+    store.path.unlink()
+    assert rebuild(tmp_path) == 5
+    assert store.path.read_bytes() == content
+
+
+def test_a_key_reads_back_as_the_same_learning_rate():
+    for rate in (5.6e-5, 1e-5, 0.01, 6.16e-5, 1.5383211346269175e-05):
+        assert float(key_of(rate)) == rate
