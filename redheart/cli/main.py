@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     from redheart.messages import set_language, set_up_logging
 
+    # DeepSpeed calls torch.distributed by names that newer versions of torch deprecate: nothing a user can act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
     chosen = arguments.lang or os.environ.get("REDHEART_LANG") or "ko"
     if chosen not in ("ko", "en"):
         from redheart.errors import UsageError

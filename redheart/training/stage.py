@@ -325,7 +325,6 @@ class TrainingStage:
             for number in range(epoch, training.epochs + 1):
                 self._run_epoch(engine, loop, monitor, number, start_batch, sums, bar)
                 start_batch, sums = 0, _EpochSums()
-        engine.accelerator.end_training()
         if engine.is_main:
             path = self.oom.write(
                 self.output, device=str(engine.device), micro_batch_size=engine.geometry.micro_batch_size
@@ -334,6 +333,7 @@ class TrainingStage:
             self._describe_run(finished=True, engine=engine)
             say("training_done", epochs=training.epochs, seconds=time.monotonic() - started)
         engine.barrier()
+        engine.accelerator.end_training()  # closes the trackers, and the process group: nothing collective after this
         engine.accelerator.free_memory()
         gc.collect()
 

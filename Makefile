@@ -1,0 +1,28 @@
+# One command for each thing a developer does. `make check` sets everything up and does them all.
+SHELL := /bin/bash
+PYTHON := . launch/environment.sh && find_python && ensure_installed "offline,test" && "$$ENVIRONMENT/bin/python"
+
+.PHONY: check lint types imports test format gpu-test clean
+
+check: lint types imports test
+
+lint:            ## style and common mistakes
+	@$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+types:           ## mypy, strict, for the package
+	@$(PYTHON) -m mypy
+
+imports:         ## the layers: imports go one way
+	@$(PYTHON) -m importlinter.cli lint
+
+test:            ## the test suite; REDHEART_REAL_DATA names a folder of real annotated data, if there is one
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
+
+format:          ## rewrite the code in the project's format
+	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
+
+gpu-test:        ## what only a CUDA device can show
+	@$(PYTHON) -m pytest tests/gpu -m gpu -rA
+
+clean:           ## what is made, not what is written
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
