@@ -244,10 +244,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "on) and lie at the best level. Confidence: the room left below the largest slope that counts as flat.",
     ),
     "sweet_spot.report.method.task_metrics": (
-        "과제 점수가 최고와 잡음 한 편차 안에 있는 가장 이른 에포크(1-표준오차 규칙). "
+        "과제 점수의 세 에포크 평균이 최고 평균과 1-표준오차 안에 있는 가장 이른 에포크. "
         "신뢰도: 분명히 더 나쁜 에포크의 비율 × 분산 중 잡음이 아닌 비율.",
-        "The earliest epoch whose task skill is within one deviation of the noise of the best (one-standard-error "
-        "rule). Confidence: share of the epochs that are clearly worse × share of the variance that is not noise.",
+        "The earliest epoch whose task skill, averaged over three epochs, is within one standard error of the best "
+        "average. Confidence: share of the epochs that are clearly worse × share of the variance that is not noise.",
     ),
     "sweet_spot.report.method.mcda": (
         "손실 {loss:.0%}, 과제 {task:.0%}, 안정성 {stability:.0%}, 기울기 {gradient:.0%}의 가중 합"

@@ -56,16 +56,29 @@ def test_a_curve_without_a_plateau_rarely_gets_one(
     assert sum(epoch is not None for epoch in found) / SEEDS <= 0.10
 
 
-def test_two_flat_stretches_apart_are_never_one_plateau() -> None:
-    # Flat at the best level in 11–25 and again in 41–60, with a hump between: the longer one, not both and not between.
-    epochs = np.arange(1.0, 61.0)
-    shape = np.interp(epochs, [1, 11, 25, 33, 41, 60], [1.0, 0.0, 0.0, 0.5, 0.0, 0.0])
+@pytest.mark.parametrize(("hump", "again"), [(33, 41), (28, 31)], ids=["wide hump", "narrow hump"])
+def test_two_flat_stretches_apart_are_never_one_plateau(hump: int, again: int) -> None:
+    # Flat at the best level in 11–25 and again later, with a hump between: the longer one, not both and not between.
+    shape = np.interp(np.arange(1.0, 61.0), [1, 11, 25, hump, again, 60], [1.0, 0.0, 0.0, 0.5, 0.0, 0.0])
     loss = shape + 0.005 * np.random.default_rng(1).standard_normal(60)
     vote = plateau.votes({"backbone": curve(loss)}, 0.05)["backbone"]
     assert vote.epoch is not None
     first, last = vote.evidence["window"]
-    assert first >= 38 and last == 60
-    assert abs(vote.epoch - 50) <= 2
+    assert first > hump and last == 60
+    assert abs(vote.epoch - (again + 60) / 2) <= 2
+
+
+def test_a_plateau_seldom_reaches_back_into_the_decline() -> None:
+    # A slowing fall to epoch 20, flat to 40, then a rise. At epoch 14 there is 0.05 of 0.98 left to fall.
+    epochs = np.arange(1.0, 61.0)
+    shape = np.where(epochs < 20, np.exp(-(epochs - 1) / 5) - np.exp(-19 / 5), 0.0) + 0.03 * np.maximum(0, epochs - 40)
+    starts = []
+    for seed in range(SEEDS):
+        loss = shape + 0.01 * np.random.default_rng(seed).standard_normal(60)
+        evidence = plateau.votes({"backbone": curve(loss)}, 0.05)["backbone"].evidence
+        starts += [evidence["window"][0]] if "window" in evidence else []
+    assert len(starts) / SEEDS >= 0.8
+    assert sum(start < 14 for start in starts) / len(starts) <= 0.25
 
 
 def test_a_stretch_stuck_at_a_bad_level_is_not_a_plateau() -> None:

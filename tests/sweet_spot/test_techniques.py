@@ -34,12 +34,22 @@ def choose(**curves: ModuleCurve) -> dict[str, Choice]:
 
 
 def test_the_task_metric_takes_the_earliest_epoch_within_the_noise_of_the_best() -> None:
-    generator = np.random.default_rng(0)
-    skill = 0.3 * (1 - fall_and_plateau(40, 12, 40, 0.0)) + 0.01 * generator.standard_normal(40)
+    chosen, highest = [], []
+    for seed in range(100):
+        noise = 0.01 * np.random.default_rng(seed).standard_normal(40)
+        skill = 0.3 * (1 - fall_and_plateau(40, 12, 40, 0.0)) + noise
+        chosen.append(task_metrics.votes({"backbone": curve(skill, skill)})["backbone"].epoch)
+        highest.append(int(skill.argmax()) + 1)
+    assert sum(epoch is not None and epoch >= 11 for epoch in chosen) >= 95
+    # Every epoch from 12 on is as good as any other: the highest lies anywhere, the rule prefers the earlier ones.
+    assert np.median(np.array(chosen, dtype=float)) <= np.median(highest) - 5
+
+
+def test_one_lucky_epoch_does_not_decide() -> None:
+    skill = 0.3 * (1 - fall_and_plateau(40, 20, 40, 0.0)) + 0.003 * np.random.default_rng(1).standard_normal(40)
+    skill[7] = 0.31  # alone among epochs at 0.1
     chosen = task_metrics.votes({"backbone": curve(skill, skill)})["backbone"]
-    assert chosen.epoch is not None
-    assert 10 <= chosen.epoch < chosen.evidence["best_epoch"]
-    assert chosen.evidence["skill"] >= chosen.evidence["best_skill"] - chosen.evidence["noise"]
+    assert chosen.epoch is not None and chosen.epoch >= 18
 
 
 def test_the_task_vote_is_an_epoch_and_not_always_the_first_one() -> None:
@@ -125,10 +135,12 @@ def test_dead_units_make_an_epoch_ill_whatever_else_is_fine() -> None:
 
 def test_what_was_not_measured_is_left_out_and_named() -> None:
     unknown = np.full(6, np.nan)
-    module = curve(np.zeros(6), gradient_mean=np.array([1, 1, 9, 1, 1, 1.0]), dead_fraction=unknown)
+    norms = np.array([1, 1, 9, 1, 1, 1.0])
+    module = curve(np.zeros(6), gradient_mean=norms, dead_fraction=unknown, relative_update=np.full(6, 0.1))
     chosen = gradient_health.votes({"backbone": module})["backbone"]
     assert chosen.evidence["not_measured_everywhere"] == ["dead_fraction"]
-    assert np.isfinite(gradient_health.health(module)).all()
+    # Two signs are left, 1 for the norm and 0.5 for an update one decade too large.
+    assert gradient_health.health(module)[0] == pytest.approx(np.sqrt(1.0 * 0.5))
 
 
 def test_no_gradient_at_all_makes_it_abstain() -> None:
@@ -207,3 +219,9 @@ def test_a_module_that_overfits_gets_an_epoch_before_it_does() -> None:
     loss = fall_and_plateau(60, 15, 25, 0.8) + 0.01 * generator.standard_normal(60)
     choice = choose(backbone=curve(loss, 0.5 - loss))["backbone"]
     assert 13 <= choice.epoch <= 27 and not choice.still_improving
+
+
+def test_an_earlier_choice_is_not_called_still_improving() -> None:
+    falling = curve(np.linspace(1, 0, 30))
+    choice = voting.choose({"backbone": falling}, {"backbone": four(10, 10, 10, None)})["backbone"]
+    assert (choice.epoch, choice.still_improving) == (10, False)
