@@ -124,6 +124,8 @@ def _candidates(panel: Axes, choice: Choice | None) -> None:
             ha="left" if right else "right",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            zorder=4,
         )
 
 

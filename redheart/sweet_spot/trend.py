@@ -11,8 +11,8 @@ from scipy.stats import false_discovery_control
 
 from redheart.sweet_spot.curves import Numbers, is_constant
 
-#: Below this the test has no power worth having: of 7 epochs at a steady fall with noise of a quarter of the fall
-#: it misses about every second one.
+#: Below this the test has no power worth having: of steady falls with noise of a quarter of the fall it misses two in
+#: five at 7 epochs and two in three at 6 (400 simulated curves each, level 5 %).
 FEWEST_EPOCHS = 8
 #: From here on the autocorrelation of the ranks can be estimated, which the correction of Hamed and Rao needs.
 FEWEST_FOR_AUTOCORRELATION = 20
