@@ -129,7 +129,10 @@ class CrossoverResult:
     seed: int
 
     def __getitem__(self, name: str) -> Candidate:
-        return next(candidate for candidate in self.candidates if candidate.name == name)
+        for candidate in self.candidates:
+            if candidate.name == name:
+                return candidate
+        raise KeyError(name)
 
     @property
     def is_clear(self) -> bool:
@@ -137,8 +140,9 @@ class CrossoverResult:
         return self.outcome in ("clear", "last_clear")
 
     def score(self, name: str, split: str) -> Score | None:
-        """A candidate's numbers on a split, if it has any."""
-        return self[name].scores.get(split)
+        """A candidate's numbers on a split; None where there is no such candidate."""
+        found = [candidate for candidate in self.candidates if candidate.name == name]
+        return found[0].scores.get(split) if found else None
 
     def distinct(self) -> list[Candidate]:
         """Candidates without those that are identical to an earlier one."""
@@ -146,14 +150,11 @@ class CrossoverResult:
 
     def better_controls(self) -> tuple[int, int]:
         """How many random crossovers have a lower judge loss than the crossover, and how many there are."""
-        own = self._judge_loss("crossover")
-        controls = [candidate.name for candidate in self.candidates if candidate.is_control]
-        losses = [self._judge_loss(name) for name in controls]
-        return sum(own is not None and loss is not None and loss < own for loss in losses), len(controls)
-
-    def _judge_loss(self, name: str) -> float | None:
-        found = [candidate for candidate in self.candidates if candidate.name == name and "judge" in candidate.scores]
-        return found[0].scores["judge"].loss if found else None
+        own = self.score("crossover", "judge")
+        losses = [candidate.scores["judge"].loss for candidate in self.candidates if candidate.is_control]
+        if own is None or own.loss is None:
+            return 0, len(losses)
+        return sum(loss is not None and loss < own.loss for loss in losses), len(losses)
 
 
 def candidate_label(name: str) -> str:

@@ -127,8 +127,9 @@ def draw_curves(path: Path, curves: Curves) -> None:
     """Draws loss, skills, gradient norm and learning rate over the epochs as one PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(11, 6.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(11, 6.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08), facecolor="white")
     FigureCanvasAgg(figure)
     (losses, skills), (gradients, rates) = figure.subplots(2, 2)
     _line(losses, curves.epochs, curves.train_loss, "train", COLOURS[0])
@@ -153,10 +154,10 @@ def draw_curves(path: Path, curves: Curves) -> None:
     norms = [norm for norm in curves.gradient_norm if norm]
     if norms and max(norms) > 20 * min(norms):
         gradients.set_yscale("log")
-    rates.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    losses.legend(frameon=False, fontsize=9)
-    # Below the curves or above them: wherever they leave room.
-    skills.legend(frameon=False, fontsize=9, ncols=2, loc="best")
+    rates.yaxis.set_major_formatter("{x:.2g}")
+    for axes, columns in ((losses, 1), (skills, 2)):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=9, ncols=columns, loc="best")
     if curves.dry_run:
         figure.suptitle("Dry run: weights did not change", color=COLOURS[5], fontsize=12)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))

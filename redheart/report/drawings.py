@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 120, 26
-INTERVAL_WIDTH, INTERVAL_HEIGHT = 170, 22
+INTERVAL_WIDTH, INTERVAL_HEIGHT = 130, 22
 
 
 def sparkline(

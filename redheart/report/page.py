@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from redheart.config import Config
+from redheart.errors import StorageError
 from redheart.messages import language, note, say, text
 from redheart.report.curves import FOLDER as CURVES_FOLDER
 from redheart.report.curves import NAME as CURVES_NAME
@@ -19,6 +20,7 @@ from redheart.report.drawings import interval_bar, sparkline
 from redheart.report.facts import METRICS, SWEEP_FOLDER, Facts, gather_facts
 from redheart.storage import read_lines, write_json, write_text
 from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
+from redheart.tasks import MODULES
 
 FOLDER = "report"
 _TEMPLATE = "report.html.jinja"
@@ -47,8 +49,6 @@ def build_report(config: Config, output: Path) -> Path:
 
 
 def _has_epochs(output: Path) -> bool:
-    from redheart.errors import StorageError
-
     try:
         return any(isinstance(line, dict) and line.get("kind") == "epoch" for line in read_lines(output / METRICS))
     except StorageError as error:
@@ -65,7 +65,7 @@ def render(facts: Facts, output: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "signed": _signed, "percent": _percent, "size": _size}
+    environment.filters |= {"number": _number, "fixed": _fixed, "signed": _signed, "percent": _percent, "size": _size}
     environment.globals |= {"t": text, "sparkline": sparkline, "interval_bar": interval_bar}
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
@@ -83,7 +83,10 @@ def _pictures(output: Path) -> dict[str, list[tuple[str, str]]]:
         sweep.glob("hierarchical_lr_sweep_stage*.png"),
         key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0),
     )
-    spots = sorted((output / ANALYSIS_FOLDER).glob("*.png"), key=lambda path: (path.stem != "overview", path.stem))
+    order = {name: position for position, name in enumerate(("overview", *MODULES))}
+    spots = sorted(
+        (output / ANALYSIS_FOLDER).glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)
+    )
     return {
         "sweep": _embedded([sweep / "hierarchical_lr_sweep.png", *stages]),
         "curves": _embedded([output / CURVES_FOLDER / f"{CURVES_NAME}.png"]),
@@ -140,6 +143,11 @@ def _number(value: Any, digits: int = 4) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.{digits}g}"
+
+
+def _fixed(value: float | None, digits: int = 4) -> str:
+    """Decimals that line up in a column."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _signed(value: float | None, digits: int = 4) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_run import SmallRun, small_table, train
+
+from tests.crossover.small_run import SmallRun, small_table, train
 
 
 @pytest.fixture(scope="session")

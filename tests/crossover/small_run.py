@@ -42,7 +42,7 @@ DIMENSIONS = ModelDimensions(
 )
 
 
-def small_table(folder: Path, count: int = 260, *, seed: int = 0) -> SituationTable:
+def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTable:
     """Situations of three segments each; what they are annotated with follows from the mean vector, with noise."""
     generator = np.random.default_rng(seed)
     vectors = generator.standard_normal((count, 3, D_EMBED)).astype(np.float32)

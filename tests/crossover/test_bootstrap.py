@@ -1,0 +1,89 @@
+"""Intervals that hold what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from redheart.crossover.bootstrap import Resamples, paired_difference, skill_interval
+from redheart.tasks import TASKS, Task
+from redheart.training.metrics import task_metrics
+
+
+def test_the_interval_covers_a_known_difference_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        hardness = generator.gamma(2.0, 1.0, 80)
+        reference = hardness + 0.1 * generator.standard_normal(80)
+        candidate = hardness - 0.05 + 0.1 * generator.standard_normal(80)
+        found = paired_difference(candidate, reference, Resamples(80, 400, trial), 0.9)
+        assert found is not None
+        covered += found.low <= -0.05 <= found.high
+    assert 165 <= covered <= 195  # 90 % of 200 is 180, with a standard deviation of 4
+
+
+def test_pairing_finds_a_difference_that_is_small_beside_the_spread_of_items() -> None:
+    generator = np.random.default_rng(2)
+    hardness = generator.gamma(2.0, 5.0, 100)
+    candidate = hardness - 0.05 + 0.02 * generator.standard_normal(100)
+    found = paired_difference(candidate, hardness, Resamples(100, 1000, 0), 0.95)
+    assert found is not None and found.high < 0 and found.probability_better == 1.0
+
+
+def test_no_difference_is_a_coin_toss_within_noise() -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.standard_normal(400)
+    found = paired_difference(noise - noise.mean() + 1, np.ones(400), Resamples(400, 2000, 0), 0.95)
+    assert found is not None and found.low < 0 < found.high
+    assert found.probability_better == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_guarded_interval_is_wider_for_more_rivals() -> None:
+    losses = np.random.default_rng(4).standard_normal(60)
+    one, five = (
+        paired_difference(losses, np.zeros(60), Resamples(60, 2000, 0), 0.95, comparisons=count) for count in (1, 5)
+    )
+    assert one is not None and five is not None
+    assert (one.guarded_low, one.guarded_high) == (one.low, one.high)
+    assert five.guarded_low < five.low and five.guarded_high > five.high
+
+
+def test_items_without_a_loss_are_left_out_and_one_item_gives_no_interval() -> None:
+    losses = np.array([0.5, np.nan, 0.7])
+    found = paired_difference(losses, np.array([0.4, 0.4, 0.4]), Resamples(3, 200, 0), 0.95)
+    assert found is not None and found.count == 2 and found.mean == pytest.approx(0.2)
+    assert paired_difference(losses[:1], losses[:1], Resamples(1, 200, 0), 0.95) is None
+
+
+def test_resamples_repeat_with_their_seed_and_draw_as_many_as_there_are() -> None:
+    ones = np.ones((7, 1))
+    assert (Resamples(7, 50, 3).sums(ones) == 7).all()
+    columns = np.arange(7.0)[:, None]
+    assert (Resamples(7, 50, 3).sums(columns) == Resamples(7, 50, 3).sums(columns)).all()
+    assert (Resamples(7, 50, 3).sums(columns) != Resamples(7, 50, 4).sums(columns)).any()
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_skill_intervals_are_around_the_skill_that_is_reported(task: Task) -> None:
+    generator = np.random.default_rng(5)
+    count, dims = 90, len(task.dimensions)
+    target = generator.dirichlet(np.ones(dims), count) if task.is_distribution else generator.random((count, dims))
+    prediction = 0.7 * target + 0.3 / dims
+    constant = target.mean(axis=0)
+    mask = np.repeat(generator.random((count, 1)) < 0.8, dims, axis=1)
+    if not task.is_distribution:
+        mask = generator.random((count, dims)) < 0.8
+    reported = task_metrics(task, target, mask, prediction, constant)["skill"]
+    bounds = skill_interval(task, target, mask, prediction, constant, Resamples(count, 500, 0), 0.95)
+    assert bounds is not None and bounds[0] < reported < bounds[1] and bounds[1] - bounds[0] < 0.5
+    # With one item repeated, every resample is the whole: the interval shrinks onto the reported skill.
+    same = [np.repeat(array[mask.all(axis=1)][:1], 5, axis=0) for array in (target, mask, prediction)]
+    again = task_metrics(task, same[0], same[1], same[2], constant)["skill"]
+    assert skill_interval(task, *same, constant, Resamples(5, 100, 0), 0.95) == pytest.approx((again, again), abs=1e-9)
+
+
+def test_a_task_without_targets_has_no_interval() -> None:
+    task = TASKS[0]
+    empty = np.zeros((4, 7))
+    assert skill_interval(task, empty, empty.astype(bool), empty, np.full(7, 1 / 7), Resamples(4, 100, 0), 0.9) is None

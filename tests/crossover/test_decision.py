@@ -1,0 +1,108 @@
+"""What is delivered is decided on judge, and nothing is called better that was not shown to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from redheart.crossover.decision import Decision, decide, explain
+from redheart.crossover.result import Candidate, CrossoverResult, Difference, Score
+from redheart.messages import set_language
+from redheart.tasks import MODULES
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> object:
+    set_language("en")
+    yield
+    set_language("ko")
+
+
+def difference(mean: float, half: float = 0.01) -> Difference:
+    low, high = mean - half, mean + half
+    return Difference(mean, low, high, low - half / 2, high + half / 2, 0.95, 0.9 if mean < 0 else 0.1, 50)
+
+
+def candidate(name: str, judge: float | None, test: float, *, half: float = 0.01, twin: str | None = None) -> Candidate:
+    scores = {
+        split: Score(50, loss, loss, 0.1, None if name == "last" or loss is None else difference(loss - base, half), {})
+        for split, loss, base in (("judge", judge, 0.50), ("test", test, 0.50))
+    }
+    return Candidate(name, {module: [1] for module in MODULES}, twin or name, twin, name.startswith("random_"), scores)
+
+
+def decided(candidates: list[Candidate], **others: object) -> Decision:
+    return decide(candidates, **{"dry_run": False, "weights_changed": True, "epochs": 9, **others})  # type: ignore[arg-type]
+
+
+def told(candidates: list[Candidate], **others: object) -> list[str]:
+    decision = decided(candidates, **others)
+    return explain(
+        CrossoverResult(
+            outcome=decision.outcome,
+            winner=decision.winner,
+            delivered=decision.winner or "last",
+            combined="crossover",
+            dry_run=False,
+            weights_changed=True,
+            epochs=list(range(1, 10)),
+            choose_loss={},
+            soup=[],
+            candidates=candidates,
+            comparisons=2,
+            confidence=0.95,
+            bootstrap_samples=100,
+            seed=0,
+        )
+    )
+
+
+def test_judge_decides_even_where_test_disagrees() -> None:
+    candidates = [candidate("last", 0.50, 0.50), candidate("soup", 0.45, 0.60), candidate("crossover", 0.48, 0.30)]
+    assert decided(candidates) == Decision("clear", "soup")
+    sentences = told(candidates)
+    assert sentences[0].startswith("greedy soup wins") and "0.0500" in sentences[0]
+    assert "decided nothing, greedy soup is worse" in sentences[1]
+
+
+def test_a_lead_within_noise_is_no_clear_winner() -> None:
+    candidates = [candidate("last", 0.50, 0.50), candidate("average", 0.49, 0.49, half=0.05)]
+    assert decided(candidates) == Decision("unclear", "average")
+    assert told(candidates)[0].startswith("No clear winner")
+
+
+def test_a_lead_that_only_its_unwidened_interval_shows_is_no_clear_winner() -> None:
+    candidates = [candidate("last", 0.50, 0.50), candidate("average", 0.488, 0.5, half=0.01)]
+    shown = candidates[1].scores["judge"].difference
+    assert shown is not None and shown.high < 0 < shown.guarded_high
+    assert decided(candidates).outcome == "unclear"
+
+
+def test_the_last_epoch_wins_clearly_only_where_every_rival_is_clearly_worse() -> None:
+    worse = candidate("soup", 0.60, 0.5)
+    assert decided([candidate("last", 0.50, 0.50), worse]) == Decision("last_clear", "last")
+    near = candidate("crossover", 0.505, 0.5)
+    assert decided([candidate("last", 0.50, 0.50), worse, near]) == Decision("last_unclear", "last")
+    assert "combining did not help" in told([candidate("last", 0.50, 0.50), worse, near])[0]
+
+
+def test_a_random_control_is_never_delivered_but_its_victory_is_told() -> None:
+    candidates = [candidate("last", 0.50, 0.5), candidate("crossover", 0.45, 0.5), candidate("random_1", 0.40, 0.5)]
+    assert decided(candidates).winner == "crossover"
+    assert any("1 crossovers of randomly chosen epochs, 1 have a lower loss" in line for line in told(candidates))
+
+
+def test_candidates_identical_to_the_last_epoch_win_nothing() -> None:
+    candidates = [candidate("last", 0.50, 0.5), candidate("best_epoch", 0.50, 0.5, twin="last")]
+    assert decided(candidates) == Decision("identical", None)
+
+
+def test_a_model_without_a_finite_loss_can_not_win() -> None:
+    assert decided([candidate("last", 0.5, 0.5), candidate("crossover", None, 0.1)]).winner == "last"
+    assert decided([candidate("last", None, 0.5), candidate("crossover", None, 0.1)]) == Decision("not_finite", None)
+
+
+def test_dry_runs_unchanged_weights_and_single_epochs_have_no_winner() -> None:
+    candidates = [candidate("last", 0.50, 0.5), candidate("soup", 0.40, 0.5)]
+    assert decided(candidates, dry_run=True) == Decision("dry_run", None)
+    assert decided(candidates, weights_changed=False) == Decision("unchanged", None)
+    assert decided(candidates, epochs=1) == Decision("one_epoch", None)

@@ -1,0 +1,132 @@
+"""A crossover is a choice of files."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
+from redheart.crossover.evaluation import Scorer, served_loss, whole_state
+from redheart.crossover.strategies import EpochFiles, Recipe, crossover, uniform
+from redheart.errors import StorageError
+from redheart.tasks import MODULES
+from redheart.training.evaluation import evaluate_model
+from redheart.training.restore import build_from_manifest
+from tests.crossover.small_run import SmallRun, mixed
+
+
+def module_of(name: str) -> str:
+    return next(module for module in MODULES if name.startswith(f"{module}."))
+
+
+def test_every_tensor_of_a_crossover_is_bit_equal_to_its_chosen_epochs(trained: SmallRun) -> None:
+    choices = mixed(6)
+    state = whole_state(EpochFiles(trained.output), crossover("crossover", choices))
+    assert set(state) == set(trained.states[1])
+    for name, tensor in state.items():
+        assert torch.equal(tensor, trained.states[choices[module_of(name)]][name])
+
+
+def test_the_uniform_average_is_the_exact_mean_rounded_once(trained: SmallRun) -> None:
+    state = whole_state(EpochFiles(trained.output), last_average([1, 2, 3, 4, 5, 6], 3))
+    for name, tensor in state.items():
+        exact = sum(trained.states[epoch][name].double() for epoch in (4, 5, 6)) / 3
+        assert tensor.dtype == trained.states[6][name].dtype
+        assert torch.equal(tensor, exact.to(tensor.dtype))
+
+
+def test_an_average_of_more_epochs_than_there_are_takes_those_there_are() -> None:
+    assert last_average([2, 1], 5).epochs["phases"] == (1, 2)
+
+
+def test_weights_come_one_module_at_a_time(trained: SmallRun) -> None:
+    pieces = EpochFiles(trained.output).modules(uniform("average", [1, 2]))
+    module, tensors = next(pieces)
+    assert module == "backbone" and all(name.startswith("backbone.") for name in tensors)
+    assert [module, *(name for name, _ in pieces)] == list(MODULES)
+
+
+def test_recipes_with_equal_weights_have_one_identity(run: SmallRun) -> None:
+    files = EpochFiles(run.output)
+    assert files.identity(uniform("best_epoch", [3])) == files.identity(
+        crossover("crossover", dict.fromkeys(MODULES, 3))
+    )
+    assert files.identity(uniform("a", [3])) != files.identity(uniform("b", [4]))
+    assert files.identity(uniform("a", [3])) != files.identity(uniform("b", [3, 4]))
+
+
+def test_a_missing_checkpoint_is_named_with_epoch_module_and_remedy(run: SmallRun) -> None:
+    shutil.rmtree(run.output / "checkpoints" / "epoch_0003")
+    choices = dict.fromkeys(MODULES, 6) | {"heads.surd": 3}
+    with pytest.raises(StorageError) as caught:
+        whole_state(EpochFiles(run.output), crossover("crossover", choices))
+    message = str(caught.value)
+    assert "epoch 3" in message and "heads.surd" in message and "epoch_0003" in message
+    assert "1, 2, 4, 5, 6" in message and "redheart" in message
+
+
+def test_a_module_file_that_was_changed_on_disk_is_refused(run: SmallRun) -> None:
+    path = run.output / "checkpoints" / "epoch_0002" / "phases.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    files = EpochFiles(run.output)
+    with pytest.raises(StorageError, match=r"phases.*epoch 2.*damaged"):
+        whole_state(files, uniform("last", [2]))
+    assert whole_state(files, uniform("last", [3]))
+
+
+def test_a_run_without_checkpoints_says_so(tmp_path: object) -> None:
+    with pytest.raises(StorageError, match="redheart train"):
+        EpochFiles(tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_recipe_names_every_module() -> None:
+    with pytest.raises(ValueError, match="17 modules"):
+        Recipe("crossover", {"backbone": (1,)})
+
+
+def test_the_soup_is_never_worse_on_choose_than_its_first_ingredient(trained: SmallRun) -> None:
+    files = EpochFiles(trained.output)
+    scorer = Scorer(files, trained.table, samples=100, confidence=0.95, seed=0)
+    recorded = {epoch: scorer.choose_loss(uniform("one", [epoch])) for epoch in files.epochs}
+    soup, trail = greedy_soup(recorded, 5, scorer.choose_loss)
+    assert [step.epoch for step in trail] == sorted(recorded, key=lambda epoch: recorded[epoch])[:5]
+    assert soup.epochs["backbone"] == tuple(sorted(step.epoch for step in trail if step.kept))
+    assert scorer.choose_loss(soup) <= trail[0].loss == min(recorded.values())
+    kept = [step.loss for step in trail if step.kept]
+    assert kept == sorted(kept, reverse=True)
+    assert any(not step.kept for step in trail), "all were kept: this run shows nothing"
+
+
+def test_an_ingredient_that_only_equals_the_soup_stays_out() -> None:
+    soup, _ = greedy_soup({1: 0.5, 2: 0.6}, 5, lambda recipe: 0.5)
+    assert soup.epochs["backbone"] == (1,)
+
+
+def test_a_loaded_recipe_scores_as_the_model_of_that_epoch_does(trained: SmallRun) -> None:
+    files = EpochFiles(trained.output)
+    scorer = Scorer(files, trained.table, samples=100, confidence=0.95, seed=0)
+    scorer.choose_loss(uniform("average", [1, 2, 3]))  # leaves other weights behind
+    model = build_from_manifest(files.manifest(2))
+    model.load_state_dict(trained.states[2])
+    evaluation = evaluate_model(model, trained.table, "judge")
+    scored = scorer.evaluate(uniform("best_epoch", [2]), "judge")
+    assert (scored.item_losses == evaluation.item_losses).all()
+    assert served_loss(scored.terms) == pytest.approx(evaluation.item_losses.mean(), rel=1e-5)
+
+
+def test_random_controls_draw_between_the_chosen_epochs_and_repeat_with_the_seed() -> None:
+    choices = dict.fromkeys(MODULES, 8) | {"phases": 5}
+    drawn = random_crossovers(choices, range(1, 21), 3, seed=4)
+    assert drawn == random_crossovers(choices, range(1, 21), 3, seed=4)
+    assert drawn != random_crossovers(choices, range(1, 21), 3, seed=5)
+    assert {epoch for recipe in drawn for epochs in recipe.epochs.values() for epoch in epochs} == {5, 6, 7, 8}
+    assert len({tuple(recipe.epochs.values()) for recipe in drawn}) == 3
+
+
+def test_random_controls_draw_from_all_epochs_where_one_was_chosen_for_all() -> None:
+    (drawn,) = random_crossovers(dict.fromkeys(MODULES, 8), range(1, 21), 1, seed=0)
+    assert len(set(drawn.epochs.values())) > 3

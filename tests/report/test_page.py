@@ -1,0 +1,199 @@
+"""The page says what happened, all of it and nothing else, and needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from redheart.errors import StorageError
+from redheart.messages import set_language
+from redheart.report import build_report
+from redheart.tasks import MODULES, TASKS
+from tests.crossover.small_run import small_table, train
+from tests.report.conftest import CONFIG, finish
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what the page refers to and says; complains about elements that don't nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.spoken: list[str] = []
+        self.open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+        self.text = re.sub(r"\s+", " ", " ".join(self.spoken))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            assert not name.startswith("on"), f"<{tag} {name}> runs code"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.spoken.append(data)
+
+
+def read(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_is_self_contained(output: Path) -> None:
+    source = build_report(CONFIG, output).read_text(encoding="utf-8")
+    page = Page(source)
+    assert all(one.startswith(("data:image/png;base64,", "#")) for one in page.references)
+    assert not re.search(r"url\(|@import|https?://", source)
+    assert not {"script", "iframe", "object", "embed", "link"} & set(page.tags)
+    anchors = {one[1:] for one in page.references if one.startswith("#")}
+    assert anchors and anchors <= set(page.ids)
+    assert sum(one.startswith("data:") for one in page.references) == 6 + 1
+
+
+def test_what_comes_from_files_is_escaped(output: Path) -> None:
+    source = build_report(CONFIG, output).read_text(encoding="utf-8")
+    assert "<b>mine" not in source and "&lt;b&gt;mine&lt;/b&gt;" in source
+    assert "<script" not in source and "&lt;script&gt;boom" in source
+
+
+def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(output: Path) -> None:
+    page = read(build_report(CONFIG, output))
+    facts = json.loads((output / "report" / "report.json").read_text())
+    assert facts["result"]["sentences"][0] in page.text
+    assert re.search(r"\d % interval [+-]", page.text) and "of resamples" in page.text
+    for module in MODULES:
+        assert module in page.text
+    for task in TASKS:
+        row = next(row for row in facts["result"]["tasks"] if row["task"] == task.name)
+        for split in ("judge", "test"):
+            assert row[split]["low"] < row[split]["skill"] < row[split]["high"]
+            assert f"{row[split]['skill']:+.3f}".replace("-", "−") in page.text
+    for candidate in facts["result"]["candidates"]:
+        assert candidate["label"] in page.text
+    assert "random crossover 1" in page.text and "5.6e-05" in page.text and "Memory ran out 1 times" in page.text
+
+
+def test_report_json_has_no_nan_and_the_same_facts(output: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    build_report(CONFIG, output)
+    facts = json.loads((output / "report" / "report.json").read_text(), parse_constant=refuse)
+    assert facts["result"]["status"] == facts["training"]["status"] == facts["sweep"]["status"] == "present"
+    assert facts["data"]["counts"]["judge"] > 0 and facts["versions"]["torch"] and facts["config"].startswith("output:")
+    assert {"crossover_final.pth", "checkpoints/"} <= {file["path"] for file in facts["files"]}
+
+
+@pytest.mark.parametrize(("language", "words"), [("ko", "후보 비교"), ("en", "Candidates")])
+def test_the_page_is_in_the_language_that_was_asked_for(output: Path, language: str, words: str) -> None:
+    set_language(language)  # type: ignore[arg-type]
+    source = build_report(CONFIG, output).read_text(encoding="utf-8")
+    assert f'<html lang="{language}">' in source and words in source
+
+
+def test_an_empty_output_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
+    page = read(build_report(CONFIG, tmp_path / "nothing"))
+    for words in ("No crossover was run", "no LR sweep", "no training records", "No sweet spots", "no OOM statistics"):
+        assert words in page.text
+    assert not any(one.startswith("data:") for one in page.references)
+
+
+def test_a_dry_run_says_that_nothing_was_learnt_and_nothing_won(tmp_path: Path) -> None:
+    table = small_table(tmp_path, 120)
+    run = train(tmp_path / "training", table, epochs=2, dry_run=True)
+    finish(run.output, table)
+    page = read(build_report(CONFIG, run.output))
+    assert "dry run: weights did not change" in page.text and "no winner" in page.text
+    assert "there is nothing to choose and no winner" in page.text and " wins" not in page.text
+    assert "Nothing in these curves is learning" in page.text
+
+
+def test_one_epoch_says_that_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    table = small_table(tmp_path, 120)
+    run = train(tmp_path / "training", table, epochs=1)
+    finish(run.output, table)
+    page = read(build_report(CONFIG, run.output))
+    assert "There is only one epoch" in page.text and "the same weights as last epoch" in page.text
+    assert " wins" not in page.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "crossover/candidates.json",
+        "lr_sweep_results/optimal_lr.json",
+        "oom_stats/oom_stats.json",
+        "sweet_spot_analysis/sweet_spot_analysis.json",
+        "run.json",
+    ],
+)
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"format": 1}'])
+def test_a_damaged_file_is_named_on_the_page_or_harmless(output: Path, name: str, content: str) -> None:
+    (output / name).write_text(content)
+    page = read(build_report(CONFIG, output))
+    if content != '{"format": 1}' and name != "run.json":
+        assert "A file can't be read" in page.text and name.split("/")[-1] in page.text
+
+
+def test_damaged_records_are_named_and_the_rest_is_there(output: Path) -> None:
+    metrics = output / "metrics.jsonl"
+    metrics.write_text("{oops\n" + metrics.read_text())
+    page = read(build_report(CONFIG, output))
+    assert "line 1 is damaged" in page.text and "Candidates" in page.text
+
+
+def test_a_report_that_can_not_be_written_leaves_the_earlier_one(output: Path) -> None:
+    path = build_report(CONFIG, output)
+    before = path.read_bytes()
+    (output / "report" / "report.json").unlink()
+    (output / "report" / "report.json").mkdir()
+    with pytest.raises(StorageError, match=r"report\.json"):
+        build_report(CONFIG, output)
+    assert path.read_bytes() == before
+
+
+def test_a_picture_that_is_none_is_left_out(output: Path) -> None:
+    (output / "lr_sweep_results" / "hierarchical_lr_sweep.png").write_text("<svg onload=x>")
+    source = build_report(CONFIG, output).read_text(encoding="utf-8")
+    assert source.count("data:image/png") == 5 + 1
+
+
+def test_the_bundled_sample_is_named_as_such(output: Path) -> None:
+    from redheart.data.locate import bundled_sample
+    from redheart.storage import read_json, write_json
+
+    if not bundled_sample().exists():
+        pytest.skip("this checkout has no bundled sample")
+    copy = output / "embeddings" / "situations.embedded.json"
+    copy.parent.mkdir()
+    shutil.copy(bundled_sample(), copy)
+    count = len(read_json(copy))
+    write_json(output / "run.json", {"dataset": str(copy), "counts": {"train": count}})
+    assert "bundled sample" in read(build_report(CONFIG, output)).text
+    write_json(copy, read_json(copy)[:-1])
+    assert "bundled sample" not in read(build_report(CONFIG, output)).text
