@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redheart.errors import StorageError
 from redheart.storage import read_json, write_json
-from redheart.sweep.fit import Evidence
 from redheart.sweep.keys import key_of
 from redheart.sweep.trials import Trial
+
+if TYPE_CHECKING:
+    from redheart.sweep.fit import Evidence
 
 OPTIMAL_FILE = "optimal_lr.json"
 

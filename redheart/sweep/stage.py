@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock
@@ -14,7 +15,6 @@ from redheart.config import Config
 from redheart.errors import StorageError, TrainingError
 from redheart.messages import language, note, say, warn
 from redheart.storage import read_json
-from redheart.sweep.fit import Evidence, weigh
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.keys import key_of
 from redheart.sweep.optimal import OPTIMAL_FILE, write_optimal_lr
@@ -23,6 +23,9 @@ from redheart.sweep.pool import Pool, plan_slots
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial, observation
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
+
+if TYPE_CHECKING:
+    from redheart.sweep.fit import Evidence
 
 RESULTS_FOLDER = "lr_sweep_results"
 SUMMARY_PLOT = "hierarchical_lr_sweep.png"
@@ -155,6 +158,8 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Coll
     Raises:
         TrainingError: every trial diverged, so there is nothing to choose.
     """
+    from redheart.sweep.fit import weigh
+
     trials = _trials(sweep, store, range(sweep.stages))
     evidence = weigh(
         [observation(trial) for trial in trials],

@@ -90,7 +90,7 @@ class CumulativeStore:
         self.results.mkdir(parents=True, exist_ok=True)
         lock = self.results / f".{CUMULATIVE_FILE}.lock"
         try:
-            with FileLock(lock, timeout=_LOCK_TIMEOUT, poll_interval=0.01):
+            with FileLock(lock).acquire(timeout=_LOCK_TIMEOUT, poll_interval=0.01):
                 return self._refold_locked()
         except Timeout as error:
             raise StorageError(

@@ -171,6 +171,13 @@ def test_a_diverged_or_nan_trial_is_never_zoomed_on(bad):
     assert plan.low == pytest.approx(1e-5 / 1000**0.25)
 
 
+def test_a_learning_rate_that_diverged_under_one_seed_is_not_the_best_by_its_other_runs():
+    results = [Observation(t.learning_rate, 0.5 + t.point * 0.1, 0) for t in plan_stage(0, SETTINGS, 0, [], []).trials]
+    for bad in (None, math.nan):
+        plan = plan_stage(1, SETTINGS, 0, results, [Observation(1e-5, bad, 1), *results])
+        assert (plan.low, plan.high) == (1e-5, 0.00032)
+
+
 def test_a_best_at_the_edge_extends_the_bracket_but_at_most_tenfold():
     plans, _ = run_all(valley(1e-9))
     assert plans[1].low < 1e-5

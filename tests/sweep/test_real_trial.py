@@ -39,7 +39,7 @@ def embedded_dataset(folder: Path, count: int = 120) -> Path:
 def test_a_sweep_of_real_trials_trains_and_chooses(tmp_path):
     dataset = embedded_dataset(tmp_path)
     config = load_config(
-        None, ["sweep.stages=2", "sweep.points=3", "sweep.epochs=1", "sweep.workers=1", "model.preset=tiny"]
+        None, ["sweep.stages=2", "sweep.points=3", "sweep.epochs=1", "sweep.workers=2", "model.preset=tiny"]
     )
     environment = {"CUDA_VISIBLE_DEVICES": "", "PATH": ""}
     result = run_sweep(config, dataset, open_embedded(dataset).identity, tmp_path, environment=environment)
