@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,12 +162,17 @@ def leave_receipt(vectors: Path, source: Path, target: Path, identity: str, *, i
     write_json(vectors / _RECEIPT, _receipt(source, target, identity, inline))
 
 
-def _items(path: Path) -> Iterator[dict[str, Any]]:
+def is_foreign(path: Path) -> bool:
+    """Whether the file at ``path`` holds vectors that it would lose by being replaced: an older program's.
+
+    Every item of a file of ours has a key, so the first item with either settles it.
+    """
+    if not path.exists():
+        return False
     for found in stream_items(path):
         if isinstance(found, Item) and isinstance(found.value, dict):
-            yield found.value
-
-
-def is_foreign(path: Path) -> bool:
-    """Whether the file at ``path`` holds vectors that it would lose by being replaced: an older program's."""
-    return any("embedding" in item and "embedding_key" not in item for item in _items(path)) if path.exists() else False
+            if "embedding_key" in found.value:
+                return False
+            if "embedding" in found.value:
+                return True
+    return False
