@@ -46,7 +46,7 @@ esac
 find_python || exit 3
 # A mistyped option must cost nothing: it is found before anything is installed. The parser needs no package.
 if ! is_installed; then
-    PYTHONPATH="$here" "$PYTHON" -c 'import sys; from redheart.cli.parser import build_parser; build_parser().parse_args(sys.argv[1:])' \
+    PYTHONPATH="$here" "$PYTHON" -c 'import sys; from redheart.cli.parser import parse_arguments; parse_arguments(sys.argv[1:])' \
         workflow "$@" || exit $?
 fi
 ensure_installed "offline" || exit 3

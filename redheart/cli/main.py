@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redheart.cli.parser import build_parser
+from redheart.cli.parser import parse_arguments
 from redheart.errors import RedHeartError
 
 
 def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
     """The dotted overrides as typed, then what the options mean."""
-    found: list[str | tuple[str, Any]] = list(getattr(arguments, "overrides", []))
+    found: list[str | tuple[str, Any]] = list(arguments.overrides)
     for option, key in (
         ("output", "output"),
         ("seed", "seed"),
@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``redheart``. Returns the exit code: 2 for what a user typed or gave, others as in ``errors``."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse_arguments(argv)
     try:
         return run(arguments)
     except RedHeartError as error:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import redheart
 
 _OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
+_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
+#: Commands without a configuration.
+_WITHOUT_SETTINGS = {"params"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,7 +74,7 @@ def _common(parser: argparse.ArgumentParser, *, overrides: bool = True) -> None:
     group.add_argument("--verbose", action="store_true", help="each line with its time")
     group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")
     if overrides:
-        parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=_OVERRIDES_HELP)
+        parser.epilog = f"Besides options: {_OVERRIDES_HELP}."
 
 
 def _training_options(parser: argparse.ArgumentParser) -> None:
@@ -139,3 +144,19 @@ def build_parser() -> Parser:
 
     _common(add("doctor", "Say what this machine offers, what is missing, and how to mend it."))
     return parser
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was typed; settings as ``KEY=VALUE`` may stand anywhere and end up in ``overrides``, in order.
+
+    Raises:
+        SystemExit: 2, after one line that says what is wrong.
+    """
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    takes_settings = arguments.command not in _WITHOUT_SETTINGS
+    arguments.overrides = [word for word in rest if takes_settings and _OVERRIDE.fullmatch(word)]
+    unknown = [word for word in rest if word not in arguments.overrides]
+    if unknown:
+        parser.error(f"unrecognized arguments: {unknown[0]}")
+    return arguments

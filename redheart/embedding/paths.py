@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +34,15 @@ def paths_in(folder: Path, dataset: Path) -> EmbeddingPaths:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether a file can be made in ``folder``: asked of the system, and then tried (root ignores modes, mounts don't).
+    """Whether a file may be made in ``folder``: asked of the system, and then tried (a mount may be read-only).
+
+    A folder that its owner made read-only is respected for root too, whom the system lets write anywhere.
 
     Raises:
         StorageError: it can't for a reason that another folder would not mend: the disk is full.
     """
-    if not os.access(folder, os.W_OK | os.X_OK):
+    nobody_writes = not folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    if nobody_writes or not os.access(folder, os.W_OK | os.X_OK):
         return False
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".redheart-"):

@@ -17,7 +17,7 @@ from redheart.model.statistics import TargetStatistics
 from redheart.training.order import Indices
 
 #: Fewer than this and neither a metric nor a choice of epochs means anything; the reader says so instead of guessing.
-FEWEST = {"train": 8, "choose": 3, "judge": 2, "test": 2}
+FEWEST = {"train": 8, "choose": 2, "judge": 2, "test": 2}
 
 
 class SituationTable:

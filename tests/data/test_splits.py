@@ -10,13 +10,13 @@ from redheart.data.splits import SPLITS, normalise, position_of, split_of
 
 #: Frozen: a change of any of these moves situations between training and test under people's feet.
 FROZEN: dict[str, tuple[float, str]] = {
-    "I took the last seat on the bus.": (0.6549831127415561, "choose"),
-    "She lied, and I knew.": (0.7299429714838864, "judge"),
-    "거짓말을 했다.": (0.08618969656873376, "train"),
-    "Ich kam zu spät – wieder.": (0.3888223129459296, "train"),
-    "": (0.11970391598652508, "train"),
-    "story 1": (0.9255574485199718, "test"),
-    "story 2": (0.8494617883899718, "judge"),
+    "I took the last seat on the bus.": (0.45369651480628714, "train"),
+    "She lied, and I knew.": (0.5489575503305167, "train"),
+    "거짓말을 했다.": (0.996595124333946, "test"),
+    "Ich kam zu spät – wieder.": (0.06122980494996777, "train"),
+    "": (0.3729578018285491, "train"),
+    "story 1": (0.668075964528662, "choose"),
+    "story 2": (0.07457286722104695, "train"),
 }
 
 

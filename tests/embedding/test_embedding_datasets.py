@@ -314,6 +314,16 @@ def test_a_read_only_folder_sends_everything_to_the_output_root(
     assert not embedded_texts
 
 
+def test_a_folder_made_read_only_is_respected_for_root_too(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    path = write_items(tmp_path / "given" / "x.json", make_items(3))
+    path.parent.chmod(0o555)
+    made = embed_dataset(path, config, output_root=tmp_path / "out")
+    assert made.path.parent == tmp_path / "out" / "embeddings"
+    assert [one.name for one in path.parent.iterdir()] == ["x.json"]
+
+
 def test_vectors_beside_a_read_only_dataset_are_reused_and_only_the_rest_is_embedded(
     tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], make_read_only: Callable[[Path], None]
 ) -> None:
