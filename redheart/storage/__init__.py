@@ -9,6 +9,7 @@ from redheart.storage.atomic import (
     write_json,
     write_text,
 )
+from redheart.storage.exchange import replace_folder
 from redheart.storage.jsonl import append_line, read_lines
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "replace_file",
+    "replace_folder",
     "sha256_of",
     "write_bytes",
     "write_json",

@@ -25,6 +25,12 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
         raise StorageError(f"{path}: could not {doing}: {error.strerror or error}") from error
 
 
+def sync_file(path: Path) -> None:
+    """Makes the content of ``path`` durable, whoever wrote it."""
+    with open(path, "rb") as written:
+        os.fsync(written.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename inside ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -45,8 +51,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
+            sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)
         except BaseException:

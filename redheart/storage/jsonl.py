@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.errors import StorageError
+from redheart.storage.atomic import sync_folder
 
 
 def _whole_length(content: bytes) -> int:
@@ -15,30 +16,38 @@ def _whole_length(content: bytes) -> int:
     return content.rfind(b"\n") + 1
 
 
+def _end_of_whole_lines(path: Path, descriptor: int) -> int:
+    """The size up to which the log is whole; where a write was torn, less than its size."""
+    size = os.fstat(descriptor).st_size
+    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+        return size
+    return _whole_length(path.read_bytes())
+
+
 def append_line(path: Path, value: Any) -> None:
-    """Appends ``value`` as one line and makes it durable.
+    """Appends ``value`` as one line and makes it durable. For one writer at a time.
 
     Raises:
-        StorageError: naming ``path``; lines that were there stay valid.
+        StorageError: naming ``path``; the lines that were there are all that it holds.
     """
     line = (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as log:
-            size = log.seek(0, os.SEEK_END)
-            if size:
-                log.seek(size - 1)
-                if log.read(1) != b"\n":
-                    log.seek(0)
-                    size = _whole_length(log.read())
-                    log.truncate(size)
+        is_new = not path.exists()
+        # Without a buffer: what a full disk refused must not be tried again when the file is closed.
+        with open(path, "a+b", buffering=0) as log:
+            size = _end_of_whole_lines(path, log.fileno())
+            log.truncate(size)
             try:
-                log.write(line)
-                log.flush()
+                written = 0
+                while written < len(line):
+                    written += log.write(line[written:])
                 os.fsync(log.fileno())
-            except OSError:
+            except BaseException:  # an interrupt too: half a line may be there
                 log.truncate(size)
                 raise
+        if is_new:
+            sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: could not append: {error.strerror or error}") from error
 
@@ -47,11 +56,14 @@ def read_lines(path: Path) -> list[Any]:
     """All whole lines; an absent file has none.
 
     Raises:
-        StorageError: a line other than a torn last one is not JSON, with its number.
+        StorageError: it can't be read, or a line other than a torn last one is not JSON, with its number.
     """
-    if not path.exists():
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return []
-    content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: could not read: {error.strerror or error}") from error
     values = []
     for number, line in enumerate(content[: _whole_length(content)].splitlines(), start=1):
         try:
