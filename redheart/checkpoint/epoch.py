@@ -7,23 +7,23 @@ temporary name and renamed; one that is there already is not replaced but supers
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from redheart.errors import StorageError
-from redheart.storage import read_json, sha256_of, write_json
-from redheart.storage.atomic import sync_folder
+from redheart.storage import read_json, replace_folder, sha256_of, write_json
+from redheart.storage.atomic import sync_file, sync_folder
 from redheart.tasks import MODULES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+INDEX = "model.safetensors.index.json"
 _FOLDER = re.compile(r"epoch_(\d{4,})(?:\.g(\d+))?")
 
 
@@ -53,32 +53,38 @@ def module_of(tensor_name: str) -> str:
     raise ValueError(f"tensor {tensor_name!r} belongs to none of the {len(MODULES)} modules")
 
 
+def _entry(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        "sha256": sha256_of(file),
+        "bytes": file.stat().st_size,
+        "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
+    }
+
+
 def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     by_module: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
     for name, tensor in state.items():
         by_module[module_of(name)][name] = tensor.detach().cpu().contiguous()
-    empty = [module for module, tensors in by_module.items() if not tensors]
-    if empty:
-        raise ValueError(f"no tensors for {', '.join(empty)}: a sharded model saved as if it were whole?")
+    missing = [module for module, tensors in by_module.items() if not tensors]
+    empty = [name for name, tensor in state.items() if tensor.numel() == 0]  # what ZeRO-3 leaves of a parameter
+    if missing or empty:
+        what = f"no tensors for {', '.join(missing)}" if missing else f"{len(empty)} empty tensors, {empty[0]} first"
+        raise ValueError(f"{what}: a sharded model saved as if it were whole?")
     files: dict[str, Any] = {}
     weight_map: dict[str, str] = {}
     total_bytes = 0
     for module, tensors in by_module.items():
         file_name = f"{module}.safetensors"
         save_file(tensors, str(folder / file_name), metadata={"format": "pt"})
-        with open(folder / file_name, "rb") as written:
-            os.fsync(written.fileno())
+        sync_file(folder / file_name)
         weight_map |= dict.fromkeys(tensors, file_name)
         total_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        files[file_name] = {
-            "sha256": sha256_of(folder / file_name),
-            "bytes": (folder / file_name).stat().st_size,
-            "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        }
+        files[file_name] = _entry(folder / file_name, tensors)
     index = {"metadata": {"total_size": total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
-    write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / INDEX, index)
+    files[INDEX] = _entry(folder / INDEX, {})
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
     )
@@ -88,40 +94,41 @@ def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[s
 
 
 def _publish(
-    folder: Path, name: str, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
-) -> tuple[Path, dict[str, Any]]:
+    folder: Path, name: str, target: Path, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes a whole checkpoint under a temporary name and puts it in ``target``'s place. Returns its manifest."""
+    from safetensors import SafetensorError  # a full disk comes back as this, without an errno
+
     temporary = folder / f".{name}.writing"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
+        if temporary.exists():  # what a killed run left
+            shutil.rmtree(temporary)
         temporary.mkdir()
         whole = _write_folder(temporary, state, manifest)
-        target, generation = folder / name, 1
-        while target.exists():
-            generation += 1
-            target = folder / f"{name}.g{generation}"
-        temporary.rename(target)
-        sync_folder(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(
-            f"{folder / name}: checkpoint not written: {error.strerror or error}; earlier ones are intact"
-        ) from error
+        sync_folder(temporary)
+        replace_folder(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if type(error).__name__ == "SafetensorError":  # a full disk comes back as this, without an errno
-            raise StorageError(f"{folder / name}: checkpoint not written: {error}; earlier ones are intact") from error
+        if isinstance(error, (OSError, SafetensorError, StorageError)):
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise StorageError(
+                f"{target}: checkpoint not written: {reason}; what was there before is intact"
+            ) from error
         raise
-    for old in folder.glob(f"{name}*"):  # superseded generations, now that the new one is in place
-        if old != target and _FOLDER.fullmatch(old.name):
-            shutil.rmtree(old, ignore_errors=True)
-    return target, whole
+    return whole
+
+
+def _generations(folder: Path, epoch: int) -> dict[int, Path]:
+    """The folders of an epoch by generation, whole or not."""
+    found = {path: _FOLDER.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ())}
+    return {int(match[2] or 1): path for path, match in found.items() if match and int(match[1]) == epoch}
 
 
 def save_epoch(
     output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
 ) -> EpochCheckpoint:
-    """Writes the checkpoint of ``epoch`` under ``output/checkpoints``.
+    """Writes the checkpoint of ``epoch`` under ``output/checkpoints``; one that was there goes when the new one is in place.
 
     Args:
         state: the whole model's tensors by their full names; every module must have some.
@@ -129,23 +136,27 @@ def save_epoch(
 
     Raises:
         StorageError: nothing was published; earlier checkpoints are intact.
+        ValueError: a module has no tensors, or a tensor is empty: the model was sharded.
     """
-    path, whole = _publish(epochs_folder(output), f"epoch_{epoch:04d}", state, {"epoch": epoch, **manifest})
+    folder, name = epochs_folder(output), f"epoch_{epoch:04d}"
+    earlier = _generations(folder, epoch)
+    path = folder / (f"{name}.g{max(earlier) + 1}" if earlier else name)
+    whole = _publish(folder, name, path, state, {"epoch": epoch, **manifest})
+    for superseded in earlier.values():
+        shutil.rmtree(superseded, ignore_errors=True)
     return EpochCheckpoint(epoch, path, whole)
 
 
 def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
-    """Writes a model that is no epoch (an average, a crossover) in the same form as ``folder/name``, replacing it."""
-    temporary = folder / f".{name}.new"
-    shutil.rmtree(temporary, ignore_errors=True)
-    path, _ = _publish(folder, temporary.name, state, manifest)
-    retired = folder / f".{name}.old"
-    shutil.rmtree(retired, ignore_errors=True)
-    if (folder / name).exists():
-        (folder / name).rename(retired)
-    path.rename(folder / name)
-    sync_folder(folder)
-    shutil.rmtree(retired, ignore_errors=True)
+    """Writes a model that is no epoch (an average, a crossover) in the same form as ``folder/name``, replacing it.
+
+    The name is exchanged with the old one's in one step, so it needs no pointer: see ``replace_folder``.
+
+    Raises:
+        StorageError: ``folder/name`` is as it was.
+        ValueError: as ``save_epoch``.
+    """
+    _publish(folder, name, folder / name, state, manifest)
     return folder / name
 
 
@@ -159,11 +170,7 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
         StorageError: it is missing, damaged, or of another format; the message names the file.
     """
     manifest = read_json(path / "manifest.json")
-    if (
-        not isinstance(manifest, dict)
-        or manifest.get("format") != FORMAT
-        or not isinstance(manifest.get("files"), dict)
-    ):
+    if not _is_manifest(manifest):
         raise StorageError(f"{path / 'manifest.json'}: not a checkpoint manifest of format {FORMAT}")
     for name, expected in manifest["files"].items():
         file = path / name
@@ -175,11 +182,21 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
     return manifest
 
 
+def _is_manifest(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it has the form of a manifest, with an entry for every module."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
+        return False
+    files = content["files"]
+    return all(f"{module}.safetensors" in files for module in MODULES) and all(
+        isinstance(entry, dict) and {"sha256", "bytes", "tensors"} <= entry.keys() for entry in files.values()
+    )
+
+
 def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
     """The valid checkpoints under ``output/checkpoints``, by epoch; the newest valid generation of each."""
     found: dict[int, tuple[int, EpochCheckpoint]] = {}
     folder = epochs_folder(output)
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in folder.iterdir() if folder.is_dir() else ():
         if not (match := _FOLDER.fullmatch(path.name)):
             continue
         epoch, generation = int(match[1]), int(match[2] or 1)

@@ -15,9 +15,10 @@ from typing import Any
 
 from redheart.errors import StorageError
 from redheart.storage import read_json, sha256_of, write_json
-from redheart.storage.atomic import sync_folder
+from redheart.storage.atomic import sync_file, sync_folder
 
 KEEP = 2
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -53,62 +54,94 @@ def save_resume_state(
     write: Callable[[Path], None],
     *,
     is_main: bool = True,
-    barrier: Callable[[], None] = lambda: None,
+    any_process: Callable[[bool], bool] = lambda failed: failed,
 ) -> Path | None:
     """Has every process ``write`` its part, then publishes the folder from the main process.
 
     Args:
         write: collective; puts the engine's files into the folder it is given.
-        barrier: waits for all processes.
+        any_process: whether the flag is set on any process, agreed by all; so one process's failure ends the save on
+            every process, and none waits for another that has gone. It is also what they wait for each other by.
 
     Returns:
         The published folder, on the main process.
 
     Raises:
-        StorageError: nothing was published; the earlier state is intact.
+        StorageError: on every process; nothing was published, and the earlier state is intact.
     """
     folder = _folder(output)
     generations = _generations(output)
     number = int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1
     temporary = folder / f".state_{number:06d}.writing"
-    if is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True, exist_ok=True)
-    barrier()
-    try:
-        write(temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"{temporary}: resume state not written: {error}; the earlier one is intact") from error
-    barrier()
     target = folder / f"state_{number:06d}"
-    if is_main:
-        files = {
-            str(path.relative_to(temporary)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-            for path in sorted(temporary.rglob("*"))
-            if path.is_file()
-        }
-        write_json(temporary / "manifest.json", {"cursor": cursor, "files": files})
+
+    def together(step: Callable[[], None]) -> None:
+        failure: Exception | None = None
+        try:
+            step()
+        except Exception as error:  # of any kind: the others must hear of it before it goes on its way
+            failure = error
+        if not any_process(failure is not None):
+            return
+        if is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if failure is not None and not _is_of_storage(failure):
+            raise failure
+        reason = failure or "another process failed; its message says why"
+        raise StorageError(f"{target}: resume state not written: {reason}; the earlier one is intact") from failure
+
+    def prepare() -> None:
+        for left_over in folder.glob(".state_*.writing"):
+            shutil.rmtree(left_over)
+        temporary.mkdir(parents=True)
+
+    def publish() -> None:
+        files = {}
+        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            sync_file(path)
+            files[str(path.relative_to(temporary))] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        write_json(temporary / MANIFEST, {"cursor": cursor, "files": files})
         temporary.rename(target)
         sync_folder(folder)
-        for old in [*_generations(output)[:-KEEP], *folder.glob(".state_*.writing")]:
+        for old in _generations(output)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
-    barrier()
+
+    together(prepare if is_main else _nothing)
+    together(lambda: write(temporary))
+    together(publish if is_main else _nothing)
     return target if is_main else None
 
 
+def _nothing() -> None:
+    """What the other processes do while the main one works."""
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Whether a disk may be behind it: torch reports a full one as RuntimeError, safetensors as its own error."""
+    from safetensors import SafetensorError
+
+    return isinstance(error, (OSError, RuntimeError, SafetensorError, StorageError))
+
+
 def _open(path: Path) -> ResumeState:
-    manifest = read_json(path / "manifest.json")
-    for name, expected in manifest["files"].items():
+    manifest = read_json(path / MANIFEST)
+    try:
+        cursor, files = dict(manifest["cursor"]), {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path / MANIFEST}: not the manifest of a resume state") from error
+    for name, expected in files.items():
         file = path / name
-        if not file.is_file() or sha256_of(file) != expected["sha256"]:
+        if not file.is_file() or sha256_of(file) != expected:
             raise StorageError(f"{file}: missing or damaged")
-    return ResumeState(path, manifest["cursor"])
+    for file in path.rglob("*"):  # the loaders go by names and patterns: a file more might be read and unpickled
+        if file.is_file() and str(file.relative_to(path)) not in (*files, MANIFEST):
+            raise StorageError(f"{file}: was not written by the run that wrote {path.name}")
+    return ResumeState(path, cursor)
 
 
 def newest_resume_state(output: Path) -> tuple[ResumeState | None, list[str]]:
     """The newest valid state, and why newer ones, if any, were passed over."""
-    reasons = []
+    reasons: list[str] = []
     for path in reversed(_generations(output)):
         try:
             return _open(path), reasons

@@ -1,0 +1,84 @@
+"""Savers to be killed at random moments, and what must hold after each kill.
+
+Run as ``python -m tests.checkpoint.killed_saver FOLDER KILLS``: torch is imported once, each saver is a fork of it.
+Exits with an assertion's message where something is torn.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from redheart.checkpoint import (
+    list_epochs,
+    load_modules,
+    newest_resume_state,
+    open_checkpoint,
+    save_epoch,
+    save_model,
+    save_resume_state,
+)
+from tests.checkpoint.states import MANIFEST, a_state, same_bits
+
+
+def _write_part(folder: Path, seed: int) -> None:
+    (folder / "engine").mkdir()
+    for part in range(3):
+        torch.save(a_state(seed, size=500), folder / "engine" / f"part_{part}.pt")
+
+
+def save_for_ever(output: Path, first: int) -> None:
+    """Epoch 1 always as new; later ones once; a best model and a resume state beside them."""
+    for number in range(first, first + 1000):
+        state = a_state(number, size=500)
+        save_epoch(output, epoch=1, state=state, manifest={**MANIFEST, "global_step": number})
+        save_epoch(output, epoch=number, state=state, manifest={**MANIFEST, "global_step": number})
+        save_model(output, "best_model", state, {**MANIFEST, "global_step": number})
+        save_resume_state(output, {"global_step": number}, lambda folder, seed=number: _write_part(folder, seed))  # type: ignore[misc]
+
+
+def check(output: Path, epochs_before: set[int]) -> set[int]:
+    """Everything listed is whole; nothing listed before is lost; there is a best model and a state to go on from."""
+    listed = list_epochs(output, verify=True)
+    epochs = {checkpoint.epoch for checkpoint in listed}
+    assert epochs_before <= epochs, f"lost: {epochs_before - epochs}"
+    assert [checkpoint.epoch for checkpoint in listed] == [c.epoch for c in list_epochs(output)], "listed but damaged"
+    for checkpoint in listed:
+        assert same_bits(load_modules(checkpoint.path), a_state(checkpoint.manifest["global_step"], size=500))
+    manifest = open_checkpoint(output / "best_model")
+    assert same_bits(load_modules(output / "best_model"), a_state(manifest["global_step"], size=500))
+    state, reasons = newest_resume_state(output)
+    assert state is not None and not reasons, reasons
+    return epochs
+
+
+def main(output: Path, kills: int) -> None:
+    moments = random.Random(1)
+    number = 2
+    save_epoch(output, epoch=1, state=a_state(1, size=500), manifest={**MANIFEST, "global_step": 1})
+    save_model(output, "best_model", a_state(1, size=500), {**MANIFEST, "global_step": 1})
+    save_resume_state(output, {"global_step": 1}, lambda folder: _write_part(folder, 1))
+    epochs = {1}
+    for _ in range(kills):
+        child = os.fork()
+        if child == 0:
+            save_for_ever(output, number)
+            os._exit(0)
+        time.sleep(moments.uniform(0.005, 0.25))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        epochs = check(output, epochs)
+        number = max(epochs) + 1
+    assert number > 3, "no saver ever came to the end of a save"
+    print(f"{kills} kills, {len(epochs)} epochs")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]), int(sys.argv[2]))
