@@ -7,7 +7,7 @@ engine runs is decided by ``accelerate launch --config_file launch/….yaml``; w
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,58 +18,9 @@ from torch import Tensor, nn
 
 from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
+from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
+from redheart.training.deepspeed_gradients import drop_gradients, held_gradients_are_finite
 from redheart.training.order import BatchGeometry
-
-DS_CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
-
-
-def deepspeed_config_file() -> Path | None:
-    """The DeepSpeed JSON that the launcher named, or None: plain.
-
-    Raises:
-        ConfigError: the file is not there.
-    """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
-        return None
-    named = os.environ.get(DS_CONFIG_VARIABLE)
-    if not named:
-        raise ConfigError("launched with DeepSpeed but without deepspeed_config_file: name one of ds_configs/*.json")
-    beside_package = Path(__file__).resolve().parents[2] / named  # a launch from another folder than the project's
-    for path in (Path(named), beside_package):
-        if path.is_file():
-            return path
-    raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
-
-
-def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The JSON at ``path`` with every ``"auto"`` replaced by ours; a literal that contradicts ours is an error.
-
-    Args:
-        values: dotted keys, such as ``bf16.enabled``.
-
-    Raises:
-        ConfigError: naming the file, the key, both values.
-    """
-    try:
-        filled: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
-    for dotted, ours in values.items():
-        *sections, leaf = dotted.split(".")
-        place = filled
-        if dotted.endswith(".pin_memory") and not isinstance(filled["zero_optimization"].get(sections[-1]), dict):
-            continue  # this strategy offloads nothing there
-        for section in sections:
-            place = place.setdefault(section, {})
-        theirs = place.get(leaf, "auto")
-        if theirs == "auto":
-            place[leaf] = ours
-        elif theirs != ours:
-            raise ConfigError(
-                f"{path}: '{dotted}' is {theirs!r}, but our configuration says {ours!r}; "
-                f'write "auto" there, or change ours to agree'
-            )
-    return filled
 
 
 def _resolve_precision(config: Config) -> str:
@@ -128,6 +79,7 @@ class Engine:
         self.model: Any = None
         self.unwrapped: nn.Module
         self.optimizer: Any = None
+        self._is_unscaled = False
 
     def _deepspeed_values(self) -> dict[str, Any]:
         training, geometry = self.config.training, self.geometry
@@ -188,7 +140,7 @@ class Engine:
 
     def _plain_backward(self, share: Tensor) -> None:
         scaler = self.accelerator.scaler
-        (scaler.scale(share) if scaler is not None else share).backward()  # type: ignore[no-untyped-call]
+        (scaler.scale(share) if scaler is not None else share).backward()
 
     def synchronise_only_last(self, *, is_last: bool) -> Any:
         """A context for forward and backward of a piece: gradients travel between processes with the last one only."""
@@ -233,33 +185,58 @@ class Engine:
             for name, parameter in self.unwrapped.named_parameters():
                 yield name, safe_get_full_grad(parameter)
             return
-        if self.accelerator.scaler is not None:
-            self.accelerator.unscale_gradients(self.optimizer)
+        self._unscale()
         for name, parameter in self.unwrapped.named_parameters():
             yield name, parameter.grad
 
-    def step(self) -> float | None:
-        """Clips and updates. Returns the gradients' total norm before clipping, where the engine knows it."""
+    def _unscale(self) -> None:
+        """Takes fp16's loss scale out of the gradients, once a step: a second time is an error of the scaler's."""
+        if self.accelerator.scaler is not None and not self._is_unscaled:
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+            self._is_unscaled = True
+
+    def step(self) -> tuple[bool, float | None]:
+        """Clips and updates; a step whose gradients are not finite is dropped instead.
+
+        Returns:
+            Whether the weights were updated – the same on every process – and the gradients' total norm before
+            clipping, where the engine knows it and it is finite.
+        """
         if self.is_deepspeed:
-            self.model.step()
-            norm = self.model.get_global_grad_norm()
-            return None if norm is None else float(norm)
-        norm = self.accelerator.clip_grad_norm_(self.unwrapped.parameters(), self.config.training.max_grad_norm)
+            return self._deepspeed_step()
+        self._unscale()
+        total = torch.nn.utils.clip_grad_norm_(self.unwrapped.parameters(), self.config.training.max_grad_norm)
+        norm = float(total) if math.isfinite(float(total)) else None
+        if norm is None and self.accelerator.scaler is None:
+            self.discard()
+            return False, None
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norm) if norm is not None else None
+        self._is_unscaled = False
+        return not self.accelerator.optimizer_step_was_skipped, norm
+
+    def _deepspeed_step(self) -> tuple[bool, float | None]:
+        # ZeRO-1 and 2 look for themselves; ZeRO-3 looks under fp16 only, and would clip every weight to NaN.
+        if self.kind == "zero3" and self.precision != "fp16":
+            flag = torch.tensor([float(held_gradients_are_finite(self.model.optimizer))], device=self.device)
+            if self._reduce(flag, "min").item() < 0.5:
+                self.discard()
+                return False, None
+        self.model.step()
+        if not self.model.was_step_applied():
+            return False, None
+        norm = self.model.get_global_grad_norm()
+        return True, None if norm is None or not math.isfinite(float(norm)) else float(norm)
 
     def discard(self) -> None:
         """Ends a step without an update: gradients are dropped, weights and optimizer state stay."""
         if self.is_deepspeed:
-            inner = self.model.optimizer
-            self.model.zero_grad()
-            inner.zero_grad()
-            for held in ("averaged_gradients", "all_grad_tensors"):
-                if isinstance(getattr(inner, held, None), dict):
-                    getattr(inner, held).clear()
-        else:
-            self.optimizer.zero_grad(set_to_none=True)
+            drop_gradients(self.model)
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._is_unscaled:
+            self.accelerator.scaler.update()  # or the scaler believes that the next gradients are unscaled already
+            self._is_unscaled = False
 
     def whole_tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
         """Every tensor of the model, whole, in fp32 for parameters. Collective; empty where ``keep`` is false."""
@@ -297,9 +274,6 @@ class Engine:
     def load_state(self, folder: Path) -> None:
         """Reads it back; the caller has checked that the files are this run's own. Collective."""
         self.accelerator.load_state(str(folder))
-
-    def fp16_step_was_skipped(self) -> bool:
-        return bool(getattr(self.accelerator, "optimizer_step_was_skipped", False))
 
 
 @contextlib.contextmanager

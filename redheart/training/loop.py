@@ -119,15 +119,18 @@ class TrainingLoop:
             finite = (
                 self.engine.all_finite(torch.tensor(measured, device=self.engine.device)) or self._scales_its_loss()
             )
-        updated = finite and not self.config.no_param_update
-        if updated:
-            known = self.engine.step()
+        updated = False
+        if finite and not self.config.no_param_update:
+            updated, known = self.engine.step()
             measured = known if measured is None else measured
-            self.nonfinite_in_a_row = 0
+            finite = updated or self._scales_its_loss()
         else:
             self.engine.discard()
-        if not finite:
+        if finite:
+            self.nonfinite_in_a_row = 0
+        else:
             self._count_nonfinite(batch, epoch, index)
+        if not finite or (measured is not None and not math.isfinite(measured)):
             norms, measured = {}, None
         self.global_step += 1
         return Step(

@@ -1,0 +1,61 @@
+"""The DeepSpeed JSON chooses the strategy; batch, accumulation, clipping and precision are ours and filled in."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from redheart.errors import ConfigError
+
+DS_CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
+
+
+def deepspeed_config_file() -> Path | None:
+    """The DeepSpeed JSON that the launcher named, or None: plain.
+
+    Raises:
+        ConfigError: the file is not there.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+        return None
+    named = os.environ.get(DS_CONFIG_VARIABLE)
+    if not named:
+        raise ConfigError("launched with DeepSpeed but without deepspeed_config_file: name one of ds_configs/*.json")
+    beside_package = Path(__file__).resolve().parents[2] / named  # a launch from another folder than the project's
+    for path in (Path(named), beside_package):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
+
+
+def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The JSON at ``path`` with every ``"auto"`` replaced by ours; a literal that contradicts ours is an error.
+
+    Args:
+        values: dotted keys, such as ``bf16.enabled``.
+
+    Raises:
+        ConfigError: naming the file, the key, both values.
+    """
+    try:
+        filled: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
+    for dotted, ours in values.items():
+        *sections, leaf = dotted.split(".")
+        place = filled
+        if dotted.endswith(".pin_memory") and not filled.get("zero_optimization", {}).get(sections[-1]):
+            continue  # this strategy offloads nothing there
+        for section in sections:
+            place = place.setdefault(section, {})
+        theirs = place.get(leaf, "auto")
+        if theirs == "auto":
+            place[leaf] = ours
+        elif theirs != ours:
+            raise ConfigError(
+                f"{path}: '{dotted}' is {theirs!r}, but our configuration says {ours!r}; "
+                f'write "auto" there, or change ours to agree'
+            )
+    return filled
