@@ -75,6 +75,14 @@ class UpdateMonitor:
     def _samples(self) -> dict[str, Tensor]:
         return {name: sample_of(self._engine.whole_parameter(parameter)) for name, parameter in self._parameters()}
 
+    def to_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
+        return dict(self._before), {"steps": self._steps, "decay": self._decay}
+
+    def restore(self, before: dict[str, Tensor], counters: dict[str, float]) -> None:
+        """The inverse of ``to_state``."""
+        self._before, self._steps, self._decay = dict(before), int(counters["steps"]), counters["decay"]
+
     def stepped(self, learning_rate: float) -> None:
         """Tells of an optimizer step that was taken."""
         self._steps += 1
@@ -92,7 +100,9 @@ class UpdateMonitor:
             factor = self._decay if name in decaying and self._steps else 1.0
             change = weight - before * factor
             rounding = ROUNDING_A_STEP * self._steps * before.abs() if factor != 1.0 else torch.zeros_like(before)
-            change = torch.where(change.abs() <= rounding, torch.zeros_like(change), change)
+            # A weight that the optimizer does not hold, or that got no gradient at all, does not even decay.
+            is_still = (change.abs() <= rounding) | weight.eq(before)
+            change = torch.where(is_still, torch.zeros_like(change), change)
             still = ~change.ne(0).any(dim=1)
             if bool(still.all()):
                 report.unchanged_tensors.append(name)
