@@ -6,6 +6,7 @@ metric that is no mean over items (R², a rank correlation, F1) is right however
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redheart.data.splits import Split
+from redheart.errors import Interrupted
 from redheart.model.losses import TERMS, compute_losses, valid_counts
 from redheart.model.statistics import TargetStatistics, natural_units
 from redheart.model.unified import Outputs
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
 from redheart.training.metrics import item_errors, task_metrics
+from redheart.training.order import Indices
 from redheart.training.table import SituationTable
 
 EVALUATION_BATCH = 64
@@ -129,6 +132,37 @@ def _module_losses(loss: float, terms: dict[str, float]) -> dict[str, float]:
     return losses
 
 
+def _predict(
+    model: nn.Module | Callable[..., Outputs],
+    table: SituationTable,
+    indices: Indices,
+    batch_size: int,
+    device: torch.device | str,
+    autocast: Callable[[], Any],
+    should_stop: Callable[[], bool],
+) -> tuple[list[str], Tensor]:
+    """Names and widths of all outputs, and the outputs for ``indices`` side by side."""
+    was_training = getattr(model, "training", False)
+    widths: list[str] = []
+    pieces = []
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(indices), batch_size):
+                if should_stop():
+                    raise Interrupted("stopped while evaluating; the same command goes on from there")
+                piece = table.batch(indices[start : start + batch_size]).to(device)
+                with autocast():
+                    outputs = model(*piece.inputs)
+                widths, flat = _flatten(outputs)
+                pieces.append(flat)
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(was_training)
+    return widths, torch.cat(pieces)
+
+
 def evaluate_model(
     model: nn.Module | Callable[..., Outputs],
     table: SituationTable,
@@ -142,6 +176,7 @@ def evaluate_model(
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     autocast: Callable[[], Any] | None = None,
     with_items: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Scores ``model`` on the whole of ``split``.
 
@@ -150,6 +185,10 @@ def evaluate_model(
         statistics: the training split's; the model's own if it is a bare ``UnifiedModel``.
         rank, world_size, gather: this process, all of them, and concatenation over them; collective.
         with_items: compute ``item_losses`` (not needed while training).
+        should_stop: asked before every batch; the answer must be the same on every process.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
     """
     if statistics is None:
         statistics = model.statistics  # type: ignore[union-attr,assignment]
@@ -158,24 +197,8 @@ def evaluate_model(
     share = -(-len(indices) // world_size)
     padded = np.concatenate([indices, np.repeat(indices[:1], share * world_size - len(indices))])
     mine = padded[rank * share : (rank + 1) * share]
-    training = getattr(model, "training", False)
-    if isinstance(model, nn.Module):
-        model.eval()
-    widths: list[str] = []
-    pieces = []
-    with torch.no_grad():
-        for start in range(0, len(mine), batch_size):
-            piece = table.batch(mine[start : start + batch_size]).to(device)
-            if autocast is None:
-                outputs = model(*piece.inputs)
-            else:
-                with autocast():
-                    outputs = model(*piece.inputs)
-            widths, flat = _flatten(outputs)
-            pieces.append(flat)
-    if isinstance(model, nn.Module):
-        model.train(training)
-    whole = gather(torch.cat(pieces)).cpu()[: len(indices)]
+    widths, own = _predict(model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop)
+    whole = gather(own).cpu()[: len(indices)]
     outputs = _unflatten(widths, whole)
     batch = table.batch(indices)
     losses = compute_losses(outputs, batch, statistics)

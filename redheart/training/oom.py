@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 
-from redheart.storage import write_json
+from redheart.storage import read_json, write_json
 
 _HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+_DEVICE_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that device or host memory is used up."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return any(message in str(error) for message in _HOST_MESSAGES)
+    return any(message in str(error) for message in _HOST_MESSAGES + _DEVICE_MESSAGES)
 
 
 @dataclass
@@ -40,6 +41,12 @@ class OomLog:
                 "message": message,
             }
         )
+
+    def read(self, output: Path) -> None:
+        """Takes up the events of a run that is gone on with."""
+        path = output / "oom_stats" / "oom_stats.json"
+        if path.exists():
+            self.events = read_json(path)["events"]
 
     def write(self, output: Path, *, device: str, micro_batch_size: int) -> Path:
         """Writes ``oom_stats/oom_stats.json`` with the peaks of memory so far."""

@@ -103,6 +103,11 @@ class TrialRunner:
             seed=seed,
             norms_every=10,
         )
+
+        def asked_to_stop() -> bool:
+            heartbeat()
+            return should_stop()
+
         curve: list[dict[str, float]] = []
         norms: list[float] = []
         accuracy: float | None = None
@@ -111,8 +116,7 @@ class TrialRunner:
             for epoch in range(1, epochs + 1):
                 losses, norms = [], []
                 for step in loop.epoch(epoch):
-                    heartbeat()
-                    if should_stop():
+                    if asked_to_stop():
                         raise Interrupted(f"the trial at learning rate {learning_rate:g} was stopped")
                     losses.append((step.loss, step.situations))
                     if step.gradient_norm is not None:
@@ -123,7 +127,9 @@ class TrialRunner:
                     "choose",
                     statistics=self.statistics,
                     device=engine.device,
+                    autocast=engine.accelerator.autocast,
                     with_items=False,
+                    should_stop=asked_to_stop,
                 )
                 heartbeat()
                 train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)

@@ -1,0 +1,104 @@
+"""Where a run is, and going on from there: the engine's state, the loop's counters, the sums and the monitor's samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
+from redheart.errors import ConfigError
+from redheart.messages import say, warn
+from redheart.training.engine import Engine
+from redheart.training.loop import TrainingLoop
+from redheart.training.monitor import UpdateMonitor
+from redheart.training.records import EpochSums
+
+_MONITOR = "monitor.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The epoch that is under way (1-based), its batches that are done, and the sums over them."""
+
+    epoch: int = 1
+    batches_done: int = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+
+
+def newest_state(output: Path, run: str, engine: Engine) -> ResumeState | None:
+    """The newest valid state of ``run``, if there is one; says which were passed over.
+
+    Raises:
+        ConfigError: it is sharded for other processes than these.
+    """
+    state, reasons = newest_resume_state(output)
+    for reason in reasons:
+        warn("training_resume_passed_over", reason=reason)
+    if state is None or state.cursor.get("run") != run:
+        return None
+    was, world = state.cursor["engine"], state.cursor["world_size"]
+    # ZeRO's optimizer state is cut by the number of processes; a plain one is whole and fits any number.
+    if was != engine.kind or (was != "plain" and world != engine.world_size):
+        raise ConfigError(
+            f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
+            f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
+        )
+    return state
+
+
+def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Progress:
+    """Puts weights, optimizer and counters back. Collective."""
+    cursor = state.cursor
+    engine.load_state(state.path / "engine")
+    loop.global_step = cursor["global_step"]
+    loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
+    say("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
+    return Progress(cursor["epoch"], cursor["batches_done"], EpochSums(**cursor["sums"]))
+
+
+def load_monitor(state: ResumeState, monitor: UpdateMonitor) -> None:
+    """In the midst of an epoch: what the monitor saw last. At its start it has just looked."""
+    if state.cursor["batches_done"]:
+        monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor["monitor"])
+
+
+def save_progress(
+    output: Path,
+    run: str,
+    manifest: dict[str, Any],
+    engine: Engine,
+    loop: TrainingLoop,
+    monitor: UpdateMonitor,
+    progress: Progress,
+) -> None:
+    """Writes a resume state. Collective.
+
+    Args:
+        manifest: what a checkpoint made of this state would say of itself.
+
+    Raises:
+        StorageError: it could not be written; the earlier state is intact.
+    """
+    samples, counters = monitor.to_state()
+    cursor = {
+        "run": run,
+        "epoch": progress.epoch,
+        "batches_done": progress.batches_done,
+        "global_step": loop.global_step,
+        "nonfinite_in_a_row": loop.nonfinite_in_a_row,
+        "sums": vars(progress.sums),
+        "monitor": counters,
+        "engine": engine.kind,
+        "world_size": engine.world_size,
+        "manifest": manifest,
+    }
+
+    def write(folder: Path) -> None:
+        engine.save_state(folder / "engine")
+        if engine.is_main and progress.batches_done:
+            save_file(samples, str(folder / _MONITOR))
+
+    save_resume_state(output, cursor, write, is_main=engine.is_main, any_process=engine.any_process)
