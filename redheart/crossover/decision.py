@@ -70,11 +70,11 @@ def explain(result: CrossoverResult) -> list[str]:
         difference = score.difference
         values |= {
             "gap": f"{abs(difference.mean):.4f}",
-            "low": f"{difference.guarded_low:+.4f}",
-            "high": f"{difference.guarded_high:+.4f}",
+            "low": _signed(difference.guarded_low),
+            "high": _signed(difference.guarded_high),
             "rivals": result.comparisons,
             "confidence": f"{100 * difference.confidence:.3g}",
-            "probability": f"{100 * difference.probability_better:.1f}",
+            "probability": share_of_resamples(difference.probability_better, result.bootstrap_samples),
             "runner": candidate_label(subject or name),
         }
         sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
@@ -87,7 +87,20 @@ def explain(result: CrossoverResult) -> list[str]:
     better, controls = result.better_controls()
     if controls:
         sentences.append(text("crossover_controls", better=better, controls=controls))
-    return sentences
+    return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def share_of_resamples(share: float, samples: int) -> str:
+    """A share in percent; never 0 or 100, which a finite number of resamples can't show."""
+    if share * samples > samples - 1:
+        return f"> {100 * (1 - 1 / samples):.4g}"
+    if share * samples < 1:
+        return f"< {100 / samples:.4g}"
+    return f"{100 * share:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
 
 
 def _runner_up(result: CrossoverResult) -> str | None:
@@ -107,9 +120,9 @@ def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str
         text(
             f"{key}_{side}",
             name=candidate_label(name),
-            mean=f"{difference.mean:+.4f}",
-            low=f"{difference.low:+.4f}",
-            high=f"{difference.high:+.4f}",
+            mean=_signed(difference.mean),
+            low=_signed(difference.low),
+            high=_signed(difference.high),
             confidence=f"{100 * difference.confidence:.3g}",
             count=score.count,
         )

@@ -95,7 +95,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "report_probability": ("더 나을 확률", "P(better)"),
     "report_delivered": ("전달됨", "delivered"),
     "report_reference": ("기준", "reference"),
-    "report_epochs_are": ("에포크 {epochs}", "epochs {epochs}"),
+    "report_epoch_is": ("에포크 {epochs}", "epoch {epochs}"),
+    "report_epochs_are": ("에포크 {epochs}의 평균", "average of epochs {epochs}"),
     "report_epochs_by_module": (
         "모듈마다 다른 에포크 (모듈 상태 표 참조)",
         "an epoch for each module (see Modules)",

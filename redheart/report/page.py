@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from redheart.config import Config
+from redheart.crossover.decision import share_of_resamples
 from redheart.errors import StorageError
 from redheart.messages import language, note, say, text
 from redheart.report.curves import FOLDER as CURVES_FOLDER
@@ -66,7 +67,12 @@ def render(facts: Facts, output: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "fixed": _fixed, "signed": _signed, "percent": _percent, "size": _size}
-    environment.globals |= {"t": text, "sparkline": sparkline, "interval_bar": interval_bar}
+    environment.globals |= {
+        "t": text,
+        "sparkline": sparkline,
+        "interval_bar": interval_bar,
+        "share": share_of_resamples,
+    }
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
         language=language(),

@@ -20,7 +20,7 @@ def test_the_interval_covers_a_known_difference_as_often_as_it_says() -> None:
         found = paired_difference(candidate, reference, Resamples(80, 400, trial), 0.9)
         assert found is not None
         covered += found.low <= -0.05 <= found.high
-    assert 165 <= covered <= 195  # 90 % of 200 is 180, with a standard deviation of 4
+    assert 165 <= covered <= 187  # 90 % of 200 is 180, give or take 4; percentile intervals are a little short
 
 
 def test_pairing_finds_a_difference_that_is_small_beside_the_spread_of_items() -> None:

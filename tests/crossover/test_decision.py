@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from redheart.crossover.decision import Decision, decide, explain
+from redheart.crossover.decision import Decision, decide, explain, share_of_resamples
 from redheart.crossover.result import Candidate, CrossoverResult, Difference, Score
 from redheart.messages import set_language
 from redheart.tasks import MODULES
@@ -60,7 +60,7 @@ def test_judge_decides_even_where_test_disagrees() -> None:
     candidates = [candidate("last", 0.50, 0.50), candidate("soup", 0.45, 0.60), candidate("crossover", 0.48, 0.30)]
     assert decided(candidates) == Decision("clear", "soup")
     sentences = told(candidates)
-    assert sentences[0].startswith("greedy soup wins") and "0.0500" in sentences[0]
+    assert sentences[0].startswith("Greedy soup wins") and "0.0500" in sentences[0]
     assert "decided nothing, greedy soup is worse" in sentences[1]
 
 
@@ -106,3 +106,8 @@ def test_dry_runs_unchanged_weights_and_single_epochs_have_no_winner() -> None:
     assert decided(candidates, dry_run=True) == Decision("dry_run", None)
     assert decided(candidates, weights_changed=False) == Decision("unchanged", None)
     assert decided(candidates, epochs=1) == Decision("one_epoch", None)
+
+
+def test_a_share_of_resamples_is_never_said_to_be_none_or_all() -> None:
+    assert share_of_resamples(1.0, 2000) == "> 99.95" and share_of_resamples(0.0, 2000) == "< 0.05"
+    assert share_of_resamples(0.752, 2000) == "75.2"

@@ -6,6 +6,7 @@ import json
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ import torch
 from redheart.checkpoint import load_modules, open_checkpoint
 from redheart.config import Config, CrossoverConfig, ReportConfig
 from redheart.crossover import load_result, run_crossover
+from redheart.crossover.result import save_result
+from redheart.crossover.stage import write_combined
+from redheart.crossover.strategies import EpochFiles, crossover, uniform
 from redheart.errors import StorageError
 from redheart.messages import set_language
 from redheart.tasks import MODULES
@@ -117,27 +121,37 @@ def test_a_missing_epoch_stops_the_stage_and_leaves_what_was_there(run: SmallRun
     assert (run.output / "crossover_final.pth").read_bytes() == before
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 100 kB: what a full disk does to a large file, without needing one."""
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """No file may grow beyond ``limit`` bytes: what a full disk does to a large file, without needing one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_disk_that_fills_up_leaves_the_earlier_crossover(run: SmallRun, request: pytest.FixtureRequest) -> None:
-    run_crossover(CONFIG, run.output, analysis_of(mixed(6), epochs=6), run.table)
-    names = {path.name for path in run.output.iterdir()}
-    before = (run.output / "crossover_final.pth").read_bytes()
-    assert len(before) > 100_000
-    request.getfixturevalue("full_disk")
-    with pytest.raises(StorageError, match=r"crossover_final\.pth"):
-        run_crossover(CONFIG, run.output, analysis_of(dict.fromkeys(MODULES, 2), epochs=6), run.table)
-    assert (run.output / "crossover_final.pth").read_bytes() == before
-    assert {path.name for path in run.output.iterdir()} == names, "a part of a file was left behind"
+def test_a_disk_that_fills_up_leaves_the_earlier_crossover(run: SmallRun) -> None:
+    path = run.output / "crossover_final.pth"
+    files, recipe = EpochFiles(run.output), crossover("crossover", mixed(6))
+    write_combined(path, files, recipe, {}, "clear")
+    before, names = path.read_bytes(), {found.name for found in run.output.iterdir()}
+    for limit in (1_000, 100_000):  # PyTorch's writer says so in two ways, depending on where it happens
+        assert len(before) > limit
+        with full_disk(limit), pytest.raises(StorageError, match=r"crossover_final\.pth.*intact"):
+            write_combined(path, files, uniform("last", [2]), {}, "clear")
+        assert path.read_bytes() == before
+        assert {found.name for found in run.output.iterdir()} == names, "a part of a file was left behind"
+
+
+def test_a_disk_that_fills_up_at_the_last_file_leaves_the_earlier_result(run: SmallRun) -> None:
+    earlier = run_crossover(CONFIG, run.output, analysis_of(mixed(6), epochs=6), run.table)
+    with full_disk(10_000), pytest.raises(StorageError):
+        save_result(run.output, earlier, ["x" * 20_000])
+    assert load_result(run.output) == earlier
 
 
 def test_a_path_that_can_not_be_written_is_named(run: SmallRun) -> None:

@@ -85,7 +85,7 @@ def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(o
     page = read(build_report(CONFIG, output))
     facts = json.loads((output / "report" / "report.json").read_text())
     assert facts["result"]["sentences"][0] in page.text
-    assert re.search(r"\d % interval [+-]", page.text) and "of resamples" in page.text
+    assert re.search(r"\d % interval [+−]", page.text) and "of resamples" in page.text
     for module in MODULES:
         assert module in page.text
     for task in TASKS:
