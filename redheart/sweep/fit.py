@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.sweep.planner import Observation, mean_losses
+from redheart.sweep.planner import Observation, additive_parts, mean_losses
 
 _HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best: the narrowest whose fit is settled inside it
 _FEWEST_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
@@ -30,11 +30,11 @@ class Evidence:
     """How sure the choice is.
 
     Attributes:
-        best: the chosen learning rate, with its mean ``val_loss`` over ``runs``.
+        best: the chosen learning rate, with its mean ``val_loss`` over ``runs``, the seeds' parts taken out.
         fit_minimum: where the fitted parabola is lowest; None where there is no minimum to fit (``fit_problem``).
         interval: of ``fit_minimum`` at ``confidence``.
         coefficients: loss = a·x² + b·x + c with x = log10 LR − log10 best; valid over ``window`` (learning rates).
-        noise: standard deviation of one trial's validation loss; None where neither repeats nor residuals tell.
+        noise: standard deviation of one trial's validation loss, its seed's part taken out; None where neither repeats nor residuals tell.
         within_noise: learning rates whose mean loss can't be told from the best's at 95 %, the best included.
     """
 
@@ -99,13 +99,14 @@ def weigh(
 def _noise_of_repeats(
     results: Sequence[Observation], losses: dict[float, float]
 ) -> tuple[float | None, NoiseSource | None]:
-    """Pooled standard deviation of runs around their learning rate's mean; at least two degrees of freedom."""
+    """Standard deviation of runs around their learning rate's and seed's parts; at least two degrees of freedom."""
+    _, seeds = additive_parts(results)
     deviations = [
-        (result.val_loss - losses[result.learning_rate]) ** 2
+        (result.val_loss - losses[result.learning_rate] - seeds[result.seed]) ** 2
         for result in results
         if result.learning_rate in losses and result.val_loss is not None
     ]
-    freedom = len(deviations) - len(losses)
+    freedom = len(deviations) - len(losses) - (len(seeds) - 1)
     return (math.sqrt(math.fsum(deviations) / freedom), "repeats") if freedom >= 2 else (None, None)
 
 

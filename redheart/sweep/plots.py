@@ -50,7 +50,9 @@ def _log_axis(axes: Axes, rates: Sequence[float]) -> None:
     margin = max(1.12, (high / low) ** 0.05)
     axes.set_xlim(low / margin, high * margin)
     wide = high / low > 15
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1.0,) if wide else (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0))
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.8)
@@ -207,9 +209,7 @@ def _legend(figure: Figure, columns: int) -> None:
     )
 
 
-def plot_summary(
-    path: Path, plans: Sequence[StagePlan | None], trials: Sequence[Trial], evidence: Evidence
-) -> None:
+def plot_summary(path: Path, plans: Sequence[StagePlan | None], trials: Sequence[Trial], evidence: Evidence) -> None:
     """All stages in one picture: above, every trial by stage with the fit and its interval; below, brackets closing in."""
     with matplotlib.rc_context(_FONT):
         figure, (axes, lower) = _figure(9.8, 8.0, 2)
@@ -232,7 +232,9 @@ def plot_summary(
             fitted = np.polyval(evidence.coefficients, np.log10(curve / evidence.best))
             axes.plot(curve, fitted, color=_INK, linewidth=1.8, linestyle="--", zorder=6, label="quadratic fit")
         _mark_best(axes, evidence.best, means[evidence.best])
-        noise = "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
+        noise = (
+            "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
+        )
         _titles(axes, f"Hierarchical learning-rate sweep: {key_of(evidence.best)}", _subtitle(trials) + noise)
         axes.set_ylabel("validation loss")
         _draw_brackets(lower, known, trials, evidence.best)

@@ -59,7 +59,9 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
-    return [str(index) for index, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))]
+    return [
+        str(index) for index, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))
+    ]
 
 
 def plan_slots(config: Config, environment: Mapping[str, str]) -> Slots:
@@ -149,9 +151,7 @@ class Pool:
         environment: what the workers inherit; the command line hands in ``os.environ``.
     """
 
-    def __init__(
-        self, config: Config, sweep: Sweep, job: Job, slots: Slots, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, config: Config, sweep: Sweep, job: Job, slots: Slots, environment: Mapping[str, str]) -> None:
         self.config = config
         self.sweep = sweep
         self.job = replace(job, parent=os.getpid())
@@ -179,9 +179,7 @@ class Pool:
             finally:
                 _stop(workers)
 
-    def _watch(
-        self, workers: list[_WorkerProcess], stopped: Callable[[], bool], on_change: Callable[[], None]
-    ) -> None:
+    def _watch(self, workers: list[_WorkerProcess], stopped: Callable[[], bool], on_change: Callable[[], None]) -> None:
         names = [name for stage in range(self.sweep.stages) for name in self.sweep.trial_names(stage)]
         failures: dict[str, int] = {}
         done = -1
@@ -224,7 +222,9 @@ class Pool:
         if died and not workers:
             raise TrainingError(f"no sweep worker is left: {died[-1].last_words()}")
         for worker in died:
-            warn("sweep.worker_died", number=worker.number, how=worker.how_it_ended(), log=worker.log, tail=worker.tail())
+            warn(
+                "sweep.worker_died", number=worker.number, how=worker.how_it_ended(), log=worker.log, tail=worker.tail()
+            )
 
     def _unfinished_points_of(self, pid: int) -> list[str]:
         """What a dead worker was at: it had claimed it, and nobody has finished it since."""

@@ -173,7 +173,9 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Coll
             f"all {len(trials)} trials of the sweep diverged, down to a learning rate of {lowest}: nothing to choose; "
             f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / 'logs'}"
         )
-    with FileLock(sweep.results / ".conclude.lock"):  # of workers that end together one does it; the others find it done
+    with FileLock(
+        sweep.results / ".conclude.lock"
+    ):  # of workers that end together one does it; the others find it done
         _write_conclusion(sweep, store, trials, evidence, plotted)
     return evidence
 

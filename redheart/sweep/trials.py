@@ -52,7 +52,9 @@ class TrialFolder:
     def names(self) -> frozenset[str]:
         """Names of all published trials."""
         try:
-            return frozenset(path.stem for path in self.path.iterdir() if path.suffix == ".json" and path.name[0] != ".")
+            return frozenset(
+                path.stem for path in self.path.iterdir() if path.suffix == ".json" and path.name[0] != "."
+            )
         except FileNotFoundError:
             return frozenset()
 
@@ -70,7 +72,9 @@ class TrialFolder:
         """
         if name not in self._read:
             path = self.file(name)
-            fix = "move the file away: its result is then taken from lr_sweep_cumulative.json, or the point is run again"
+            fix = (
+                "move the file away: its result is then taken from lr_sweep_cumulative.json, or the point is run again"
+            )
             try:
                 trial = read_json(path)
             except StorageError as error:

@@ -30,7 +30,7 @@ def noisy(best, noise, generator, curvature=0.08):
 
 
 def test_the_choice_is_the_lowest_mean_and_never_a_diverged_one():
-    results = [Observation(1e-4, 0.5, 0), Observation(2e-4, 0.3, 0), Observation(2e-4, 0.9, 1), Observation(3e-4, None, 0)]
+    results = [Observation(1e-4, 0.5, 0), Observation(2e-4, 0.3, 0), Observation(2e-4, 0.9, 0), Observation(3e-4, None, 0)]
     results += [Observation(4e-4, 0.1, 0), Observation(4e-4, None, 1)]
     evidence = weigh(results)
     assert evidence is not None

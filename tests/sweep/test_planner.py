@@ -12,7 +12,7 @@ import pytest
 
 from redheart.config import SweepConfig
 from redheart.sweep.keys import key_of, nearest_tested, round_to_spacing
-from redheart.sweep.planner import Observation, StagePlan, plan_stage
+from redheart.sweep.planner import Observation, StagePlan, additive_parts, mean_losses, plan_stage
 
 SETTINGS = SweepConfig()
 LIMIT = math.log(1.1) - 1e-9
@@ -97,10 +97,8 @@ def test_a_later_bracket_lies_between_the_neighbours_of_the_best(scenario):
     plans, results = run_all(loss, history)
     for plan in plans[1:]:
         before = results[: plan.stage * 5]
-        finite: dict[float, list[float]] = {}
-        for result in before:
-            finite.setdefault(result.learning_rate, []).append(result.val_loss)
-        means = {rate: sum(losses) / len(losses) for rate, losses in finite.items() if None not in losses}
+        means = mean_losses(before)
+        assert set(means) == {r.learning_rate for r in before} - {r.learning_rate for r in before if r.val_loss is None}
         tested = sorted({result.learning_rate for result in before})
         if not means:
             assert plan.high == tested[0]
@@ -116,7 +114,9 @@ def test_a_later_bracket_lies_between_the_neighbours_of_the_best(scenario):
 def test_the_plan_is_a_function_of_its_arguments_and_of_no_order_in_the_history():
     generator = random.Random(3)
     history = random_history(generator, 30)
-    results = [Observation(t.learning_rate, 0.5 + t.point * 0.1, t.seed) for t in plan_stage(0, SETTINGS, 0, [], []).trials]
+    results = [
+        Observation(t.learning_rate, 0.5 + t.point * 0.1, t.seed) for t in plan_stage(0, SETTINGS, 0, [], []).trials
+    ]
     shuffled = history[::-1]
     kept = copy.deepcopy((history, results))
     first = plan_stage(1, SETTINGS, 0, [*history, *results], results)
@@ -206,3 +206,24 @@ def test_the_original_runs_record_counts_as_history(real_data: Path):
     assert trials[1].wanted == 5.6e-5
     # Up one step lies 6.39e-05, down one 5.10e-05, up two 6.39e-05 and 7.15e-05: the first free place is two down.
     assert trials[1].learning_rate == pytest.approx(5.6e-5 / 1.21, rel=1e-11)
+
+
+def test_a_lucky_seed_does_not_make_the_learning_rate_that_was_repeated_win() -> None:
+    """Seed 1 lowers every loss by 0.05, and only the second best learning rate was run under it."""
+    results = [
+        Observation(1e-4, 1.00, 0),
+        Observation(3e-4, 0.99, 0),
+        Observation(1e-3, 1.02, 0),
+        Observation(1e-4, 0.95, 1),
+    ]
+    losses = mean_losses(results)
+    assert losses == pytest.approx({1e-4: 1.00, 3e-4: 0.99, 1e-3: 1.02})
+    assert min(losses, key=lambda rate: losses[rate]) == 3e-4
+
+
+def test_rates_and_seeds_are_told_apart_by_least_squares() -> None:
+    rates, seeds = {1e-4: 1.0, 2e-4: 0.9, 4e-4: 1.1}, {0: 0.0, 1: 0.03, 2: -0.02}
+    runs = [(rate, 0) for rate in rates] + [(1e-4, 1), (2e-4, 1), (2e-4, 2), (4e-4, 2)]
+    found, parts = additive_parts([Observation(rate, rates[rate] + seeds[seed], seed) for rate, seed in runs])
+    assert found == pytest.approx(rates, abs=1e-9)
+    assert parts == pytest.approx(seeds, abs=1e-9)
