@@ -148,16 +148,26 @@ def draw_curves(path: Path, curves: Curves) -> None:
     )
     _line(gradients, curves.epochs, curves.gradient_norm, "", COLOURS[2])
     _line(rates, curves.epochs, curves.learning_rate, "", COLOURS[3])
-    titles = ("Loss", "Skill on choose (1 perfect, 0 constant)", "Gradient norm (mean over steps)", "Learning rate")
+    titles = ("Loss", "Skill (choose)", "Gradient norm (mean over steps)", "Learning rate")
     for axes, title in zip((losses, skills, gradients, rates), titles, strict=True):
         _finish(axes, title, curves)
     norms = [norm for norm in curves.gradient_norm if norm]
     if norms and max(norms) > 20 * min(norms):
         gradients.set_yscale("log")
-    rates.yaxis.set_major_formatter("{x:.2g}")
-    for axes, columns in ((losses, 1), (skills, 2)):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=9, ncols=columns, loc="best")
+    rates.yaxis.set_major_formatter("{x:.3g}")
+    for axes in (losses, skills):
+        if axes.get_legend_handles_labels()[0]:  # above the axes, where no curve can run through it
+            axes.legend(
+                frameon=False,
+                fontsize=8,
+                ncols=5,
+                loc="lower right",
+                bbox_to_anchor=(1.01, 1.0),
+                borderaxespad=0.1,
+                columnspacing=1.1,
+                handlelength=1.2,
+                handletextpad=0.4,
+            )
     if curves.dry_run:
         figure.suptitle("Dry run: weights did not change", color=COLOURS[5], fontsize=12)
     replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 120, 26
-INTERVAL_WIDTH, INTERVAL_HEIGHT = 130, 22
+WIDTH, HEIGHT = 110, 26
+INTERVAL_WIDTH, INTERVAL_HEIGHT = 116, 22
 
 
 def sparkline(

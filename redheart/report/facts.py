@@ -38,7 +38,17 @@ FORMAT = 1
 SWEEP_FOLDER = "lr_sweep_results"
 METRICS = "metrics.jsonl"
 #: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
-SUMMED_FOLDERS = ("checkpoints", "previous", "tensorboard", "resume", f"{SWEEP_FOLDER}/trials", "embeddings")
+SUMMED_FOLDERS = (
+    "checkpoints",
+    "best_model",
+    "embeddings",
+    "previous",
+    "resume",
+    "tensorboard",
+    f"{SWEEP_FOLDER}/logs",
+    f"{SWEEP_FOLDER}/sweeps",
+    f"{SWEEP_FOLDER}/trials",
+)
 _PACKAGES = ("torch", "accelerate", "deepspeed", "sentence-transformers", "safetensors", "numpy", "scipy", "matplotlib")
 
 Facts = dict[str, Any]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from redheart.report.drawings import INTERVAL_WIDTH, interval_bar, sparkline
+from redheart.report.drawings import INTERVAL_WIDTH, WIDTH, interval_bar, sparkline
 
 
 def test_the_dot_of_a_sparkline_is_at_the_chosen_epoch_and_low_is_low() -> None:
     svg = ElementTree.fromstring(sparkline([1, 2, 3], [3.0, 1.0, 2.0], chosen=2, label="a < b"))
     dot = svg.find("circle")
-    assert dot is not None and float(dot.attrib["cx"]) == 60 and float(dot.attrib["cy"]) == 22
+    assert dot is not None and float(dot.attrib["cx"]) == WIDTH / 2 and float(dot.attrib["cy"]) == 22
     assert svg.attrib["aria-label"] == "a < b"
 
 

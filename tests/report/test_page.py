@@ -95,7 +95,7 @@ def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(o
             assert f"{row[split]['skill']:+.3f}".replace("-", "−") in page.text
     for candidate in facts["result"]["candidates"]:
         assert candidate["label"] in page.text
-    assert "random crossover 1" in page.text and "5.6e-05" in page.text and "Memory ran out 1 times" in page.text
+    assert "random crossover 1" in page.text and "5.6e-05" in page.text and "Times that memory ran out: 1" in page.text
 
 
 def test_report_json_has_no_nan_and_the_same_facts(output: Path) -> None:
