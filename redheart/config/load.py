@@ -9,85 +9,119 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
+from redheart.config import yaml_core
 from redheart.config.schema import Config
+from redheart.config.wanted import accepts_text, wanted
 from redheart.errors import ConfigError
 
 
-def _known(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, bool]]:
-    """Every dotted key, and whether it is a section."""
+def _known(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key and its type; a section's type is its class."""
     for field in msgspec.structs.fields(struct):
         key = f"{prefix}{field.name}"
-        is_section = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
-        yield key, is_section
-        if is_section:
+        yield key, field.type
+        if _is_section(field.type):
             yield from _known(field.type, f"{key}.")
 
 
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 KNOWN_KEYS = dict(_known(Config))
+SECTIONS = [key for key, kind in KNOWN_KEYS.items() if _is_section(kind)]
 
 
-def _nearest(key: str) -> str:
+def _unknown(key: str) -> str:
     close = difflib.get_close_matches(key, KNOWN_KEYS, n=1, cutoff=0.5)
     if not close:  # a key typed without its section, or under the wrong one
         leaf = key.rpartition(".")[2]
         leaves = {known.rpartition(".")[2]: known for known in KNOWN_KEYS}
         close = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.5)]
-    return (
-        f"; did you mean '{close[0]}'?"
-        if close
-        else f"; sections are {', '.join(k for k, s in KNOWN_KEYS.items() if s)}"
+    return f"unknown key '{key}'; " + (
+        f"did you mean '{close[0]}'?" if close else f"sections are {', '.join(SECTIONS)}"
     )
 
 
-def _flatten(value: Mapping[str, Any], where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, inner in value.items():
-        key = f"{prefix}{name}"
+def _shown(value: Any) -> str:
+    """A value as it would be typed."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+class _Settings:
+    """Settings as they come in, and everything that is wrong with them."""
+
+    def __init__(self) -> None:
+        self.tree: dict[str, Any] = {}
+        self.problems: list[str] = []
+
+    def add(self, where: str, key: str, value: Any) -> None:
+        """One setting, if it is known and its value is of its type."""
         if key not in KNOWN_KEYS:
-            raise ConfigError(f"{where}: unknown key '{key}'{_nearest(key)}")
-        if not KNOWN_KEYS[key]:
-            yield key, inner
-        elif isinstance(inner, Mapping):
-            yield from _flatten(inner, where, f"{key}.")
-        else:
-            raise ConfigError(f"{where}: '{key}' is a section: found {inner!r}, wanted a mapping of its settings")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: found {type(content).__name__}, wanted a mapping of sections")
-    return content
-
-
-def _parse_override(override: str) -> tuple[str, Any]:
-    key, equals, raw = override.partition("=")
-    if not equals:
-        raise ConfigError(f"override '{override}': wanted KEY=VALUE, such as training.epochs=3")
-    try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override '{override}': the value is not valid YAML: {error}") from error
-    if isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+            self.problems.append(f"{where}: {_unknown(key)}")
+            return
+        kind = KNOWN_KEYS[key]
+        if _is_section(kind):
+            self._add_section(where, key, value)
+            return
         try:
-            number = float(value)
-        except ValueError:
-            pass
-        else:
-            value = number
-    return key, value
+            msgspec.convert(value, kind, strict=True)
+            is_finite = not isinstance(value, float) or math.isfinite(value)
+        except msgspec.ValidationError:
+            is_finite = False
+        if not is_finite:
+            self.problems.append(f"{where}: '{key}': found {_shown(value)}, wanted {wanted(kind)}")
+            return
+        *sections, leaf = key.split(".")
+        inner = self.tree
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[leaf] = value
+
+    def _add_section(self, where: str, key: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                self.add(where, f"{key}.{name}", inner)
+        elif value is not None:  # a section with nothing under it is empty
+            self.problems.append(
+                f"{where}: '{key}' is a section: found {_shown(value)}, wanted a mapping of its settings"
+            )
+
+    def add_file(self, path: Path) -> None:
+        try:
+            content = yaml_core.load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: can't be read: {error.strerror or error}") from error
+        except ValueError as error:  # of the YAML, or of the encoding
+            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        if content is not None and not isinstance(content, Mapping):
+            raise ConfigError(f"{path}: found {type(content).__name__}, wanted a mapping of sections")
+        for name, value in (content or {}).items():
+            self.add(str(path), str(name), value)
+
+    def add_override(self, typed: str) -> None:
+        key, equals, raw = typed.partition("=")
+        where = f"override '{typed}'"
+        if not equals:
+            self.problems.append(f"{where}: wanted KEY=VALUE, such as training.epochs=3")
+            return
+        if key in SECTIONS:
+            self.problems.append(f"{where}: '{key}' is a section, not a setting; wanted {key}.KEY=VALUE")
+            return
+        if accepts_text(KNOWN_KEYS.get(key)):  # a folder may be called 2025 or a: b
+            self.add("override", key, None if raw in ("", "null", "~") else raw)
+            return
+        try:
+            value = yaml_core.load(raw)
+        except ValueError as error:
+            self.problems.append(f"{where}: the value is not valid YAML: {error}")
+            return
+        self.add("override", key, value)
 
 
-def _check(config: Config) -> None:
-    """What types can't say. All problems at once."""
+def _contradictions(config: Config) -> list[str]:
+    """What types can't say."""
     problems = []
     sweep, training, spot = config.sweep, config.training, config.sweet_spot
     if sweep.lr_min >= sweep.lr_max:
@@ -99,15 +133,18 @@ def _check(config: Config) -> None:
         )
     weights = spot.loss_weight + spot.task_weight + spot.stability_weight + spot.gradient_weight
     if abs(weights - 1.0) > 1e-6:
-        problems.append(f"sweet_spot weights sum to {weights:g}, wanted 1")
-    for key in KNOWN_KEYS:
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
-        if isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"{key}: found {value}, wanted a finite number")
+        problems.append(
+            "sweet_spot.loss_weight, task_weight, stability_weight and gradient_weight "
+            f"sum to {weights:g}, wanted a sum of 1"
+        )
+    return problems
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
     if problems:
-        raise ConfigError("configuration: " + "; ".join(problems))
+        raise ConfigError("\n".join((f"{len(problems)} problems:", *(f"  - {problem}" for problem in problems))))
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str | tuple[str, Any]] = ()) -> Config:
@@ -118,43 +155,23 @@ def load_config(path: Path | None = None, overrides: Sequence[str | tuple[str, A
         overrides: ``"section.key=value"`` as typed, or ``(key, value)`` pairs.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a wrong type, a value out of range.
+        ConfigError: everything that is wrong: unknown keys (with the nearest known one), values of a wrong type or out
+            of range, settings that contradict each other. Each with the file or override that it stands in.
     """
-    tree: dict[str, Any] = {}
-    settings: list[tuple[str, str, Any]] = []
+    settings = _Settings()
     if path is not None:
-        settings += [(str(path), key, value) for key, value in _flatten(_read_yaml(path), str(path))]
+        settings.add_file(path)
     for override in overrides:
-        key, value = _parse_override(override) if isinstance(override, str) else override
-        if KNOWN_KEYS.get(key, True):
-            reason = "is a section, not a setting" if key in KNOWN_KEYS else "is unknown"
-            raise ConfigError(f"override: key '{key}' {reason}{'' if key in KNOWN_KEYS else _nearest(key)}")
-        settings.append(("override", key, value))
-    for where, key, value in settings:
-        try:  # one at a time, so that the message can say where the value came from
-            msgspec.convert(_nest({key: value}), Config, strict=True)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"{where}: '{key}': found {value!r}: {str(error).partition(' - at ')[0]}") from error
-        _insert(tree, key, value)
-    config = msgspec.convert(tree, Config, strict=True)
-    _check(config)
+        if isinstance(override, str):
+            settings.add_override(override)
+        else:
+            settings.add("option", *override)
+    _refuse(settings.problems)
+    config = msgspec.convert(settings.tree, Config, strict=True)
+    _refuse([f"configuration: {problem}" for problem in _contradictions(config)])
     return config
-
-
-def _insert(tree: dict[str, Any], key: str, value: Any) -> None:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-    tree[leaf] = value
-
-
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for key, value in flat.items():
-        _insert(tree, key, value)
-    return tree
 
 
 def resolved_yaml(config: Config) -> str:
     """The whole configuration as YAML: what is stored with a run, and can be given back as ``--config``."""
-    return yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+    return yaml_core.dump(msgspec.to_builtins(config))

@@ -12,11 +12,11 @@ PositiveNumber = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
 
 
-class _Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A group of settings."""
 
 
-class DataConfig(_Section):
+class DataConfig(Section, frozen=True, kw_only=True):
     """Which situations."""
 
     path: str | None = None
@@ -25,7 +25,7 @@ class DataConfig(_Section):
     """How many problems of a broken dataset are listed before the reader gives up."""
 
 
-class EmbeddingConfig(_Section):
+class EmbeddingConfig(Section, frozen=True, kw_only=True):
     """How texts become vectors."""
 
     model: str = "all-MiniLM-L6-v2"
@@ -42,32 +42,36 @@ class EmbeddingConfig(_Section):
     """Write the vectors into the JSON as lists instead of memory-mapped files beside it."""
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section, frozen=True, kw_only=True):
     """Which model."""
 
     preset: Literal["auto", "tiny", "small", "730m"] = "auto"
     """``auto``: ``730m`` where there is a CUDA device, else ``tiny``."""
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
+    """Share of activations dropped in training, in every block."""
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section, frozen=True, kw_only=True):
     """The main training; the sweep uses the same optimizer, batch and loss."""
 
     epochs: Positive = 60
+    """Passes over the training split."""
     learning_rate: PositiveNumber | None = None
-    """None: the sweep's choice, from ``lr_sweep_results/optimal_lr.json``."""
+    """Null: the sweep's choice, from ``lr_sweep_results/optimal_lr.json``."""
     global_batch_size: Positive = 32
     """Situations an optimizer step, over all processes: micro_batch_size × accumulation × world size."""
     micro_batch_size: Positive | None = None
-    """Situations a forward pass on one device; None: the global batch divided by the world size, at most 32."""
+    """Situations a forward pass on one device; null: the global batch divided by the world size, at most 32."""
     gradient_accumulation_steps: Positive | None = None
-    """None: follows from the other two and the world size; given, it must agree with them."""
+    """Null: follows from the other two and the world size; given, it must agree with them."""
     weight_decay: NotNegative = 0.05
+    """AdamW's; biases, norms and scalars are exempt."""
     warmup_fraction: Fraction = 0.1
     """Share of the optimizer steps over which the learning rate rises linearly from 0."""
     final_lr_fraction: Fraction = 0.05
     """Where the cosine ends, as a fraction of the peak."""
     max_grad_norm: PositiveNumber = 1.0
+    """Gradients whose norm over all parameters is larger are scaled down to this before a step."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Mixed precision; ``auto``: bf16 on a CUDA device that has it, else none."""
     no_param_update: bool = False
@@ -80,16 +84,19 @@ class TrainingConfig(_Section):
     """Stop instead of warn when a module does not update."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
-    data_workers: Annotated[int, Meta(ge=0)] = 0
 
 
-class SweepConfig(_Section):
+class SweepConfig(Section, frozen=True, kw_only=True):
     """The hierarchical learning-rate sweep: ``stages`` × ``points`` trials."""
 
     lr_min: PositiveNumber = 1e-5
+    """The lowest learning rate of the first stage."""
     lr_max: PositiveNumber = 1e-2
+    """The highest learning rate of the first stage."""
     stages: Positive = 5
+    """Each stage after the first looks more closely around the best so far."""
     points: Annotated[int, Meta(ge=3)] = 5
+    """Learning rates a stage, tried in parallel."""
     max_situations: Positive = 1000
     """Training situations a trial uses; validation is always the whole ``choose`` half."""
     epochs: Positive = 3
@@ -97,22 +104,25 @@ class SweepConfig(_Section):
     min_spacing: PositiveNumber = 0.10
     """The sweep's resolution: two learning rates closer than this ratio are one."""
     workers: Positive | None = None
-    """Trials at a time; None: one a GPU, or on CPU one a core up to ``points``."""
+    """Trials at a time; null: one a GPU, or on CPU one a core up to ``points``."""
 
 
-class SweetSpotConfig(_Section):
+class SweetSpotConfig(Section, frozen=True, kw_only=True):
     """How the best epoch of each module is found."""
 
     significance: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.05
     """Level of the Mann–Kendall trend test, after control of the false discovery rate over modules."""
     loss_weight: Fraction = 0.30
+    """Weight of the module's loss in the multi-criteria decision analysis; the four weights must sum to 1."""
     task_weight: Fraction = 0.40
+    """Weight of the skill of the module's task."""
     stability_weight: Fraction = 0.15
+    """Weight of how little the epoch differs from its neighbours."""
     gradient_weight: Fraction = 0.15
-    """Weights of the multi-criteria decision analysis; they must sum to 1."""
+    """Weight of the health of the module's gradients."""
 
 
-class CrossoverConfig(_Section):
+class CrossoverConfig(Section, frozen=True, kw_only=True):
     """What the combined model is compared with."""
 
     average_last: Positive = 5
@@ -121,19 +131,22 @@ class CrossoverConfig(_Section):
     """Crossovers of randomly chosen epochs, as a control for the choice of epochs."""
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section, frozen=True, kw_only=True):
     """How sure the report says to be."""
 
     bootstrap_samples: Annotated[int, Meta(ge=100)] = 2000
+    """Resamplings of the situations from which an interval is read."""
     confidence: Annotated[float, Meta(gt=0.5, lt=1.0)] = 0.95
+    """Coverage of the intervals."""
 
 
-class Config(_Section):
+class Config(Section, frozen=True, kw_only=True):
     """One run."""
 
     output: str = "training"
     """Where everything is written, under the current directory."""
     seed: Annotated[int, Meta(ge=0)] = 0
+    """Of the initial weights, the order of the data, dropout and the sweep."""
     data: DataConfig = DataConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
     model: ModelConfig = ModelConfig()

@@ -1,0 +1,82 @@
+"""The page of all settings, from the schema itself: ``python -m redheart.config.document > docs/configuration.md``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from typing import Any
+
+import msgspec
+
+from redheart.config import schema
+from redheart.config.schema import Config
+from redheart.config.wanted import wanted
+
+_INTRODUCTION = """\
+# Settings
+
+<!-- Made from redheart/config/schema.py by: python -m redheart.config.document > docs/configuration.md -->
+
+A setting comes from its default, then from the YAML file that `--config` names, then from `KEY=VALUE` on the command
+line, then from an option that stands for it (`--epochs 3` is `training.epochs=3`). Unknown keys, wrong types and
+contradictions are refused, all at once, before anything starts. What a run resolved to is stored with it as
+`config.yaml`, which `--config` takes again.
+
+```yaml
+training:
+  epochs: 3
+  learning_rate: 1e-4
+sweep:
+  stages: 2
+```
+
+The same on the command line: `redheart train training.epochs=3 training.learning_rate=1e-4 sweep.stages=2`.
+"""
+
+
+def docstrings(section: type[msgspec.Struct]) -> dict[str, str]:
+    """The string under each field of ``section``, white space folded; a field without one is absent."""
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, following in zip(definition.body, definition.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+            and isinstance(following.value.value, str)
+        ):
+            found[field.target.id] = " ".join(following.value.value.split())
+    return found
+
+
+def _default(value: Any) -> str:
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{shown}`"
+
+
+def _table(section: type[msgspec.Struct], prefix: str) -> list[str]:
+    texts = docstrings(section)
+    lines = ["| setting | wanted | default | what it does |", "|---|---|---|---|"]
+    for field in msgspec.structs.fields(section):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            continue
+        text = texts[field.name].replace("``", "`").replace("|", "\\|")
+        lines.append(f"| `{prefix}{field.name}` | {wanted(field.type)} | {_default(field.default)} | {text} |")
+    return lines
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    lines = [_INTRODUCTION, "## The run", "", *_table(Config, "")]
+    for field in msgspec.structs.fields(Config):
+        if isinstance(field.type, type) and issubclass(field.type, schema.Section):
+            about = (inspect.getdoc(field.type) or "").replace("``", "`")
+            lines += ["", f"## `{field.name}`", "", about, "", *_table(field.type, f"{field.name}.")]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
