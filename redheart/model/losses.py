@@ -78,17 +78,26 @@ def compute_losses(
     terms: dict[str, Tensor] = {}
     total = torch.zeros((), device=batch.segments.device)
     for term in TERMS:
-        _, _, task = term.name.partition("heads.")
-        prediction = outputs.predictions[task] if task else outputs.auxiliary[term.name]
-        summed = _summed(
-            prediction.float(), batch.targets[term.target], batch.target_mask[term.target], term.task, statistics
-        )
+        summed = item_sums(term, outputs, batch, statistics).sum()
         terms[term.name] = summed / counts[term.target].clamp(min=1.0)
         total = total + term.weight * terms[term.name]
     return Losses(total, terms)
 
 
-def _summed(prediction: Tensor, target: Tensor, mask: Tensor, task: str, statistics: TargetStatistics) -> Tensor:
+def item_sums(term: Term, outputs: Outputs, batch: Batch, statistics: TargetStatistics) -> Tensor:
+    """(batch,) what each item adds to the sum of ``term``: 0 for an item without a target."""
+    _, _, task = term.name.partition("heads.")
+    prediction = outputs.predictions[task] if task else outputs.auxiliary[term.name]
+    target, mask = batch.targets[term.target], batch.target_mask[term.target]
+    return (
+        _element_losses(prediction.float(), target, mask, term.task, statistics).reshape(len(prediction), -1).sum(dim=1)
+    )
+
+
+def _element_losses(
+    prediction: Tensor, target: Tensor, mask: Tensor, task: str, statistics: TargetStatistics
+) -> Tensor:
+    """(batch,) for distributions, (batch, dims) for numbers."""
     kind = TASK_BY_NAME[task].loss
     valid = _valid(mask, kind == "distribution")
     # Unannotated targets may hold anything; where() keeps a NaN there out of the sum, and out of the gradient.
@@ -99,7 +108,7 @@ def _summed(prediction: Tensor, target: Tensor, mask: Tensor, task: str, statist
     else:
         standardised = torch.where(mask, statistics.standardise(task, target), 0.0)
         loss = F.huber_loss(prediction, standardised, reduction="none", delta=1.0)
-    return torch.where(valid, loss, 0.0).sum()
+    return torch.where(valid, loss, 0.0)
 
 
 def _valid(mask: Tensor, is_distribution: bool) -> Tensor:

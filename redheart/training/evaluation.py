@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from redheart.data.splits import Split
 from redheart.errors import Interrupted
-from redheart.model.losses import TERMS, compute_losses, valid_counts
+from redheart.model.losses import TERMS, compute_losses, item_sums, valid_counts
 from redheart.model.statistics import TargetStatistics, natural_units
 from redheart.model.unified import Outputs
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
@@ -93,14 +93,10 @@ def _item_losses(outputs: Outputs, batch: Any, statistics: TargetStatistics) -> 
     """Each item's weighted share of the heads' terms, scaled so that the mean over items is the heads' loss."""
     counts = valid_counts(batch)
     total = np.zeros(len(batch), dtype=np.float64)
-    for index in range(len(batch)):
-        row = batch.rows(index, index + 1)
-        one = Outputs(
-            {k: v[index : index + 1] for k, v in outputs.predictions.items()},
-            {k: v[index : index + 1] for k, v in outputs.auxiliary.items()},
-        )
-        terms = compute_losses(one, row, statistics, counts).terms
-        total[index] = sum(float(terms[t.name]) * t.weight for t in TERMS if t.name.startswith("heads."))
+    for term in TERMS:
+        if term.name.startswith("heads."):
+            share = term.weight / counts[term.target].clamp(min=1.0)
+            total += (item_sums(term, outputs, batch, statistics) * share).double().numpy()
     return total * len(batch)
 
 
