@@ -99,8 +99,8 @@ class SweepConfig(Section, frozen=True, kw_only=True):
     """Learning rates a stage, tried in parallel."""
     max_situations: Positive = 1000
     """Training situations a trial uses; validation is always the whole ``choose`` half."""
-    epochs: Positive = 3
-    """Epochs a trial, with the schedule of a full run compressed into them."""
+    epochs: Positive | None = None
+    """Epochs a trial; null: as many as the main training has, at most 12, because the best rate falls as a run gets longer."""
     min_spacing: PositiveNumber = 0.10
     """The sweep's resolution: two learning rates closer than this ratio are one."""
     workers: Positive | None = None
@@ -140,6 +140,10 @@ class ReportConfig(Section, frozen=True, kw_only=True):
     """Coverage of the intervals."""
 
 
+#: Epochs after which a trial tells what a longer one would: the schedule is stretched over them.
+LONGEST_TRIAL = 12
+
+
 class Config(Section, frozen=True, kw_only=True):
     """One run."""
 
@@ -155,3 +159,8 @@ class Config(Section, frozen=True, kw_only=True):
     sweet_spot: SweetSpotConfig = SweetSpotConfig()
     crossover: CrossoverConfig = CrossoverConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def trial_epochs(self) -> int:
+        """Epochs of a trial of the sweep."""
+        return self.sweep.epochs or min(self.training.epochs, LONGEST_TRIAL)

@@ -96,7 +96,7 @@ def run_sweep(
         points=sweep.points,
         slots=len(slots.environments),
         where=slots.where,
-        epochs=config.sweep.epochs,
+        epochs=config.trial_epochs,
     )
     if done:
         say("sweep.resume", done=done, total=sweep.total)

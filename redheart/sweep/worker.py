@@ -124,7 +124,7 @@ def record_of(outcome: Any, planned: PlannedTrial, stage: int, sweep: Sweep, con
         "diverged": diverged,
         "choose_count": outcome.choose_count,
         "train_count": outcome.train_count,
-        "epochs": config.sweep.epochs,
+        "epochs": config.trial_epochs,
         "gradient_norm": finite_or_none(outcome.gradient_norm),
         "seconds": finite_or_none(outcome.seconds),
         "curve": curve,

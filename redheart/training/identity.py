@@ -20,7 +20,7 @@ def _training(config: Config) -> dict[str, Any]:
 def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:
     """What a sweep's trial means, as a JSON-able mapping: model, optimizer, batch, loss, data, seed.
 
-    The main training's number of epochs, its dry run and the cut into micro-batches do not change a trial.
+    The main training's dry run and the cut into micro-batches do not change a trial.
     """
     training = _training(config)
     for key in ("epochs", "no_param_update", "micro_batch_size", "gradient_accumulation_steps"):
@@ -29,6 +29,7 @@ def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:
         "dataset": dataset_identity,
         "model": msgspec.to_builtins(config.model),
         "training": training,
+        "epochs": config.trial_epochs,
         "seed": config.seed,
     }
 

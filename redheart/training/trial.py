@@ -92,7 +92,7 @@ class TrialRunner:
         engine = Engine(self.config)
         model = UnifiedModel(self.dimensions, self.statistics)
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
-        epochs = self.config.sweep.epochs
+        epochs = self.config.trial_epochs
         loop = TrainingLoop(
             engine,
             self.table,
