@@ -42,6 +42,7 @@ case "$mode" in
         ;;
 esac
 
+# shellcheck source=launch/environment.sh
 . "$here/launch/environment.sh"
 find_python || exit 3
 # A mistyped option must cost nothing: it is found before anything is installed. The parser needs no package.
@@ -50,4 +51,5 @@ if ! is_installed; then
         workflow "$@" || exit $?
 fi
 ensure_installed "offline" || exit 3
+export PATH="$ENVIRONMENT/bin:$PATH" # DeepSpeed looks for ninja there
 exec "$ENVIRONMENT/bin/python" -m redheart workflow "$@"

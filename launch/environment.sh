@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by run_learning.sh and the Makefile: finds or makes the Python environment. Sets PYTHON and ENVIRONMENT.
 #
 # An active venv or conda environment is used; otherwise .venv beside run_learning.sh. A stamp in the environment holds a
@@ -51,7 +52,7 @@ ensure_installed() {
     if ! (
         flock 9 2>/dev/null || true # a second start waits for the first; where there is no flock, pip copes by itself
         "$ENVIRONMENT/bin/python" -m pip install --disable-pip-version-check \
-            -c "$project/constraints.txt" -e "$project[$1]" >"$ENVIRONMENT/install.log" 2>&1
+            -c "$project/constraints.txt" -e "${project}[$1]" >"$ENVIRONMENT/install.log" 2>&1
     ) 9>"$ENVIRONMENT/.install-lock"; then
         tail -n 15 "$ENVIRONMENT/install.log" >&2
         echo "Installing failed; the whole log is $ENVIRONMENT/install.log. Mend the cause and start again" >&2

@@ -6,7 +6,6 @@ import json
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from redheart.cli.signals import stop_requested
 from redheart.config import Config
@@ -126,7 +125,7 @@ def _doctor(arguments: Namespace, config: Config) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-COMMANDS: dict[str, Callable[[Namespace, Config], Any]] = {
+COMMANDS: dict[str, Callable[[Namespace, Config], int]] = {
     "embed": _embed,
     "sweep": _sweep,
     "train": _train,

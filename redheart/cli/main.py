@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.cli.parser import parse_arguments
-from redheart.errors import RedHeartError
+from redheart.errors import Interrupted, RedHeartError, UsageError
 
 
 def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
@@ -45,15 +45,14 @@ def _is_first_process() -> bool:
 
 def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
-    from redheart.messages import set_language, set_up_logging
+    from redheart.messages import LANGUAGES, set_language, set_up_logging
 
     # DeepSpeed calls torch.distributed by names that newer versions of torch deprecate: nothing a user can act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
-    chosen = arguments.lang or os.environ.get("REDHEART_LANG") or "ko"
-    if chosen not in ("ko", "en"):
-        from redheart.errors import UsageError
-
-        raise UsageError(f"REDHEART_LANG: found '{chosen}', wanted 'ko' or 'en'")
+    asked = arguments.lang or os.environ.get("REDHEART_LANG") or "ko"
+    chosen = next((language for language in LANGUAGES if language == asked), None)
+    if chosen is None:
+        raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
     set_language(chosen)
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
     if arguments.command == "params":
@@ -76,25 +75,34 @@ def run(arguments: Namespace) -> int:
     return commands.COMMANDS[arguments.command](arguments, config)
 
 
+def _report(command: str, error: RedHeartError) -> None:
+    """The message, once: from the first process, or from the only one of a group that has something to say."""
+    if _is_first_process():
+        print(f"redheart {command}: {error}", file=sys.stderr)
+    elif not isinstance(error, (UsageError, Interrupted)):  # those two are the same in every process
+        print(f"redheart {command} [process {os.environ['RANK']}]: {error}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``redheart``. Returns the exit code: 2 for what a user typed or gave, others as in ``errors``."""
     arguments = parse_arguments(argv)
     try:
-        return run(arguments)
+        code = run(arguments)
+        sys.stdout.flush()
     except RedHeartError as error:
         if getattr(arguments, "debug", False):
             import traceback
 
             traceback.print_exc()
-        if _is_first_process():
-            print(f"redheart {arguments.command}: {error}", file=sys.stderr)
+        _report(arguments.command, error)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"redheart {arguments.command}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`; Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    return code
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import redheart
 
 _OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
-_OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)*=.*", re.DOTALL)
+_OVERRIDE = re.compile(r"[^\W\d][\w.]*=.*", re.DOTALL)
+_UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
 #: Commands without a configuration.
 _WITHOUT_SETTINGS = {"params"}
 
@@ -20,23 +21,57 @@ _WITHOUT_SETTINGS = {"params"}
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest known option, and exits with 2."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})  # `--sample` must not pass for `--samples`
+
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments:"):
-            unknown = message.partition(":")[2].split()[0]
-            near = difflib.get_close_matches(unknown.split("=")[0], self.options(), n=1, cutoff=0.6)
-            message = f"unknown option '{unknown}'" + (f"; did you mean '{near[0]}'?" if near else "; see --help")
+        if message == "argument --lr: expected one argument":  # --lr $(cat …) where there is nothing to read
+            message += ", such as 5.6e-05 (is lr_sweep_results/optimal_lr.json there?)"
+        elif unknown := _UNKNOWN_COMMAND.match(message):
+            near = difflib.get_close_matches(unknown[1], self.commands(), n=1, cutoff=0.5)
+            known = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(self.commands())}"
+            message = f"unknown command '{unknown[1]}'; {known}"
+        self.refuse(message)
+
+    def refuse(self, message: str) -> NoReturn:
+        """Ends the program.
+
+        Raises:
+            SystemExit: 2.
+        """
         print(f"{self.prog}: {message}", file=sys.stderr)
         raise SystemExit(2)
 
+    def commands(self) -> dict[str, Parser]:
+        """The parsers of the commands, by name."""
+        return {
+            name: parser
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for name, parser in action.choices.items()
+        }
+
     def options(self) -> list[str]:
-        """Every option of this parser and of its commands."""
-        found: list[str] = []
-        for action in self._actions:
-            found += action.option_strings
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    found += parser.options()
-        return sorted(set(found))
+        """Every option that can be typed after this parser's name."""
+        return [option for action in self._actions for option in action.option_strings]
+
+    def refuse_unknown(self, command: str, word: str) -> NoReturn:
+        """Says what ``word`` may have been meant to be.
+
+        Raises:
+            SystemExit: 2.
+        """
+        parsers = self.commands()
+        parser, option = parsers[command], word.partition("=")[0]
+        elsewhere = [f"{self.prog} {name}" for name, other in parsers.items() if option in other.options()]
+        near = difflib.get_close_matches(option, parser.options(), n=1, cutoff=0.6)
+        if elsewhere:
+            what = f"'{option}' is an option of {', '.join(elsewhere)} only"
+        elif not word.startswith("-"):
+            what = f"unexpected '{word}'"
+        else:
+            what = f"unknown option '{word}'"
+        parser.refuse(what + (f"; did you mean '{near[0]}'?" if near else "; see --help"))
 
 
 def _positive(value: str) -> int:
@@ -147,7 +182,7 @@ def build_parser() -> Parser:
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """What was typed; settings as ``KEY=VALUE`` may stand anywhere and end up in ``overrides``, in order.
+    """What was typed; settings as ``KEY=VALUE`` may stand anywhere after the command and its mode and end up in ``overrides``, in order.
 
     Raises:
         SystemExit: 2, after one line that says what is wrong.
@@ -158,5 +193,5 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments.overrides = [word for word in rest if takes_settings and _OVERRIDE.fullmatch(word)]
     unknown = [word for word in rest if word not in arguments.overrides]
     if unknown:
-        parser.error(f"unrecognized arguments: {unknown[0]}")
+        parser.refuse_unknown(arguments.command, unknown[0])
     return arguments

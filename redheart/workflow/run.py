@@ -88,7 +88,7 @@ def run_workflow(
     check_disk(config, machine)
     begin("train")
     if len(machine.gpus) > 1:
-        stages.train_on_all_gpus(config, len(machine.gpus), force=force)
+        stages.train_on_all_gpus(config, len(machine.gpus), force=force, should_stop=should_stop)
     else:
         stages.train(config, dataset, force=force, should_stop=should_stop)
     begin("analyze")

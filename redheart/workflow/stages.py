@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from redheart.config import Config, resolved_yaml
-from redheart.errors import RedHeartError, StorageError, TrainingError
+from redheart.errors import Interrupted, RedHeartError, StorageError, TrainingError
 from redheart.messages import say, warn
 from redheart.storage import read_json, sha256_of, write_json, write_text
+from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
@@ -95,10 +94,11 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
     ).run()
 
 
-def train_on_all_gpus(config: Config, count: int, *, force: bool) -> None:
-    """Trains in one process a GPU, started by ``accelerate launch``.
+def train_on_all_gpus(config: Config, count: int, *, force: bool, should_stop: Stop = lambda: False) -> None:
+    """Trains in one process a GPU, started by ``accelerate launch``; a request to stop is passed on to them.
 
     Raises:
+        Interrupted: asked to stop, and they saved their state.
         TrainingError: the processes failed; what they said is above.
     """
     settings = Path(config.output) / "launch.yaml"
@@ -111,11 +111,11 @@ def train_on_all_gpus(config: Config, count: int, *, force: bool) -> None:
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
     say("workflow_launch", count=count, command=" ".join(command[1:]))
-    done = subprocess.run(command, env={**os.environ}, check=False)
-    if done.returncode:
-        raise TrainingError(
-            f"training in {count} processes ended with exit code {done.returncode}; see the lines above"
-        )
+    code, stopped = run_group(command, should_stop=should_stop)
+    if code and stopped:
+        raise Interrupted("stopped; the same command goes on from there")
+    if code:
+        raise TrainingError(f"training in {count} processes ended with exit code {code}; see the lines above")
 
 
 def embedded_of_run(config: Config) -> Path | None:

@@ -1,0 +1,91 @@
+"""What can be typed, and the one line for what can't."""
+
+from __future__ import annotations
+
+import pytest
+
+from redheart.cli.parser import build_parser, parse_arguments
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as raised:
+        parse_arguments(words)
+    assert raised.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1, "one line"
+    return shown.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("train --epoch 3", "redheart train: unknown option '--epoch'; did you mean '--epochs'?"),
+        ("train --epoch=3 a.b=1", "redheart train: unknown option '--epoch=3'; did you mean '--epochs'?"),
+        ("train --zzzzzz", "redheart train: unknown option '--zzzzzz'; see --help"),
+        ("workflow unified-test --sample 3", "redheart workflow: unknown option '--sample'; did you mean '--samples'?"),
+        ("train --samples 3", "redheart train: '--samples' is an option of redheart workflow only; see --help"),
+        ("train much", "redheart train: unexpected 'much'; see --help"),
+        ("params seed=1", "redheart params: unexpected 'seed=1'; see --help"),
+        ("trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
+        ("", "redheart: the following arguments are required: COMMAND"),
+        ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),
+        ("train --epochs 1.5", "redheart train: argument --epochs: found '1.5', wanted a whole number of at least 1"),
+        ("sweep --workers -1", "redheart sweep: argument --workers: found '-1', wanted a whole number of at least 1"),
+    ],
+)
+def test_what_is_not_known_is_one_line_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], words: str, line: str
+) -> None:
+    assert _refused(capsys, *words.split()) == line
+
+
+@pytest.mark.parametrize("rate", ["0", "-1e-4", "1", "nan", "inf", "fast", "1e-4x", '"5.6e-05"'])
+def test_a_learning_rate_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], rate: str) -> None:
+    line = _refused(capsys, "train", f"--lr={rate}")
+    assert f"argument --lr: found '{rate}', wanted a learning rate between 0 and 1" in line
+
+
+@pytest.mark.parametrize("words", [["train", "--lr"], ["train", "--lr", ""]])
+def test_a_learning_rate_read_from_an_absent_file_points_at_the_file(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert "is lr_sweep_results/optimal_lr.json there?" in _refused(capsys, *words)
+
+
+def test_a_mode_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "invalid choice: 'unified-tset'" in _refused(capsys, "workflow", "unified-tset")
+
+
+def test_settings_may_stand_between_options_and_keep_their_order() -> None:
+    words = "workflow unified-test training.epochs=2 seed=1 --samples 3 training.epochs=4 --debug data.path=a=b"
+    arguments = parse_arguments(words.split())
+    assert arguments.overrides == ["training.epochs=2", "seed=1", "training.epochs=4", "data.path=a=b"]
+    assert (arguments.mode, arguments.samples, arguments.debug) == ("unified-test", 3, True)
+
+
+def test_an_options_value_is_not_taken_for_a_setting() -> None:
+    arguments = parse_arguments(["train", "--config", "a=b.yaml", "--data", "x=y"])
+    assert (arguments.config, arguments.data, arguments.overrides) == ("a=b.yaml", "x=y", [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "workflow unified-test --samples 3 --no-param-update --debug --verbose",
+        "workflow unified-test --lr-sweep --samples 1 --no-param-update --debug --verbose",
+        "workflow unified-train --epochs 60 --lr 5.6e-05",
+        "workflow validate",
+    ],
+)
+def test_the_documented_commands_are_understood(words: str) -> None:
+    assert parse_arguments(words.split()).command == "workflow"
+
+
+def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, parser in build_parser().commands().items():
+        assert parser.description, name
+        with pytest.raises(SystemExit) as raised:
+            parse_arguments([name, "--help"])
+        assert raised.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: redheart {name}")

@@ -1,0 +1,79 @@
+"""What this machine offers: found without fetching or loading anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redheart.config import Config, load_config
+from redheart.workflow.doctor import Finding, examine
+
+ROOT = Path(__file__).parents[2]
+
+
+def _model_finding(config: Config) -> Finding:
+    (found,) = [finding for finding in examine(config) if finding.what.startswith("embedding model")]
+    return found
+
+
+def _python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_is_needed_is_found_here() -> None:
+    findings = examine(Config())
+    assert [finding.what for finding in findings if finding.required and not finding.ok] == []
+    assert {"Python", "torch", "GPU", "disk", "host memory"} <= {finding.what for finding in findings}
+
+
+def test_a_finding_is_a_line_with_the_fix_where_there_is_something_to_mend() -> None:
+    assert str(Finding("disk", True, "5 GiB free", "at least 1 GiB")) == "✅ disk: 5 GiB free"
+    assert str(Finding("disk", False, "0 GiB free", "at least 1 GiB", required=True)) == (
+        "❌ disk: 0 GiB free → at least 1 GiB"
+    )
+    assert str(Finding("ninja", False, "not found", "pip install ninja")) == "⚠️ ninja: not found → pip install ninja"
+
+
+def test_a_model_in_a_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    found = _model_finding(load_config(None, [f"embedding.model={tmp_path}"]))
+    assert found.ok and found.found == str(tmp_path)
+
+
+def test_a_folder_without_weights_is_no_model(tmp_path: Path) -> None:
+    assert not _model_finding(load_config(None, [f"embedding.model={tmp_path}"])).ok
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder"])
+def test_a_model_that_is_not_here_is_told_and_not_fetched(tmp_path: Path, name: str) -> None:
+    looked = (
+        "import socket\n"
+        "def refuse(*_, **__): raise AssertionError('the network was asked')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from redheart.config import load_config\nfrom redheart.workflow.doctor import examine\n"
+        f"found = [f for f in examine(load_config(None, [('embedding.model', {name!r})])) if 'model' in f.what][0]\n"
+        "assert not found.ok and 'not on this machine' in found.found and found.fix\n"
+        "assert not found.required\n"
+    )
+    done = _python(looked, HF_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="a GPU is looked at through torch")
+def test_looking_loads_neither_torch_nor_the_model() -> None:
+    looked = (
+        "import sys\nfrom redheart.config import Config\nfrom redheart.workflow.doctor import examine\n"
+        "examine(Config())\nprint([name for name in ('torch', 'transformers', 'deepspeed') if name in sys.modules])"
+    )
+    done = _python(looked)
+    assert done.stdout.strip() == "[]", done.stderr
