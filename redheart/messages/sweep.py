@@ -1,7 +1,10 @@
 """Messages of the stage ``sweep``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
-    "sweep.loaded": ("📂 기존 LR 테스트 결과 로드: {count} 개 LR 기록", "📂 Earlier LR results loaded: {count} LRs on record"),
+    "sweep.loaded": (
+        "📂 기존 LR 테스트 결과 로드: {count} 개 LR 기록",
+        "📂 Earlier LR results loaded: {count} LRs on record",
+    ),
     "sweep.no_history": ("기존 LR 테스트 결과 없음: 새로 시작", "No earlier LR results: starting afresh"),
     "sweep.imported": (
         "이전 형식의 LR 기록 {count} 개를 trials/ 로 가져옴",
