@@ -33,6 +33,12 @@ def _resolve_precision(config: Config) -> str:
     return wanted
 
 
+def _is_data_parallel_on_cpu() -> bool:
+    return (
+        deepspeed_config_file() is None and int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+    )
+
+
 class Engine:
     """Model and optimizer in the hands of Accelerate; see the module's text.
 
@@ -44,7 +50,7 @@ class Engine:
 
     def __init__(self, config: Config, *, tracking_folder: Path | None = None) -> None:
         from accelerate import Accelerator
-        from accelerate.utils import DeepSpeedPlugin, InitProcessGroupKwargs, ProjectConfiguration
+        from accelerate.utils import DeepSpeedPlugin, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 
         self.config = config
         self.precision = _resolve_precision(config)
@@ -58,9 +64,11 @@ class Engine:
             if not on_cuda:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
         is_distributed = self._ds_file is not None or self.world_size > 1
-        # Without a named backend Accelerate sees a single process under DeepSpeed on the CPU.
+        # Without a named backend Accelerate sees a single process under DeepSpeed on the CPU; and several without
+        # DeepSpeed it takes for data parallel ones, whose gradients it averages, only where it is told of the CPU.
         handlers = [InitProcessGroupKwargs(backend="gloo")] if is_distributed and not on_cuda else []
         self.accelerator = Accelerator(
+            cpu=_is_data_parallel_on_cpu(),
             mixed_precision=self.precision,
             deepspeed_plugin=plugin,
             kwargs_handlers=handlers,
@@ -70,10 +78,12 @@ class Engine:
                 project_dir=str(tracking_folder or "."), logging_dir=str(tracking_folder or ".")
             ),
         )
-        if self.accelerator.num_processes != self.world_size:
+        is_alone = self.accelerator.distributed_type == DistributedType.NO
+        if self.accelerator.num_processes != self.world_size or is_alone != (not is_distributed):
             raise MissingRequirement(
                 f"the launcher started {self.world_size} processes but Accelerate sees "
-                f"{self.accelerator.num_processes}: start with `accelerate launch --config_file launch/….yaml`"
+                f"{self.accelerator.num_processes} ({self.accelerator.distributed_type.value}): "
+                f"start with `accelerate launch --config_file launch/….yaml`"
             )
         self.kind = "plain" if plugin is None else f"zero{plugin.zero_stage}"
         self.model: Any = None
@@ -286,6 +296,7 @@ def wait_for_first_process() -> Iterator[None]:
     from accelerate.utils import InitProcessGroupKwargs
 
     on_cuda = torch.cuda.is_available()
-    state = PartialState(**({} if on_cuda else InitProcessGroupKwargs(backend="gloo").to_kwargs()))
+    settings = {} if on_cuda else InitProcessGroupKwargs(backend="gloo").to_kwargs()
+    state = PartialState(cpu=_is_data_parallel_on_cpu(), **settings)
     with state.main_process_first():
         yield

@@ -26,11 +26,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class OomLog:
-    """Events in order; written whole at the end of a run, empty if nothing happened."""
+    """Events in order; written whole at the end of a run, empty if nothing happened.
+
+    Attributes:
+        has_new: something happened since this process started.
+    """
 
     events: list[dict[str, Any]] = field(default_factory=list)
+    has_new: bool = False
 
     def record(self, *, epoch: int, step: int, micro_batch_size: int, smaller: int | None, message: str) -> None:
+        self.has_new = True
         self.events.append(
             {
                 "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -214,18 +214,21 @@ class TrainingStage:
         finally:
             for tracker in engine.accelerator.trackers:
                 tracker.finish()
-            if engine.is_main or self.oom.events:
-                path = self.oom.write(
-                    self.output, device=str(engine.device), micro_batch_size=engine.geometry.micro_batch_size
-                )
-                say("training_oom_stats", path=path, count=len(self.oom.events))
+            if self.oom.has_new:  # of a run that fails for it too, and from the process that it happened to
+                self._write_oom_stats(engine)
         if engine.is_main:
+            self._write_oom_stats(engine)
             self._describe_run(finished=True, engine=engine)
             say("training_done", epochs=training.epochs, seconds=time.monotonic() - started)
         engine.barrier()
+        engine.accelerator.free_memory()  # ZeRO-3 needs the process group for it
         engine.accelerator.end_training()  # and with it the process group: nothing collective after this
-        engine.accelerator.free_memory()
         gc.collect()
+
+    def _write_oom_stats(self, engine: Engine) -> None:
+        micro_batch_size = engine.geometry.micro_batch_size
+        path = self.oom.write(self.output, device=str(engine.device), micro_batch_size=micro_batch_size)
+        say("training_oom_stats", path=path, count=len(self.oom.events))
 
     def _save(self, engine: Engine, loop: TrainingLoop, monitor: UpdateMonitor, progress: Progress) -> None:
         save_progress(self.output, self.folder.run, self._manifest, engine, loop, monitor, progress)
