@@ -83,7 +83,9 @@ def test_every_file_of_the_table_is_there_and_valid(folder: Path, first: str) ->
     cumulative = json.loads((results / "lr_sweep_cumulative.json").read_text())
     runs = [run for entry in cumulative.values() for run in entry["runs"]]
     assert len(runs) == 25
-    assert all({"val_loss", "train_loss", "accuracy", "timestamp", "stage"} <= set(entry) for entry in cumulative.values())
+    assert all(
+        {"val_loss", "train_loss", "accuracy", "timestamp", "stage"} <= set(entry) for entry in cumulative.values()
+    )
     assert len(list((results / "trials").glob("*.json"))) == 25
     for name in (*(f"hierarchical_lr_sweep_stage{k}" for k in range(5)), "hierarchical_lr_sweep"):
         assert (results / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -104,13 +106,21 @@ def test_every_file_of_the_table_is_there_and_valid(folder: Path, first: str) ->
 
 def test_the_learning_rate_is_read_by_grep_and_cut_and_is_the_one_that_trained(folder: Path, first: str) -> None:
     command = "cat training/lr_sweep_results/optimal_lr.json | grep optimal_lr | cut -d'\"' -f4"
-    shown = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    shown = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
     start = read_lines(folder / "training" / "metrics.jsonl")[0]
     assert float(shown) == start["learning_rate"]
 
 
 def test_the_log_holds_every_line_that_a_full_run_makes_true(first: str) -> None:
-    for line in ("📊 임베딩 상태:", "✅ 임베딩이 저장되었습니다", "💾 누적 결과 저장 완료: ", "✅ 목표 파라미터 수 달성: ", "M ≈ 730M"):
+    for line in (
+        "📊 임베딩 상태:",
+        "✅ 임베딩이 저장되었습니다",
+        "💾 누적 결과 저장 완료: ",
+        "✅ 목표 파라미터 수 달성: ",
+        "M ≈ 730M",
+    ):
         assert line in first, line
     for line in ("✅ 파라미터 업데이트됨", "💾 체크포인트 저장: ", "gradient norm"):
         assert first.count(line) == 3, line
@@ -119,7 +129,12 @@ def test_the_log_holds_every_line_that_a_full_run_makes_true(first: str) -> None
 
 
 def test_the_same_command_again_does_nothing_twice(folder: Path, first: str, again: str) -> None:
-    for line in ("✅ 임베딩이 저장되었습니다", "💾 누적 결과 저장 완료", "✅ 파라미터 업데이트됨", "💾 체크포인트 저장: "):
+    for line in (
+        "✅ 임베딩이 저장되었습니다",
+        "💾 누적 결과 저장 완료",
+        "✅ 파라미터 업데이트됨",
+        "💾 체크포인트 저장: ",
+    ):
         assert line not in again, line
     assert "📂 기존 LR 테스트 결과 로드: " in again
     assert "⏭️" in again
@@ -192,4 +207,6 @@ def test_a_broken_dataset_stops_the_workflow_with_2_and_writes_nothing(folder: P
     done = redheart("workflow", "unified-test", "--data", "broken.json", cwd=tmp_path)
     assert done.returncode == 2
     assert items[3]["id"] in done.stderr and "emotions" in done.stderr and "broken.json" in done.stderr
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.suffix != ".log" and path.is_file()) == ["broken.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.suffix != ".log" and path.is_file()) == [
+        "broken.json"
+    ]

@@ -1,0 +1,101 @@
+"""What ``accelerate launch`` starts in the tests of engines: a training that stops or fails where it is told to, or a
+probe that drops steps' gradients."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import save_file
+
+from redheart.cli.main import main
+from redheart.config import load_config
+from redheart.errors import Interrupted
+from redheart.training.engine import Engine
+from redheart.training.stage import TrainingStage
+from redheart.training.table import SituationTable
+from tests.training.runs import make_loop
+
+
+def train(order: dict[str, Any]) -> int:
+    """A training that is asked to stop, on the last process only, at the n-th question."""
+    left = order.get("stop_at") or math.inf
+
+    def should_stop() -> bool:
+        nonlocal left
+        left -= 1
+        return left <= 0 and os.environ["RANK"] == "1"
+
+    stage = TrainingStage(
+        load_config(None, order["overrides"]),
+        Path(order["dataset"]),
+        Path(order["output"]),
+        learning_rate=order["learning_rate"],
+        should_stop=should_stop,
+    )
+    try:
+        stage.run()
+    except Interrupted as stopped:
+        return stopped.exit_code
+    return 0
+
+
+def probe(order: dict[str, Any]) -> int:
+    """Two real steps, with dropped gradients before each: see ``steps_with_drops``. Then a dry run of two epochs."""
+    config = load_config(None, order["overrides"])
+    loop = make_loop(config, SituationTable.open(Path(order["dataset"])), order["learning_rate"])
+    updated = steps_with_drops(loop)
+    state = loop.engine.whole_tensors()
+    if loop.engine.is_main:
+        save_file(state, order["state"])
+        Path(order["state"]).with_suffix(".json").write_text(json.dumps([loop.engine.kind, updated]))
+    loop.engine.accelerator.free_memory()
+    AcceleratorState._reset_state()  # or it takes no second DeepSpeed configuration in one process
+    order["overrides"] = [*order["overrides"], "training.no_param_update=true"]
+    return train(order)
+
+
+def steps_with_drops(loop: Any) -> list[bool]:
+    """Discards a batch's gradients, steps, lets another's be infinite, steps: whether each of the three steps updated."""
+    batches = [loop.train[start : start + 16] for start in (0, 16, 30)]
+    loop.engine.set_learning_rate(loop.peak)
+    updated = []
+    loop._accumulate(batches[0])
+    list(loop.engine.gradients())
+    loop.engine.discard()
+    loop._accumulate(batches[1])
+    updated.append(loop.engine.step()[0])
+    hooks = [one.register_hook(lambda gradient: gradient * math.inf) for one in loop.engine.unwrapped.parameters()]
+    loop._accumulate(batches[0])
+    updated.append(loop.engine.step()[0])
+    for hook in hooks:
+        hook.remove()
+    loop._accumulate(batches[2])
+    updated.append(loop.engine.step()[0])
+    return updated
+
+
+def fail(order: dict[str, Any]) -> int:
+    """The command line, on whose second process a later step runs out of memory."""
+    original, calls = Engine.backward, 0
+
+    def backward(self: Engine, loss: torch.Tensor, *, is_last: bool) -> None:
+        nonlocal calls
+        calls += 1
+        if self.rank == 1 and calls == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        original(self, loss, is_last=is_last)
+
+    Engine.backward = backward  # type: ignore[method-assign]
+    return main(order["command"])
+
+
+if __name__ == "__main__":
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    sys.exit({"train": train, "probe": probe, "fail": fail}[spec["do"]](spec))

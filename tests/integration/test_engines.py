@@ -1,0 +1,243 @@
+"""Plain, data parallel and ZeRO: the same numbers; states, checkpoints and failures of several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from redheart.checkpoint import list_epochs
+from redheart.config import load_config
+from redheart.errors import ConfigError
+from redheart.storage import read_json, read_lines
+from redheart.training.deepspeed_config import fill_deepspeed_config
+from redheart.training.engine import Engine
+from redheart.training.restore import restore_model
+from redheart.training.table import SituationTable
+from redheart.workflow.consolidate import consolidate
+from tests.integration.launched import steps_with_drops
+from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
+from tests.training.small_data import write_embedded
+
+PROJECT = Path(__file__).resolve().parents[2]
+LEARNING_RATE = 1e-3
+OVERRIDES = ["training.epochs=2", "training.global_batch_size=16", "model.preset=tiny", "model.dropout=0.0"]
+CUT = [*OVERRIDES, "training.gradient_accumulation_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_embedded(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def plain(dataset, tmp_path_factory):
+    """One process, nothing cut: what all others are compared with."""
+    output = tmp_path_factory.mktemp("plain")
+    train(dataset, output, load_config(None, OVERRIDES), learning_rate=LEARNING_RATE)
+    return output
+
+
+def launch(strategy: str, *program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Two processes under ``launch/<strategy>.yaml``, started as a user would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"launch/{strategy}.yaml"]
+    command += ["--num_processes", "2", "--main_process_port", str(port), *program]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "REDHEART_LANG": "en"}
+    return subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def launched(strategy: str, do: str, dataset: Path, output: Path, **order: Any) -> subprocess.CompletedProcess[str]:
+    """``tests/integration/launched.py`` in two processes."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    spec = output.parent / f"{output.name}.order.json"
+    common = {
+        "do": do,
+        "dataset": str(dataset),
+        "output": str(output),
+        "learning_rate": LEARNING_RATE,
+        "overrides": CUT,
+    }
+    spec.write_text(json.dumps({**common, **order}))
+    return launch(strategy, str(PROJECT / "tests" / "integration" / "launched.py"), str(spec), folder=output.parent)
+
+
+def assert_equals_plain(output: Path, plain: Path) -> None:
+    """Losses, gradient norms and weights of both epochs; and that it was not one process that did it."""
+    start = read_lines(output / "metrics.jsonl")[0]
+    assert start["world_size"] == 2
+    for line, expected in zip(metrics(output), metrics(plain), strict=True):
+        assert line["global_step"] == expected["global_step"] and line["updates"] == expected["updates"] == 3
+        assert line["train"]["loss"] == pytest.approx(expected["train"]["loss"], rel=1e-4)
+        assert line["choose"]["loss"] == pytest.approx(expected["choose"]["loss"], rel=1e-4)
+        assert line["choose"]["count"] == expected["choose"]["count"]
+        assert line["learning_rate"] == expected["learning_rate"]
+        assert line["gradient"]["total_norm_mean"] == pytest.approx(expected["gradient"]["total_norm_mean"], rel=1e-3)
+        for module, entry in line["update"]["modules"].items():
+            assert entry["relative"] == pytest.approx(expected["update"]["modules"][module]["relative"], rel=0.02)
+    for epoch in (1, 2):
+        assert furthest(weights(output, epoch), weights(plain, epoch)) < 1e-4
+    assert furthest(weights(plain, 1), weights(plain, 2)) > 5e-4, "there was training to compare"
+
+
+@pytest.mark.slow
+def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_path):
+    output = tmp_path / "out"
+    done = launch(
+        "multi_cpu",
+        "-m",
+        "redheart",
+        "train",
+        "--data",
+        str(dataset),
+        "--output",
+        str(output),
+        "--preset",
+        "tiny",
+        "--lr",
+        str(LEARNING_RATE),
+        *CUT,
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "micro 4 × accumulation 2 × processes 2 = global 16" in done.stderr
+    assert done.stderr.count("Epoch 1/2") == 1, "one process speaks"
+    assert read_json(output / "run.json")["engine"] == "plain"
+    assert_equals_plain(output, plain)
+
+
+@pytest.mark.slow
+def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, plain, tmp_path):
+    """One run, asked on its second process to stop in the second epoch, gone on with; then consolidated."""
+    output = tmp_path / "out"
+    # Asked after each of 3 steps but the last, before the one batch of evaluation, at the epoch's end: 4 an epoch.
+    done = launched("zero3_offload", "train", dataset, output, stop_at=5)
+    assert read_json(output / "run.json")["finished"] is False, done.stderr
+    assert [one.epoch for one in list_epochs(output)] == [1]
+    states = sorted((output / "checkpoints" / "resume").glob("state_*"))
+    assert read_json(states[-1] / "manifest.json")["cursor"]["batches_done"] == 1
+
+    done = launched("zero3_offload", "train", dataset, output)
+    assert done.returncode == 0, done.stderr
+    assert read_json(output / "run.json")["engine"] == "zero3" and read_json(output / "run.json")["finished"]
+    assert_equals_plain(output, plain)
+
+    last = list_epochs(output, verify=True)[-1]
+    restored = {name: tensor for name, tensor in restore_model(last.path).state_dict().items()}
+    assert furthest(restored, weights(plain)) < 1e-4
+    whole = consolidate(output)
+    assert same_bits(dict(restore_model(whole).state_dict()), restored), "the shards hold what the checkpoint holds"
+
+    with pytest.raises(ConfigError, match="zero3 with 2 processes"):
+        run = output / "run.json"
+        run.write_text(run.read_text().replace('"finished": true', '"finished": false'))
+        train(dataset, output, load_config(None, OVERRIDES), learning_rate=LEARNING_RATE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["zero2_offload", "zero3"])
+def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, tmp_path, strategy):
+    state = tmp_path / "state.safetensors"
+    output = tmp_path / "out"
+    done = launched(strategy, "probe", dataset, output, state=str(state))
+    assert done.returncode == 0, done.stderr
+    kind, updated = read_json(state.with_suffix(".json"))
+    assert kind == strategy[:5] and updated == [True, False, True]
+
+    loop = make_loop(load_config(None, OVERRIDES), SituationTable.open(dataset), LEARNING_RATE)
+    initial = loop.engine.whole_tensors()
+    batches = [loop.train[start : start + 16] for start in (16, 30)]
+    loop.engine.set_learning_rate(loop.peak)
+    for batch in batches:
+        loop._accumulate(batch)
+        loop.engine.step()
+    expected = loop.engine.whole_tensors()
+    assert furthest(load_file(str(state)), expected) < 2e-5
+    assert furthest(initial, expected) > 1e-3
+    dropped = make_loop(load_config(None, OVERRIDES), SituationTable.open(dataset), LEARNING_RATE)
+    assert steps_with_drops(dropped) == [True, False, True]
+    assert same_bits(dropped.engine.whole_tensors(), expected), "so it is in the plain engine"
+
+    assert [line["updates"] for line in metrics(output)] == [0, 0]
+    for epoch in (1, 2):
+        assert same_bits(weights(output, epoch), initial)
+
+
+@pytest.mark.slow
+def test_one_process_that_fails_ends_the_group_with_its_error_shown(dataset, tmp_path):
+    command = ["train", "--data", str(dataset), "--output", str(tmp_path / "out"), "--lr", str(LEARNING_RATE), *CUT]
+    done = launched("multi_cpu", "fail", dataset, tmp_path / "order", command=command)
+    assert done.returncode != 0
+    assert "out of memory on process 1" in done.stderr and "training.micro_batch_size=2" in done.stderr
+    (event,) = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
+    assert event["smaller_micro_batch_size"] == 2
+
+
+class TestDeepSpeedConfig:
+    @pytest.fixture
+    def config_file(self, tmp_path, monkeypatch):
+        """A copy of a strategy, with changes, named as the launcher names it."""
+
+        def make(**changes: Any) -> Path:
+            content = json.loads((PROJECT / "ds_configs" / "zero3_offload.json").read_text())
+            path = tmp_path / "mine.json"
+            path.write_text(json.dumps({**content, **changes}))
+            monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+            monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(path))
+            return path
+
+        return make
+
+    @pytest.mark.parametrize(
+        "changes, ours",
+        [
+            ({"train_micro_batch_size_per_gpu": 4}, 16),
+            ({"gradient_accumulation_steps": 8}, 1),
+            ({"gradient_clipping": 0.5}, 1.0),
+            ({"bf16": {"enabled": True}}, False),
+        ],
+    )
+    def test_a_literal_that_contradicts_ours_is_an_error_that_names_both(self, config_file, changes, ours):
+        path = config_file(**changes)
+        key, theirs = next(iter(changes.items()))
+        theirs = theirs["enabled"] if isinstance(theirs, dict) else theirs
+        with pytest.raises(ConfigError) as found:
+            Engine(load_config(None, OVERRIDES))
+        for part in (str(path), key, repr(theirs), repr(ours)):
+            assert part in str(found.value)
+
+    def test_a_literal_that_agrees_is_fine_and_auto_is_filled(self, config_file):
+        path = config_file(train_batch_size=16)
+        filled = fill_deepspeed_config(path, {"train_batch_size": 16, "gradient_clipping": 1.0, "bf16.enabled": False})
+        assert (filled["train_batch_size"], filled["gradient_clipping"]) == (16, 1.0)
+        assert filled["bf16"] == {"enabled": False}
+
+    def test_a_file_that_is_not_there_is_named(self, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+        monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ds_configs/none.json")
+        with pytest.raises(ConfigError, match=r"ds_configs/none\.json"):
+            Engine(load_config(None, OVERRIDES))
+
+    @pytest.mark.parametrize("path", sorted((PROJECT / "ds_configs").glob("*.json")), ids=lambda path: path.stem)
+    def test_what_is_ours_is_auto_in_every_strategy(self, path):
+        content = json.loads(path.read_text())
+        for key in (
+            "train_micro_batch_size_per_gpu",
+            "gradient_accumulation_steps",
+            "train_batch_size",
+            "gradient_clipping",
+        ):
+            assert content[key] == "auto"
+        assert content["bf16"]["enabled"] == content["fp16"]["enabled"] == "auto"
+        assert (PROJECT / "launch" / f"{path.stem}.yaml").read_text().count(f"ds_configs/{path.name}") == 2

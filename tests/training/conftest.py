@@ -1,0 +1,52 @@
+"""A small embedded dataset, once a session: the sample's first situations with random vectors that tell of their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from redheart.config import Config, load_config
+from redheart.messages import set_up_logging
+from redheart.training.table import SituationTable
+from tests.training.small_data import write_embedded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """The model is so small that threads only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_embedded(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def table(dataset: Path) -> SituationTable:
+    return SituationTable.open(dataset)
+
+
+@pytest.fixture
+def settings() -> Callable[..., Config]:
+    """The configuration of a small run; keywords are settings of its training section."""
+
+    def make(**training: Any) -> Config:
+        chosen = {"epochs": 2, "global_batch_size": 16, "monitor_every": 100, **training}
+        overrides = [(f"training.{key}", value) for key, value in chosen.items() if key != "dropout"]
+        return load_config(None, [*overrides, ("model.preset", "tiny"), ("model.dropout", chosen.get("dropout", 0.0))])
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def logged(tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """What was said in this test, as text."""
+    file = tmp_path / "said.log"
+    set_up_logging(file=file)
+    yield lambda: file.read_text(encoding="utf-8")
+    set_up_logging(quiet=True)

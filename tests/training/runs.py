@@ -1,0 +1,71 @@
+"""Short ways to a trained run, to its weights, and to a loop without a run around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from redheart.checkpoint import list_epochs, load_modules
+from redheart.config import Config
+from redheart.model import UnifiedModel, dimensions
+from redheart.training.engine import Engine
+from redheart.training.loop import TrainingLoop
+from redheart.training.optimizer import build_optimizer
+from redheart.training.records import training_metrics
+from redheart.training.stage import TrainingResult, TrainingStage
+from redheart.training.table import SituationTable
+
+LEARNING_RATE = 1e-3
+
+
+def train(
+    dataset: Path, output: Path, config: Config, learning_rate: float = LEARNING_RATE, **stage: Any
+) -> TrainingResult:
+    return TrainingStage(config, dataset, output, learning_rate=learning_rate, **stage).run()
+
+
+def weights(output: Path, epoch: int = -1) -> dict[str, torch.Tensor]:
+    """All tensors of an epoch's checkpoint (1-based; -1 the last)."""
+    found = list_epochs(output, verify=True)
+    return load_modules(found[epoch if epoch < 0 else epoch - 1].path)
+
+
+def metrics(output: Path) -> list[dict[str, Any]]:
+    """The epochs' lines without what a clock decides."""
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in training_metrics(output)]
+
+
+def same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def furthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """The largest difference of any two weights."""
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def make_loop(config: Config, table: SituationTable, learning_rate: float = LEARNING_RATE, **loop: Any) -> TrainingLoop:
+    """Model, optimizer and loop as the stage puts them together."""
+    torch.manual_seed(config.seed)
+    train_indices = table.split_indices["train"]
+    statistics = table.statistics(train_indices)
+    engine = Engine(config)
+    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout), statistics)
+    engine.prepare(model, build_optimizer(model, learning_rate, config.training))
+    return TrainingLoop(
+        engine,
+        table,
+        train_indices,
+        statistics,
+        learning_rate=learning_rate,
+        total_epochs=config.training.epochs,
+        seed=config.seed,
+        **loop,
+    )
+
+
+def state_of(loop: TrainingLoop) -> dict[str, torch.Tensor]:
+    return loop.engine.whole_tensors()

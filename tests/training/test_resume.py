@@ -1,0 +1,206 @@
+"""Stopped anywhere and started again, a run ends with the same bits; and nobody's files are lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from redheart.checkpoint import list_epochs
+from redheart.errors import ConfigError, Interrupted
+from redheart.storage import read_json, read_lines, write_json
+from tests.training.runs import metrics, same_bits, train, weights
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class StopAt:
+    """Asks for a stop the n-th time it is asked."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self) -> bool:
+        self.number -= 1
+        return self.number <= 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset, tmp_path_factory):
+    """A run of three epochs with dropout, and with update checks that do not meet the place of the stop."""
+    output = tmp_path_factory.mktemp("uninterrupted")
+    train(dataset, output, config())
+    return output
+
+
+def config(**training):
+    from redheart.config import load_config
+
+    chosen = {"epochs": 3, "global_batch_size": 8, "monitor_every": 4, **training}
+    return load_config(
+        None, [*((f"training.{k}", v) for k, v in chosen.items()), "model.preset=tiny", "model.dropout=0.2"]
+    )
+
+
+def assert_same_run(output: Path, expected: Path) -> None:
+    assert metrics(output) == metrics(expected), "every number that no clock decides"
+    for epoch in (1, 2, 3):
+        assert same_bits(weights(output, epoch), weights(expected, epoch))
+
+
+# Asked after each of the six steps but the last, then before the one batch of evaluation, then at the epoch's end.
+@pytest.mark.parametrize(
+    "asked, epoch, batches",
+    [(3, 1, 3), (7 + 6, 2, 6), (7, 2, 0), (14 + 6, 3, 6)],
+    ids=["mid-epoch", "in evaluation", "between epochs", "in the last evaluation"],
+)
+def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, uninterrupted, logged, asked, epoch, batches):
+    with pytest.raises(Interrupted) as stopped:
+        train(dataset, tmp_path / "out", config(), should_stop=StopAt(asked))
+    assert stopped.value.exit_code == 130
+    assert f"에폭 {epoch}, 배치 {batches} 상태를 저장" in logged()
+    assert not read_json(tmp_path / "out" / "run.json")["finished"]
+    assert not train(dataset, tmp_path / "out", config()).skipped
+    assert f"이어서 학습: 에폭 {epoch}, 배치 {batches} " in logged()
+    assert_same_run(tmp_path / "out", uninterrupted)
+
+
+def test_it_may_be_stopped_again_and_again(dataset, tmp_path, uninterrupted):
+    stops = 0
+    while True:
+        try:
+            train(dataset, tmp_path / "out", config(), should_stop=StopAt(5))
+            break
+        except Interrupted:
+            stops += 1
+    assert stops >= 3
+    assert_same_run(tmp_path / "out", uninterrupted)
+
+
+def test_a_damaged_newest_state_is_passed_over_with_the_reason(dataset, tmp_path, uninterrupted, logged):
+    output = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(7 + 3))
+    newest = max((output / "checkpoints" / "resume").glob("state_*"))
+    victim = newest / "engine" / "model.safetensors"
+    victim.write_bytes(victim.read_bytes()[:-100] + bytes(100))
+    train(dataset, output, config())
+    assert "손상된 재개 상태를 건너뜀" in logged() and str(victim) in logged()
+    assert "이어서 학습: 에폭 2, 배치 0 " in logged()
+    assert_same_run(output, uninterrupted)
+
+
+def test_the_same_again_is_skipped_and_said(dataset, tmp_path, uninterrupted, logged):
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*") if path.is_file()}
+    assert train(dataset, uninterrupted, config()).skipped
+    assert "이미 학습됨" in logged()
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*") if path.is_file()} == before
+
+
+def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(dataset, tmp_path):
+    output = tmp_path / "out"
+    one = config(epochs=1)
+    train(dataset, output, one, learning_rate=1e-3)
+    for leftover in ("best_model/manifest.json", "report/report.html", "evaluation/best_model_test.json"):
+        (output / leftover).parent.mkdir(parents=True)
+        (output / leftover).write_text("of the old run")
+    (output / "lr_sweep_results").mkdir()
+    old = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    train(dataset, output, one, learning_rate=5e-4)
+    (retired,) = (output / "previous").iterdir()
+    kept = {str(path.relative_to(retired)): path.read_bytes() for path in retired.rglob("*") if path.is_file()}
+    assert kept == old
+    assert (output / "lr_sweep_results").is_dir(), "the sweep is not the run's"
+    assert not (output / "best_model").exists() and metrics(output)[0]["learning_rate"] < 5e-4
+    train(dataset, output, one, learning_rate=5e-4, force=True)
+    assert len(list((output / "previous").iterdir())) == 2
+    assert [line["kind"] for line in read_lines(output / "metrics.jsonl")] == ["start", "epoch"]
+
+
+def test_a_state_that_other_processes_sharded_is_refused_by_name(dataset, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(3))
+    (manifest,) = (output / "checkpoints" / "resume").glob("state_*/manifest.json")
+    content = read_json(manifest)
+    content["cursor"] |= {"engine": "zero3", "world_size": 4}
+    write_json(manifest, content)
+    with pytest.raises(ConfigError, match="zero3 with 4 processes"):
+        train(dataset, output, config())
+
+
+def test_tensorboard_events_are_written_and_closed_when_stopped_too(dataset, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    output = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(7 + 2))
+    (events,) = (output / "tensorboard").rglob("events.out.tfevents.*")
+    found = EventAccumulator(str(events)).Reload()
+    assert [point.step for point in found.Scalars("train/loss")] == list(range(1, 9))
+    assert [point.step for point in found.Scalars("choose/loss")] == [6]
+    assert {"train/learning_rate", "train/gradient_norm"} <= set(found.Tags()["scalars"])
+
+
+def command(dataset: Path, output: Path) -> list[str]:
+    chosen = ["training.global_batch_size=8", "training.monitor_every=4", "model.dropout=0.2", "--preset", "tiny"]
+    return [
+        *(sys.executable, "-m", "redheart", "train", "--data", str(dataset), "--output", str(output)),
+        *("--epochs", "3", "--lr", "1e-3", *chosen),
+    ]
+
+
+def start_and(signal_number: int, dataset: Path, output: Path) -> int:
+    """Starts a training in a process of its own and sends it a signal in the midst of its second epoch."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, *command(dataset, output)[3:]],
+        env=environment,
+        cwd=output.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (output.parent / "now").exists():
+            assert process.poll() is None and time.monotonic() < deadline, "it never got there"
+            time.sleep(0.02)
+        process.send_signal(signal_number)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    return process.returncode
+
+
+#: The command line, with a loop that says when it is in epoch 2, batch 3, and then takes its time.
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from redheart.training.loop import TrainingLoop
+original = TrainingLoop._step
+def slow(self, epoch, index, batches):
+    if (epoch, index) == (2, 2):
+        Path("now").touch()
+        time.sleep(1)
+    return original(self, epoch, index, batches)
+TrainingLoop._step = slow
+from redheart.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how, code, resumed_at", [("SIGTERM", 130, (2, 3)), ("SIGKILL", -9, (2, 0))])
+def test_a_signal_in_mid_epoch_costs_no_bit(dataset, tmp_path, uninterrupted, logged, how, code, resumed_at):
+    output = tmp_path / "out"
+    assert start_and(getattr(signal, how), dataset, output) == code
+    assert [one.epoch for one in list_epochs(output, verify=True)] == [1]
+    train(dataset, output, config())
+    epoch, batch = resumed_at
+    assert f"이어서 학습: 에폭 {epoch}, 배치 {batch} " in logged()
+    assert_same_run(output, uninterrupted)
