@@ -33,14 +33,19 @@ def _write_part(folder: Path, seed: int) -> None:
         torch.save(a_state(seed, size=500), folder / "engine" / f"part_{part}.pt")
 
 
+def save_round(output: Path, number: int) -> None:
+    """Epoch 1 always as new, another epoch once, a best model and a resume state beside them."""
+    state = a_state(number, size=500)
+    save_epoch(output, epoch=1, state=state, manifest={**MANIFEST, "global_step": number})
+    save_epoch(output, epoch=number, state=state, manifest={**MANIFEST, "global_step": number})
+    save_model(output, "best_model", state, {**MANIFEST, "global_step": number})
+    save_resume_state(output, {"global_step": number}, lambda folder: _write_part(folder, number))
+
+
 def save_for_ever(output: Path, first: int) -> None:
-    """Epoch 1 always as new; later ones once; a best model and a resume state beside them."""
+    """Round after round, each of the next epoch."""
     for number in range(first, first + 1000):
-        state = a_state(number, size=500)
-        save_epoch(output, epoch=1, state=state, manifest={**MANIFEST, "global_step": number})
-        save_epoch(output, epoch=number, state=state, manifest={**MANIFEST, "global_step": number})
-        save_model(output, "best_model", state, {**MANIFEST, "global_step": number})
-        save_resume_state(output, {"global_step": number}, lambda folder, seed=number: _write_part(folder, seed))  # type: ignore[misc]
+        save_round(output, number)
 
 
 def check(output: Path, epochs_before: set[int]) -> set[int]:
@@ -60,22 +65,21 @@ def check(output: Path, epochs_before: set[int]) -> set[int]:
 
 def main(output: Path, kills: int) -> None:
     moments = random.Random(1)
-    number = 2
-    save_epoch(output, epoch=1, state=a_state(1, size=500), manifest={**MANIFEST, "global_step": 1})
-    save_model(output, "best_model", a_state(1, size=500), {**MANIFEST, "global_step": 1})
-    save_resume_state(output, {"global_step": 1}, lambda folder: _write_part(folder, 1))
-    epochs = {1}
+    save_round(output, 2)
+    started = time.monotonic()
+    save_round(output, 3)
+    round_seconds = time.monotonic() - started  # a kill falls anywhere in two rounds, however busy the machine is
+    epochs = {1, 2, 3}
     for _ in range(kills):
         child = os.fork()
         if child == 0:
-            save_for_ever(output, number)
+            save_for_ever(output, max(epochs) + 1)
             os._exit(0)
-        time.sleep(moments.uniform(0.005, 0.25))
+        time.sleep(moments.uniform(0, 2 * round_seconds))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         epochs = check(output, epochs)
-        number = max(epochs) + 1
-    assert number > 3, "no saver ever came to the end of a save"
+    assert len(epochs) > 5, "hardly a saver came to the end of a save"
     print(f"{kills} kills, {len(epochs)} epochs")
 
 
