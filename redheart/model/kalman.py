@@ -56,7 +56,9 @@ def smooth(
     seen = (mask.unsqueeze(-1) / variances).reshape(batch, size)
     information = seen * observations.reshape(batch, size) + F.pad(first * initial_mean, (0, size - state))
     # cholesky_ex without checks: a check would make the host wait for the device at every step.
-    factor = torch.linalg.cholesky_ex(prior_precision + torch.diag_embed(seen))[0]
+    factor, failed = torch.linalg.cholesky_ex(prior_precision + torch.diag_embed(seen))
+    # What can't be factored – weights that have diverged – is NaN, which the loop drops, and no error or wrong number.
+    factor = factor.masked_fill(failed.ne(0)[:, None, None], torch.nan)
     means = torch.cholesky_solve(information.unsqueeze(-1), factor).squeeze(-1)
     marginals = torch.diagonal(torch.cholesky_inverse(factor), dim1=-2, dim2=-1)
     return means.view(batch, steps, state), marginals.view(batch, steps, state)
@@ -70,7 +72,10 @@ class KalmanFilter(nn.Module):
         self.observe = nn.Sequential(
             Projection(dims.d_model, dims.state_width), nn.GELU(), Projection(dims.state_width, 2 * STATE)
         )
-        self.transition = nn.Parameter(0.9 * torch.eye(STATE) + 0.02 * torch.randn(STATE, STATE))
+        self.transition = nn.Parameter(torch.empty(STATE, STATE))
+        nn.init.normal_(self.transition, std=0.02)
+        with torch.no_grad():
+            self.transition.diagonal().add_(0.9)
         self.process_noise = nn.Parameter(torch.zeros(STATE))
         self.initial_mean = nn.Parameter(torch.zeros(STATE))
         self.initial_noise = nn.Parameter(torch.zeros(STATE))
