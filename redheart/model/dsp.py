@@ -29,7 +29,8 @@ class SignalFilters(nn.Module):
     def __init__(self, channels: int, length: int) -> None:
         super().__init__()
         self.length = length
-        self.taps = nn.Parameter(torch.randn(channels, TAPS) * TAPS**-0.5)
+        self.taps = nn.Parameter(torch.empty(channels, TAPS))
+        nn.init.normal_(self.taps, std=TAPS**-0.5)
         self.damping = nn.Parameter(torch.linspace(-1.0, 1.0, channels))
         self.frequency = nn.Parameter(torch.linspace(0.2, 2.0, channels))
         # Not zero: at phase zero the cosine's slope, and with it the phase's first gradient, would vanish.

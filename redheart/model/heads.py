@@ -7,6 +7,8 @@ sentence encoder's vectors: ridge on these is the rival to beat, and the model c
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,7 +72,7 @@ class Head(nn.Module):
         self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
         one = statistics[task]
         if self.is_distribution:
-            self.register_buffer("prior_log", torch.tensor(one.prior, dtype=torch.float32).log())
+            self.register_buffer("prior_log", torch.tensor([math.log(share) for share in one.prior]))
         else:
             # Not used in the forward pass, where units are standardised: whoever has this file can serve natural units.
             self.register_buffer("mean", torch.tensor(one.mean, dtype=torch.float32))
