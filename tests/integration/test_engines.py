@@ -28,7 +28,7 @@ from tests.training.small_data import write_embedded
 
 PROJECT = Path(__file__).resolve().parents[2]
 LEARNING_RATE = 1e-3
-OVERRIDES = ["training.epochs=2", "training.global_batch_size=16", "model.preset=tiny", "model.dropout=0.0"]
+OVERRIDES = ["training.epochs=2", "training.global_batch_size=24", "model.preset=tiny", "model.dropout=0.0"]
 CUT = [*OVERRIDES, "training.gradient_accumulation_steps=2"]
 
 
@@ -78,7 +78,7 @@ def assert_equals_plain(output: Path, plain: Path) -> None:
     start = read_lines(output / "metrics.jsonl")[0]
     assert start["world_size"] == 2
     for line, expected in zip(metrics(output), metrics(plain), strict=True):
-        assert line["global_step"] == expected["global_step"] and line["updates"] == expected["updates"] == 3
+        assert line["global_step"] == expected["global_step"] and line["updates"] == expected["updates"] == 2
         assert line["train"]["loss"] == pytest.approx(expected["train"]["loss"], rel=1e-4)
         assert line["choose"]["loss"] == pytest.approx(expected["choose"]["loss"], rel=1e-4)
         assert line["choose"]["count"] == expected["choose"]["count"]
@@ -111,7 +111,7 @@ def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "micro 4 × accumulation 2 × processes 2 = global 16" in done.stderr
+    assert "micro 6 × accumulation 2 × processes 2 = global 24" in done.stderr
     assert done.stderr.count("Epoch 1/2") == 1, "one process speaks"
     assert read_json(output / "run.json")["engine"] == "plain"
     assert_equals_plain(output, plain)
@@ -121,8 +121,8 @@ def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_
 def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, plain, tmp_path):
     """One run, asked on its second process to stop in the second epoch, gone on with; then consolidated."""
     output = tmp_path / "out"
-    # Asked after each of 3 steps but the last, before the one batch of evaluation, at the epoch's end: 4 an epoch.
-    done = launched("zero3_offload", "train", dataset, output, stop_at=5)
+    # Asked after the first of two steps, before the one batch of evaluation, at the epoch's end: three times an epoch.
+    done = launched("zero3_offload", "train", dataset, output, stop_at=4)
     assert read_json(output / "run.json")["finished"] is False, done.stderr
     assert [one.epoch for one in list_epochs(output)] == [1]
     states = sorted((output / "checkpoints" / "resume").glob("state_*"))
@@ -179,9 +179,9 @@ def test_one_process_that_fails_ends_the_group_with_its_error_shown(dataset, tmp
     command = ["train", "--data", str(dataset), "--output", str(tmp_path / "out"), "--lr", str(LEARNING_RATE), *CUT]
     done = launched("multi_cpu", "fail", dataset, tmp_path / "order", command=command)
     assert done.returncode != 0
-    assert "out of memory on process 1" in done.stderr and "training.micro_batch_size=2" in done.stderr
+    assert "out of memory on process 1" in done.stderr and "training.micro_batch_size=3" in done.stderr
     (event,) = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
-    assert event["smaller_micro_batch_size"] == 2
+    assert event["smaller_micro_batch_size"] == 3
 
 
 class TestDeepSpeedConfig:
@@ -202,7 +202,7 @@ class TestDeepSpeedConfig:
     @pytest.mark.parametrize(
         "changes, ours",
         [
-            ({"train_micro_batch_size_per_gpu": 4}, 16),
+            ({"train_micro_batch_size_per_gpu": 4}, 24),
             ({"gradient_accumulation_steps": 8}, 1),
             ({"gradient_clipping": 0.5}, 1.0),
             ({"bf16": {"enabled": True}}, False),
