@@ -9,7 +9,7 @@ import msgspec
 from redheart.config import Config
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
-_NOT_IDENTITY = {"monitor_every", "data_workers", "strict", "dead_update_threshold", "learning_rate"}
+_NOT_IDENTITY = {"monitor_every", "strict", "dead_update_threshold", "learning_rate"}
 
 
 def _training(config: Config) -> dict[str, Any]:
