@@ -30,7 +30,12 @@ def noisy(best, noise, generator, curvature=0.08):
 
 
 def test_the_choice_is_the_lowest_mean_and_never_a_diverged_one():
-    results = [Observation(1e-4, 0.5, 0), Observation(2e-4, 0.3, 0), Observation(2e-4, 0.9, 0), Observation(3e-4, None, 0)]
+    results = [
+        Observation(1e-4, 0.5, 0),
+        Observation(2e-4, 0.3, 0),
+        Observation(2e-4, 0.9, 0),
+        Observation(3e-4, None, 0),
+    ]
     results += [Observation(4e-4, 0.1, 0), Observation(4e-4, None, 1)]
     evidence = weigh(results)
     assert evidence is not None
@@ -128,7 +133,9 @@ def test_the_unquoted_number_of_the_original_run_is_read(real_data):
     assert read_optimal_lr(real_data / "original_run" / "optimal_lr.json") == 5.6e-05
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"optimal_lr": "fast"}', '{"optimal_lr": -1}', '{"optimal_lr": true}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"optimal_lr": "fast"}', '{"optimal_lr": -1}', '{"optimal_lr": true}']
+)
 def test_a_choice_that_is_not_a_positive_number_is_refused_by_name(tmp_path, content):
     path = tmp_path / "optimal_lr.json"
     path.write_text(content)

@@ -134,7 +134,9 @@ def test_a_run_whose_name_is_a_path_is_not_written_anywhere(tmp_path):
     assert not list(tmp_path.rglob("evil*"))
 
 
-@pytest.mark.parametrize("content", [b"", b'{"1e-05": {"val_', b"[]", b'{"best": {}}', b'{"-1": {}}', b'{"1e-05": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"1e-05": {"val_', b"[]", b'{"best": {}}', b'{"-1": {}}', b'{"1e-05": 3}', b"\xff"]
+)
 def test_a_damaged_cumulative_file_is_kept_aside_and_rebuilt_from_the_trials(tmp_path, content, caplog):
     store = CumulativeStore(tmp_path)
     store.trials.publish("one", trial(1e-4))
