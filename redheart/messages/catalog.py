@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Literal
 
+from redheart.messages.josa import fill_in
+
 Language = Literal["ko", "en"]
 LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
@@ -45,9 +47,9 @@ def language() -> Language:
 
 
 def text(key: str, **values: Any) -> str:
-    """The message ``key`` in the chosen language with ``values`` filled in.
+    """The message ``key`` in the chosen language with ``values`` filled in, and Korean particles that fit them.
 
     Raises:
         KeyError: there is no such message, or it has a placeholder without a value.
     """
-    return _load()[key][0 if _language == "ko" else 1].format(**values)
+    return fill_in(_load()[key][0 if _language == "ko" else 1], values)

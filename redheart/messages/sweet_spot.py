@@ -13,13 +13,13 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "sweet_spot.done": ("📄 스위트 스팟 보고서: {path}", "📄 Sweet spot report: {path}"),
     # The analysis as a whole
     "sweet_spot.dry_run": (
-        "드라이 런(--no-param-update)이라 가중치가 변하지 않았습니다. 모든 에포크가 같은 모델이므로 선택할 것이 "
+        "시험 실행(--no-param-update)이라 가중치가 변하지 않았습니다. 모든 에포크가 같은 모델이므로 선택할 것이 "
         "없습니다.",
         "This was a dry run (--no-param-update): weights did not change. Every epoch is the same model, so there is "
         "nothing to choose.",
     ),
     "sweet_spot.never_changed": (
-        "드라이 런이 아닌데도 어느 에포크에서도 가중치가 변하지 않았습니다. 선택할 것이 없습니다. 학습률과 "
+        "시험 실행이 아닌데도 어느 에포크에서도 가중치가 변하지 않았습니다. 선택할 것이 없습니다. 학습률과 "
         "옵티마이저를 확인하세요.",
         "Weights did not change in any epoch although this was no dry run, so there is nothing to choose. Check the "
         "learning rate and the optimizer.",
@@ -86,21 +86,21 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "the task's skill is the same in every epoch",
     ),
     "sweet_spot.task.few": (
-        "에포크 {epoch}의 과제 점수 {skill:.4f}가 가장 높습니다(잡음을 추정하기에는 에포크가 적음)",
+        "에포크 {epoch}의 과제 점수 {skill:.4f}이(가) 가장 높습니다(잡음을 추정하기에는 에포크가 적음)",
         "epoch {epoch} has the best skill, {skill:.4f} (too few epochs to estimate the noise)",
     ),
     "sweet_spot.task.best": (
-        "에포크 {epoch}의 과제 점수 {skill:.4f}가 가장 높으며 잡음 범위 안에 더 이른 에포크가 없습니다",
+        "에포크 {epoch}의 과제 점수 {skill:.4f}이(가) 가장 높으며 잡음 범위 안에 더 이른 에포크가 없습니다",
         "epoch {epoch} has the best skill, {skill:.4f}, and no earlier one is within the noise of it",
     ),
     "sweet_spot.task.parsimony": (
-        "에포크 {epoch}(점수 {skill:.4f})는 최고인 에포크 {best_epoch}({best_skill:.4f})와 잡음 범위 안에서 같은 "
+        "에포크 {epoch}(점수 {skill:.4f})은(는) 최고인 에포크 {best_epoch}({best_skill:.4f})와(과) 잡음 범위 안에서 같은 "
         "가장 이른 에포크입니다",
         "epoch {epoch} ({skill:.4f}) is the earliest within the noise of the best, epoch {best_epoch} "
         "({best_skill:.4f})",
     ),
     "sweet_spot.task.rising": (
-        "과제 점수가 매 에포크 오르고 있습니다(still improving). 마지막 에포크 {epoch}가 최고입니다({skill:.4f})",
+        "과제 점수가 매 에포크 오르고 있습니다(still improving). 마지막 에포크 {epoch}이(가) 최고입니다({skill:.4f})",
         "the skill rises at every step and is still improving: the last epoch, {epoch}, is the best ({skill:.4f})",
     ),
     "sweet_spot.task.without_skill": (
@@ -137,7 +137,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "all epochs are about equally healthy (lowest {lowest:.2f})",
     ),
     "sweet_spot.gradient.healthiest": (
-        "에포크 {epoch}의 기울기가 가장 건강하고({health:.2f}) 에포크 {worst_epoch}가 가장 "
+        "에포크 {epoch}의 기울기가 가장 건강하고({health:.2f}) 에포크 {worst_epoch}이(가) 가장 "
         "나쁩니다({worst_health:.2f})",
         "epoch {epoch} has the healthiest gradients ({health:.2f}), epoch {worst_epoch} the least healthy "
         "({worst_health:.2f})",
@@ -156,11 +156,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{epoch} is the only epoch",
     ),
     "sweet_spot.choice.with_backbone": (
-        "이 모듈을 두고 의견을 낸 기법이 없어 함께 학습된 backbone의 에포크 {epoch}를 따릅니다",
+        "이 모듈을 두고 의견을 낸 기법이 없어 함께 학습된 backbone의 에포크 {epoch}을(를) 따릅니다",
         "no technique has an opinion, so the module goes with the backbone it was trained with: epoch {epoch}",
     ),
     "sweet_spot.choice.last": (
-        "의견을 낸 기법이 없어 마지막 에포크 {epoch}를 택합니다",
+        "의견을 낸 기법이 없어 마지막 에포크 {epoch}을(를) 택합니다",
         "no technique has an opinion, so the last epoch, {epoch}, is taken",
     ),
     # The report
