@@ -40,6 +40,13 @@ is_installed() {
 # ensure_installed EXTRAS: makes the environment and installs the project with these extras, unless that was done before.
 ensure_installed() {
     is_installed "$1" && return 0
+    # An environment of ours whose making was interrupted has a python but no pip: it is made again.
+    if [ "$ENVIRONMENT" = "$project/.venv" ] && [ -x "$ENVIRONMENT/bin/python" ] &&
+        ! "$ENVIRONMENT/bin/python" -m pip --version >/dev/null 2>&1; then
+        echo "$ENVIRONMENT is incomplete (its making was interrupted): making it again" >&2
+        rm -rf "$ENVIRONMENT"
+        find_python || return 1
+    fi
     if [ ! -x "$ENVIRONMENT/bin/python" ]; then
         echo "Making $ENVIRONMENT with $PYTHON (first use only)" >&2
         if ! "$PYTHON" -m venv "$ENVIRONMENT"; then

@@ -43,7 +43,7 @@ def _sweep(arguments: Namespace, config: Config) -> int:
             stages.rebuild_sweep(config)
         else:
             stages.sweep(
-                config, stages.embed(config, should_stop=should_stop), force=arguments.force, should_stop=should_stop
+                config, stages.prepare(config, should_stop=should_stop), force=arguments.force, should_stop=should_stop
             )
     return 0
 
@@ -52,7 +52,7 @@ def _train(arguments: Namespace, config: Config) -> int:
     from redheart.workflow import stages
 
     with stop_requested() as should_stop:
-        dataset = stages.embed_once(config, should_stop=should_stop)
+        dataset = stages.prepare_once(config, should_stop=should_stop)
         stages.train(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 
@@ -75,6 +75,7 @@ def _crossover(arguments: Namespace, config: Config) -> int:
     from redheart.workflow import stages
 
     with stop_requested() as should_stop:
+        stages.analysis_file(config)  # before anything is embedded
         dataset = stages.embedded_of_run(config) or stages.embed(config, should_stop=should_stop)
         stages.crossover(config, dataset, force=arguments.force)
     return 0
@@ -85,9 +86,9 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.scores import as_json, as_table
 
     with stop_requested() as should_stop:
+        checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
         dataset = stages.embedded_of_run(config) if not arguments.data else None
         dataset = dataset or stages.embed(config, should_stop=should_stop)
-        checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else Path(config.output) / "best_model"
         evaluation = stages.evaluate(config, dataset, checkpoint, arguments.split)
     print(as_json(evaluation) if arguments.json else as_table(evaluation))
     return 0

@@ -13,6 +13,9 @@ from typing import Any
 from redheart.cli.parser import parse_arguments
 from redheart.errors import Interrupted, RedHeartError, UsageError
 
+#: Commands that write a run's files; sweeping and embedding are made for several at a time.
+_ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "report", "workflow"}
+
 
 def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
     """The dotted overrides as typed, then what the options mean."""
@@ -66,6 +69,8 @@ def run(arguments: Namespace) -> int:
     from redheart.config import load_config
 
     config = load_config(Path(arguments.config) if arguments.config else None, _overrides(arguments))
+    if Path(config.output).exists() and not Path(config.output).is_dir():
+        raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
     starts_nothing = arguments.command == "doctor" or getattr(arguments, "mode", "") == "validate"
     set_up_logging(
         verbose=arguments.verbose,
@@ -75,7 +80,13 @@ def run(arguments: Namespace) -> int:
     )
     from redheart.cli import commands
 
-    return commands.COMMANDS[arguments.command](arguments, config)
+    command = commands.COMMANDS[arguments.command]
+    if arguments.command not in _ALONE_IN_ITS_FOLDER or starts_nothing:
+        return command(arguments, config)
+    from redheart.workflow.lock import sole_user
+
+    with sole_user(Path(config.output)):
+        return command(arguments, config)
 
 
 def _report(command: str, error: RedHeartError) -> None:
@@ -98,6 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
         _report(arguments.command, error)
+        if isinstance(error, UsageError):
+            from redheart.messages import forget_new_log
+
+            forget_new_log()  # what was refused leaves nothing behind
         return error.exit_code
     except KeyboardInterrupt:
         print(f"redheart {arguments.command}: interrupted", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from redheart.messages.catalog import text
 
 LOGGER_NAME = "redheart"
 _logger = logging.getLogger(LOGGER_NAME)
+#: The log file that this process made, and the folders that it made for it.
+_made: list[Path] = []
 
 
 class _AboveProgressBars(logging.StreamHandler):  # type: ignore[type-arg]
@@ -53,6 +56,7 @@ def set_up_logging(
     console.setFormatter(logging.Formatter(plain, datefmt="%H:%M:%S"))
     _logger.addHandler(console)
     if file is not None:
+        new = [path for path in (file, *file.parents) if not path.exists()]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             lines = logging.FileHandler(file, encoding="utf-8")
@@ -60,6 +64,19 @@ def set_up_logging(
             raise StorageError(f"{file}: could not open the log: {error.strerror or error}") from error
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _logger.addHandler(lines)
+        _made[:] = new
+
+
+def forget_new_log() -> None:
+    """Takes the log away that this process made, and the folders it was made in if nothing else is there."""
+    for handler in _logger.handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            _logger.removeHandler(handler)
+            handler.close()
+    for path in _made:
+        with contextlib.suppress(OSError):  # a folder that something else was put into stays
+            path.rmdir() if path.is_dir() else path.unlink()
+    _made.clear()
 
 
 def say(key: str, **values: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import psutil
 
 from redheart.config import Config
+from redheart.messages import text
 
 GIB = 1024**3
 
@@ -74,9 +75,9 @@ def inspect_machine(output: Path) -> Machine:
 def choose_preset(config: Config) -> tuple[str, str]:
     """The preset that trains here, and why, in words."""
     if config.model.preset != "auto":
-        return config.model.preset, "asked for"
+        return config.model.preset, text("preset_asked")
     import torch
 
     if torch.cuda.is_available():
-        return "730m", "auto: there is a CUDA device"
-    return "tiny", "auto: there is no CUDA device"
+        return "730m", text("preset_cuda")
+    return "tiny", text("preset_cpu")

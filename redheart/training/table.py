@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 
-from redheart.data.splits import Split, split_of
+from redheart.data.splits import SPLITS, Split, split_of
+from redheart.data.sufficiency import check_sufficient
 from redheart.data.targets import Targets, build_targets
 from redheart.embedding import EmbeddedDataset, open_embedded
-from redheart.errors import DataError
 from redheart.model.batch import Batch
 from redheart.model.statistics import TargetStatistics
 from redheart.training.order import Indices
-
-#: Fewer than this and neither a metric nor a choice of epochs means anything; the reader says so instead of guessing.
-FEWEST = {"train": 8, "choose": 2, "judge": 2, "test": 2}
 
 
 class SituationTable:
@@ -35,30 +32,23 @@ class SituationTable:
         self.ids = [situation.id for situation in dataset.situations]
         splits = np.array([split_of(situation.text) for situation in dataset.situations])
         self.split_indices: dict[Split, Indices] = {
-            split: np.flatnonzero(splits == split).astype(np.int64) for split in get_args(Split)
+            split: np.flatnonzero(splits == split).astype(np.int64) for split in SPLITS
         }
         self.targets: Targets = build_targets(dataset.situations)
 
     @classmethod
-    def open(cls, embedded: Path) -> SituationTable:
+    def open(cls, embedded: Path, *, needs: Collection[Split] = SPLITS) -> SituationTable:
         """Opens an ``.embedded.json``.
 
+        Args:
+            needs: the splits that are going to be used.
+
         Raises:
-            DataError: a split has too few situations to train or to judge on.
+            DataError: one of them has too few situations or no target at all.
         """
-        table = cls(open_embedded(embedded), embedded)
-        counts = table.counts
-        short = [
-            f"{split}: {counts[split]} situations, wanted at least {least}"
-            for split, least in FEWEST.items()
-            if counts[split] < least
-        ]
-        if short:
-            raise DataError(
-                f"{embedded}: {len(table.ids)} situations are too few; each is assigned to a split by a hash of its text",
-                tuple(short),
-            )
-        return table
+        dataset = open_embedded(embedded)
+        check_sufficient(dataset.situations, embedded, needs=needs)
+        return cls(dataset, embedded)
 
     @property
     def counts(self) -> dict[str, int]:

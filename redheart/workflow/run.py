@@ -10,7 +10,7 @@ import msgspec
 
 import redheart
 from redheart.config import Config
-from redheart.errors import MissingRequirement
+from redheart.errors import Interrupted, MissingRequirement
 from redheart.messages import say, text, warn
 from redheart.training.placement import GIB, Machine, inspect_machine
 from redheart.workflow import stages
@@ -73,10 +73,12 @@ def run_workflow(
     names = ["embed", *(["sweep"] if lr_sweep else []), "model", "train", "analyze", "crossover", "report"]
 
     def begin(name: str) -> None:
+        if should_stop():
+            raise Interrupted("stopped between two stages; the same command goes on from there")
         say("workflow_stage", number=names.index(name) + 1, total=len(names), name=text(f"stage_{name}"))
 
     begin("embed")
-    dataset = stages.embed(config, should_stop=should_stop)
+    dataset = stages.prepare(config, should_stop=should_stop)
     if lr_sweep:
         begin("sweep")
         stages.sweep(config, dataset, force=force, should_stop=should_stop)
@@ -88,7 +90,7 @@ def run_workflow(
     check_disk(config, machine)
     begin("train")
     if len(machine.gpus) > 1:
-        stages.train_on_all_gpus(config, len(machine.gpus), force=force, should_stop=should_stop)
+        stages.train_on_all_gpus(config, dataset, len(machine.gpus), force=force, should_stop=should_stop)
     else:
         stages.train(config, dataset, force=force, should_stop=should_stop)
     begin("analyze")
@@ -106,6 +108,7 @@ def run_workflow(
 def validate(config: Config) -> int:
     """Checks environment, data and configuration, and starts nothing."""
     from redheart.data import SPLITS, locate_dataset, read_dataset, split_of
+    from redheart.data.sufficiency import check_sufficient
     from redheart.training.order import BatchGeometry
     from redheart.workflow.doctor import examine
 
@@ -121,6 +124,7 @@ def validate(config: Config) -> int:
     for situation in situations:
         counts[split_of(situation.text)] += 1
     say("workflow_valid_data", path=located.path, count=len(situations), **counts)
+    check_sufficient(situations, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:

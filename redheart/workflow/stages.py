@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
 Stop = Callable[[], bool]
+#: Beside ``optimal_lr.json``: the data and the preset that it was chosen for.
+_CHOSEN_FOR = "chosen_for.json"
 
 
 def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
@@ -35,12 +37,26 @@ def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     return embedded.path
 
 
-def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
-    """``embed`` in the first of several processes; the others wait and find what it wrote."""
+def prepare(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+    """``embed``, and the check that the dataset is enough to train, choose and judge with.
+
+    Raises:
+        DataError: it is too small or has no targets; its vectors are kept.
+    """
+    from redheart.data.sufficiency import check_sufficient
+    from redheart.embedding import open_embedded
+
+    path = embed(config, should_stop=should_stop)
+    check_sufficient(open_embedded(path).situations, Path(config.data.path) if config.data.path else path)
+    return path
+
+
+def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+    """``prepare`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.training.engine import wait_for_first_process
 
     with wait_for_first_process():
-        return embed(config, should_stop=should_stop)
+        return prepare(config, should_stop=should_stop)
 
 
 def sweep_folder(config: Config) -> Path:
@@ -54,7 +70,16 @@ def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: St
 
     identity = open_embedded(dataset).identity
     found = run_sweep(config, dataset, identity, Path(config.output), force=force, should_stop=should_stop)
+    write_json(sweep_folder(config) / _CHOSEN_FOR, _chosen_for(config, dataset))
     return found.learning_rate
+
+
+def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
+    """What a learning rate belongs to."""
+    from redheart.embedding import open_embedded
+    from redheart.training.placement import choose_preset
+
+    return {"dataset": open_embedded(dataset).identity, "preset": choose_preset(config)[0], "path": str(dataset)}
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -64,8 +89,8 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def choose_learning_rate(config: Config) -> float:
-    """What was asked for, else the sweep's choice, else the default; says which."""
+def choose_learning_rate(config: Config, dataset: Path) -> float:
+    """What was asked for, else the sweep's choice, else the default; says which, and warns of another data's choice."""
     if config.training.learning_rate is not None:
         say("workflow_lr_given", learning_rate=config.training.learning_rate)
         return config.training.learning_rate
@@ -75,9 +100,24 @@ def choose_learning_rate(config: Config) -> float:
 
         learning_rate = read_optimal_lr(path)
         say("workflow_lr_sweep", learning_rate=learning_rate, path=path)
+        _warn_of_another_choice(config, dataset, path)
         return learning_rate
     warn("workflow_lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
     return DEFAULT_LEARNING_RATE
+
+
+def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
+    remembered = path.with_name(_CHOSEN_FOR)
+    if not remembered.exists():
+        return
+    then, now = read_json(remembered), _chosen_for(config, dataset)
+    if (then["dataset"], then["preset"]) != (now["dataset"], now["preset"]):
+        warn(
+            "workflow_lr_of_another",
+            path=path,
+            then=f"{then['path']} ({then['preset']})",
+            now=f"{now['path']} ({now['preset']})",
+        )
 
 
 def train(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
@@ -88,13 +128,15 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
         config,
         dataset,
         Path(config.output),
-        learning_rate=choose_learning_rate(config),
+        learning_rate=choose_learning_rate(config, dataset),
         force=force,
         should_stop=should_stop,
     ).run()
 
 
-def train_on_all_gpus(config: Config, count: int, *, force: bool, should_stop: Stop = lambda: False) -> None:
+def train_on_all_gpus(
+    config: Config, dataset: Path, count: int, *, force: bool, should_stop: Stop = lambda: False
+) -> None:
     """Trains in one process a GPU, started by ``accelerate launch``; a request to stop is passed on to them.
 
     Raises:
@@ -102,7 +144,7 @@ def train_on_all_gpus(config: Config, count: int, *, force: bool, should_stop: S
         TrainingError: the processes failed; what they said is above.
     """
     settings = Path(config.output) / "launch.yaml"
-    learning_rate = choose_learning_rate(config)
+    learning_rate = choose_learning_rate(config, dataset)
     resolved = msgspec.structs.replace(
         config, training=msgspec.structs.replace(config.training, learning_rate=learning_rate)
     )
@@ -134,6 +176,32 @@ def _metrics_file(config: Config) -> Path:
     return path
 
 
+def analysis_file(config: Config) -> Path:
+    """Where the sweet spots are.
+
+    Raises:
+        StorageError: there are none yet.
+    """
+    path = Path(config.output) / "sweet_spot_analysis" / "sweet_spot_analysis.json"
+    if not path.exists():
+        raise StorageError(f"{path}: there is no analysis; run `redheart analyze` first")
+    return path
+
+
+def delivered_model(config: Config) -> Path:
+    """The model to use.
+
+    Raises:
+        StorageError: there is none yet.
+    """
+    path = Path(config.output) / "best_model"
+    if not path.exists():
+        raise StorageError(
+            f"{path}: there is no finished model; run `redheart crossover` first, or name a --checkpoint"
+        )
+    return path
+
+
 def analyze(config: Config, *, force: bool = False) -> None:
     """Finds each module's best epoch."""
     from redheart.sweet_spot import analyze as find_sweet_spots
@@ -154,12 +222,10 @@ def crossover(config: Config, dataset: Path, *, force: bool = False) -> None:
     from redheart.training.table import SituationTable
 
     output = Path(config.output)
-    analysis_file = output / "sweet_spot_analysis" / "sweet_spot_analysis.json"
-    if not analysis_file.exists():
-        raise StorageError(f"{analysis_file}: there is no analysis; run `redheart analyze` first")
+    analysis = analysis_file(config)
     inputs = {
         "metrics": sha256_of(_metrics_file(config)),
-        "analysis": sha256_of(analysis_file),
+        "analysis": sha256_of(analysis),
         "settings": [msgspec.to_builtins(config.crossover), msgspec.to_builtins(config.report), config.seed],
     }
     results = [output / "crossover_final.pth", output / "best_model", output / "crossover" / "candidates.json"]
@@ -177,14 +243,16 @@ def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Eva
     from redheart.workflow.scores import record
 
     model = restore_model(checkpoint)
-    table = SituationTable.open(dataset)
+    table = SituationTable.open(dataset, needs=(split,))
     if table.d_embed != model.config.d_embed:
         raise RedHeartError(
             f"{checkpoint}: was trained on vectors of {model.config.d_embed} numbers, {dataset} has {table.d_embed}: "
             "embed the data with the model that the checkpoint was trained with"
         )
     evaluation = evaluate_model(model, table, split)
-    path = Path(config.output) / "evaluation" / f"{checkpoint.name}_{split}.json"
+    # Another dataset's numbers do not take the place of the run's own.
+    other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
+    path = Path(config.output) / "evaluation" / f"{checkpoint.name}_{split}{other}.json"
     write_json(path, {"checkpoint": str(checkpoint), "dataset": str(dataset), **record(evaluation)})
     say("workflow_evaluation_saved", path=path)
     return evaluation
@@ -194,4 +262,8 @@ def report(config: Config) -> Path:
     """Writes curves and the report from what is there."""
     from redheart.report import build_report
 
+    if not any((Path(config.output) / name).exists() for name in ("metrics.jsonl", "lr_sweep_results", "run.json")):
+        raise StorageError(
+            f"{config.output}: there is nothing to report on; run `redheart sweep` or `redheart train` first"
+        )
     return build_report(config, Path(config.output))

@@ -75,7 +75,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def _installs(asked: list[str]) -> list[str]:
-    return [line for line in asked if "-m pip " in line]
+    return [line for line in asked if "-m pip install" in line]
 
 
 @pytest.mark.parametrize(
@@ -200,3 +200,16 @@ def test_the_shell_files_pass_shellcheck() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    """Ctrl-C between python and pip: what is there has a python that can't install anything."""
+    project = Project(tmp_path, sys.executable)
+    broken = project.project / ".venv" / "bin"
+    broken.mkdir(parents=True)
+    no_pip = """case "$*" in "-m pip "*) echo "No module named pip" >&2; exit 1 ;; esac"""
+    (broken / "python").write_text(f'#!/bin/bash\n{no_pip}\nexec {project.bin}/python3 "$@"\n')
+    (broken / "python").chmod(0o755)
+    done = project.start("unified-test")
+    assert done.returncode == 7, done.stderr  # the stub's: it came as far as redheart itself
+    assert "making it again" in done.stderr

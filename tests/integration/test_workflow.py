@@ -200,6 +200,23 @@ def test_a_dry_run_changes_no_weight_and_says_that_there_is_nothing_to_choose(fo
     assert (folder / "dry" / "report" / "report.html").exists()
 
 
+def test_a_learning_rate_that_is_given_is_the_one_that_trains(folder: Path, dry: str) -> None:
+    done = redheart("train", "--epochs", "1", "--lr", "1.7e-4", "--output", "given", *FAST, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert read_lines(folder / "given" / "metrics.jsonl")[0]["learning_rate"] == 1.7e-4
+    assert json.loads((folder / "given" / "run.json").read_text())["identity"]["learning_rate"] == 1.7e-4
+
+
+def test_data_without_targets_choose_no_learning_rate(folder: Path, tmp_path: Path) -> None:
+    items = json.loads((folder / "claude_preprocessed_complete.json").read_text())
+    (tmp_path / "bare.json").write_text(json.dumps([{"id": item["id"], "text": item["text"]} for item in items]))
+    for words in (("workflow", "validate"), ("sweep",)):
+        done = redheart(*words, "--data", "bare.json", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "bare.json" in done.stderr and "found no target" in done.stderr
+    assert not (tmp_path / "training" / "lr_sweep_results").exists()
+
+
 def test_a_broken_dataset_stops_the_workflow_with_2_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
     items = json.loads((folder / "claude_preprocessed_complete.json").read_text())
     items[3]["emotions"] = [0.5] * 7
@@ -207,6 +224,4 @@ def test_a_broken_dataset_stops_the_workflow_with_2_and_writes_nothing(folder: P
     done = redheart("workflow", "unified-test", "--data", "broken.json", cwd=tmp_path)
     assert done.returncode == 2
     assert items[3]["id"] in done.stderr and "emotions" in done.stderr and "broken.json" in done.stderr
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.suffix != ".log" and path.is_file()) == [
-        "broken.json"
-    ]
+    assert [path.name for path in tmp_path.rglob("*")] == ["broken.json"]

@@ -1,0 +1,64 @@
+"""One run at a time in an output folder: two would move each other's files away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from redheart.errors import StorageError, UsageError
+from redheart.storage import read_json, write_json
+
+#: Set for the processes that the holder of a folder starts: they work in it on the holder's behalf.
+HELD_VARIABLE = "REDHEART_OUTPUT_HELD"
+_LOCK, _HOLDER = ".run.lock", ".run.json"
+
+
+def _holder(output: Path) -> str:
+    with contextlib.suppress(StorageError, KeyError, TypeError):
+        found = read_json(output / _HOLDER)
+        return f"process {found['pid']} on {found['host']}, since {found['since']}"
+    return "another process"
+
+
+@contextlib.contextmanager
+def sole_user(output: Path) -> Iterator[None]:
+    """Holds ``output`` for this run and what it starts.
+
+    Raises:
+        UsageError: another run is at work there; the message names it.
+    """
+    held = os.environ.get(HELD_VARIABLE)
+    if held == str(output.absolute()) or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    is_new = not (output / _LOCK).exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / _LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"{output}: another run is at work there ({_holder(output)}); wait for it, stop it, or give this one a folder "
+            "of its own with --output"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise StorageError(f"{output}: could not lock: {getattr(error, 'strerror', None) or error}") from error
+    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        write_json(output / _HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        os.environ[HELD_VARIABLE] = str(output.absolute())
+        yield
+    except UsageError:
+        if is_new:  # what was refused leaves nothing behind
+            (output / _LOCK).unlink(missing_ok=True)
+        raise
+    finally:
+        os.environ.pop(HELD_VARIABLE, None)
+        (output / _HOLDER).unlink(missing_ok=True)
+        lock.release()
