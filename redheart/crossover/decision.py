@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from redheart.crossover.result import Candidate, CrossoverResult, Outcome, candidate_label
+from redheart.crossover.result import Candidate, CrossoverResult, Difference, Outcome, candidate_label
 from redheart.messages import text
+
+#: Where an interval of differences to the last epoch lies: below 0 (better), above it (worse), or around it.
+Side = Literal["lower", "higher", "noise"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: b
     if winner == last.name:
         differences = [c.scores["judge"].difference for c in others if c.name in finite]
         beyond = all(difference is not None and difference.guarded_low > 0 for difference in differences)
-        return Decision("last_clear" if beyond else "last_unclear", winner)
+        return Decision("last_clear" if differences and beyond else "last_unclear", winner)
     difference = next(c for c in others if c.name == winner).scores["judge"].difference
     return Decision("clear" if difference is not None and difference.guarded_high < 0 else "unclear", winner)
 
@@ -63,31 +67,55 @@ def explain(result: CrossoverResult) -> list[str]:
     name = result.winner
     if name is None:
         return [text(f"crossover_outcome_{result.outcome}")]
-    values = {"name": candidate_label(name), "count": result[name].scores["judge"].count}
+    values = {"name": candidate_label(name), "count": result[name].scores["judge"].count, "rivals": result.comparisons}
     subject = name if name != "last" else _runner_up(result)
-    score = result[subject].scores["judge"] if subject else None
-    if score is not None and score.difference is not None:
-        difference = score.difference
+    difference = _difference(result, subject)
+    other = None
+    if subject is None or difference is None:
+        sentences = [text("crossover_outcome_bare", **values)]
+    else:
         values |= {
             "gap": f"{abs(difference.mean):.4f}",
             "low": _signed(difference.guarded_low),
             "high": _signed(difference.guarded_high),
-            "rivals": result.comparisons,
             "confidence": f"{100 * difference.confidence:.3g}",
             "probability": share_of_resamples(difference.probability_better, result.bootstrap_samples),
-            "runner": candidate_label(subject or name),
+            "runner": candidate_label(subject),
         }
-        sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
-    else:
-        sentences = [text("crossover_outcome_bare", **values)]
+        own = side(difference.guarded_low, difference.guarded_high)
+        if result.is_clear or own == "noise":
+            sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
+        else:  # its own interval is no reason for doubt: another rival's is, or resamples that disagree with the mean
+            other = _not_told_apart(result) if result.outcome == "last_unclear" and own == "higher" else None
+            sentences = [_beside(result, other, values)]
     if subject is not None:
         sentences += _about(result, subject, "test", "crossover_test")
-    if subject != "crossover":
+    if "crossover" not in (subject, other):
         sentences += _about(result, "crossover", "judge", "crossover_itself")
     better, controls = result.better_controls()
     if controls:
         sentences.append(text("crossover_controls", better=better, controls=controls))
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def side(low: float, high: float) -> Side:
+    """Where the interval ``low`` to ``high`` lies; one that touches 0 is not beyond noise."""
+    return "lower" if high < 0 else "higher" if low > 0 else "noise"
+
+
+def _beside(result: CrossoverResult, other: str | None, values: dict[str, Any]) -> str:
+    """The sentence for a runner-up that is clearly worse beside a rival that can't be told from the last epoch."""
+    difference = _difference(result, other)
+    if other is None or difference is None:
+        return text("crossover_outcome_at_odds", **values)
+    return text(
+        "crossover_outcome_last_other",
+        other=candidate_label(other),
+        other_gap=f"{abs(difference.mean):.4f}",
+        other_low=_signed(difference.guarded_low),
+        other_high=_signed(difference.guarded_high),
+        **values,
+    )
 
 
 def share_of_resamples(share: float, samples: int) -> str:
@@ -103,27 +131,53 @@ def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
 
-def _runner_up(result: CrossoverResult) -> str | None:
+def _by_loss(result: CrossoverResult) -> list[str]:
+    """Rivals with a finite loss on ``judge``, the lowest first."""
     losses = {c.name: c.scores["judge"].loss for c in rivals(result.candidates)}
     finite = {name: loss for name, loss in losses.items() if loss is not None}
-    return min(finite, key=lambda name: finite[name]) if finite else None
+    return sorted(finite, key=lambda name: finite[name])
+
+
+def _runner_up(result: CrossoverResult) -> str | None:
+    return next(iter(_by_loss(result)), None)
+
+
+def _not_told_apart(result: CrossoverResult) -> str | None:
+    """The rival with the lowest loss whose interval holds 0."""
+    for name in _by_loss(result):
+        difference = _difference(result, name)
+        if difference is not None and side(difference.guarded_low, difference.guarded_high) == "noise":
+            return name
+    return None
+
+
+def _difference(result: CrossoverResult, name: str | None) -> Difference | None:
+    score = result.score(name, "judge") if name else None
+    return score.difference if score else None
 
 
 def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str]:
-    """A sentence on a candidate's difference to the last epoch: lower, higher or within noise."""
+    """A sentence on a candidate's difference to the last epoch: lower, higher or within noise.
+
+    On ``judge`` by the interval that decides, which is widened for the rivals; on ``test``, where one model is looked
+    at, by the plain one.
+    """
     score = result.score(name, split)
     if score is None or score.difference is None:
         return []
     difference = score.difference
-    side = "lower" if difference.high < 0 else "higher" if difference.low > 0 else "noise"
+    low, high = difference.low, difference.high
+    values: dict[str, Any] = {"name": candidate_label(name), "count": score.count}
+    if split == "judge":
+        low, high = difference.guarded_low, difference.guarded_high
+        values = {"rivals": result.comparisons}
     return [
         text(
-            f"{key}_{side}",
-            name=candidate_label(name),
+            f"{key}_{side(low, high)}",
             mean=_signed(difference.mean),
-            low=_signed(difference.low),
-            high=_signed(difference.high),
+            low=_signed(low),
+            high=_signed(high),
             confidence=f"{100 * difference.confidence:.3g}",
-            count=score.count,
+            **values,
         )
     ]

@@ -52,12 +52,31 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "crossover_outcome_last_unclear": (
         "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮으며, 조합은 도움이 되지 않았습니다. "
-        "가장 가까운 {runner}와의 차이({gap})는 잡음 범위 안입니다 (경쟁 모델 {rivals}개 중에서 고른 것을 감안해 "
+        "가장 가까운 {runner}와(과)의 차이({gap})는 잡음 범위 안입니다 (경쟁 모델 {rivals}개 중에서 고른 것을 감안해 "
         "넓힌 {confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음).",
         "No clear winner: on the {count} situations that decide (judge) the {name} has the lowest loss, so "
         "combining did not help; but the closest, {runner}, is only {gap} higher, which is within noise "
         "({confidence} % interval {low} to {high}, widened for {rivals} rivals; better in {probability} % of "
         "resamples).",
+    ),
+    "crossover_outcome_last_other": (
+        "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮으며, 조합은 도움이 되지 않았습니다. "
+        "가장 가까운 {runner}은(는) 분명히 더 나쁘지만(손실이 {gap} 더 높음, 경쟁 모델 {rivals}개에 맞추어 넓힌 "
+        "{confidence}% 구간 {low} ~ {high}, 재표본의 {probability}%에서 더 좋음), 손실이 더 높은 {other}와(과)의 "
+        "차이({other_gap})는 잡음 범위 안입니다 ({confidence}% 구간 {other_low} ~ {other_high}).",
+        "No clear winner: on the {count} situations that decide (judge) the {name} has the lowest loss, so "
+        "combining did not help. The closest, {runner}, is clearly worse (its loss is {gap} higher, {confidence} % "
+        "interval {low} to {high}, widened for {rivals} rivals; better in {probability} % of resamples); but "
+        "{other}, with a higher loss still, can't be told from the {name}: the difference of {other_gap} is within "
+        "noise ({confidence} % interval {other_low} to {other_high}).",
+    ),
+    "crossover_outcome_at_odds": (
+        "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 모든 구간이 이를 뒷받침하지는 "
+        "않습니다: {runner}의 손실에서 마지막 에포크의 손실을 뺀 값의 구간은 {low} ~ {high}입니다 ({confidence}%, 경쟁 "
+        "모델 {rivals}개에 맞추어 넓힘, 재표본의 {probability}%에서 더 좋음).",
+        "No clear winner: on the {count} situations that decide (judge) {name} has the lowest loss, but not all "
+        "intervals bear it out: that of {runner} less the last epoch is {low} to {high} ({confidence} %, widened for "
+        "{rivals} rivals; better in {probability} % of resamples).",
     ),
     "crossover_outcome_bare": (
         "뚜렷한 승자 없음: judge 상황 {count}개에서 {name}의 손실이 가장 낮지만, 구간을 계산할 수 없습니다.",
@@ -89,7 +108,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "No candidate gives a finite loss: there is no winner, and the last epoch is delivered.",
     ),
     "crossover_test_lower": (
-        "아무것도 결정하지 않는 test 분할({count}개)도 이를 뒷받침합니다: {name}와(과) 마지막 에포크의 차이 {mean} "
+        "아무것도 결정하지 않는 test 분할({count}개)에서는 {name}이(가) 마지막 에포크보다 낫습니다: 차이 {mean} "
         "({confidence}% 구간 {low} ~ {high}).",
         "On the test split ({count} situations), which decided nothing, {name} is better than the last epoch: "
         "{mean} ({confidence} % interval {low} to {high}).",
@@ -107,22 +126,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "epoch, {mean}, is within noise ({confidence} % interval {low} to {high}).",
     ),
     "crossover_itself_lower": (
-        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 낫습니다: 손실 차이 {mean} ({confidence}% 구간 {low} "
-        "~ {high}).",
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 낫습니다: 손실 차이 {mean} (경쟁 모델 {rivals}개에 "
+        "맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
         "The module-by-module crossover itself is better than the last epoch on judge: loss difference {mean} "
-        "({confidence} % interval {low} to {high}).",
+        "({confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_itself_higher": (
-        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 나쁩니다: 손실 차이 {mean} ({confidence}% 구간 {low} "
-        "~ {high}).",
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 나쁩니다: 손실 차이 {mean} (경쟁 모델 {rivals}개에 "
+        "맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
         "The module-by-module crossover itself is worse than the last epoch on judge: loss difference {mean} "
-        "({confidence} % interval {low} to {high}).",
+        "({confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_itself_noise": (
-        "모듈별 크로스오버 자체는 judge에서 마지막 에포크와 구별되지 않습니다: 손실 차이 {mean} ({confidence}% "
-        "구간 {low} ~ {high}).",
+        "모듈별 크로스오버 자체는 judge에서 마지막 에포크와 구별되지 않습니다: 손실 차이 {mean} (경쟁 모델 {rivals}개에 "
+        "맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
         "The module-by-module crossover itself can't be told from the last epoch on judge: loss difference {mean} "
-        "({confidence} % interval {low} to {high}).",
+        "({confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_controls": (
         "무작위로 고른 에포크의 크로스오버 {controls}개 중 {better}개가 judge에서 분석이 고른 크로스오버보다 "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 
 from redheart.crossover.decision import Decision, decide, explain, share_of_resamples
 from redheart.crossover.result import Candidate, CrossoverResult, Difference, Score
-from redheart.messages import set_language
+from redheart.messages import Language, set_language
 from redheart.tasks import MODULES
 
 
@@ -83,6 +86,89 @@ def test_the_last_epoch_wins_clearly_only_where_every_rival_is_clearly_worse() -
     near = candidate("crossover", 0.505, 0.5)
     assert decided([candidate("last", 0.50, 0.50), worse, near]) == Decision("last_unclear", "last")
     assert "combining did not help" in told([candidate("last", 0.50, 0.50), worse, near])[0]
+
+
+def test_a_runner_up_that_is_clearly_worse_is_not_said_to_be_within_noise() -> None:
+    runner_up = candidate("soup", 0.506, 0.5, half=0.002)
+    candidates = [candidate("last", 0.50, 0.5), runner_up, candidate("average", 0.52, 0.5, half=0.05)]
+    assert decided(candidates) == Decision("last_unclear", "last")
+    headline = told(candidates)[0]
+    assert "greedy soup, is clearly worse (its loss is 0.0060 higher, 95 % interval +0.0030 to +0.0090" in headline
+    assert "average of the last epochs, with a higher loss still, can't be told from the last epoch" in headline
+    assert "within noise (95 % interval −0.0550 to +0.0950)" in headline
+    set_language("ko")
+    headline = told(candidates)[0]
+    assert "탐욕적 수프는 분명히 더 나쁘지만" in headline and "+0.0030 ~ +0.0090" in headline
+    assert "마지막 에포크들의 평균과의 차이(0.0200)는 잡음 범위 안입니다 (95% 구간 −0.0550 ~ +0.0950)" in headline
+
+
+def test_the_last_epoch_is_no_clear_winner_over_rivals_that_have_no_numbers() -> None:
+    candidates = [candidate("last", 0.5, 0.5), candidate("crossover", None, 0.1)]
+    assert decided(candidates) == Decision("last_unclear", "last")
+    assert told(candidates)[0].startswith("No clear winner") and "no interval could be computed" in told(candidates)[0]
+
+
+def _any_difference(drawing: random.Random, mean: float) -> Difference | None:
+    if drawing.random() < 0.05:
+        return None
+    low, high = sorted(drawing.choice([mean, 0.0]) + drawing.uniform(-0.02, 0.02) for _ in range(2))
+    wider = drawing.choice([0.0, 0.004, 0.01])
+    return Difference(mean, low, high, low - wider, high + wider, 0.95, drawing.random(), 50)
+
+
+def _any_candidate(drawing: random.Random, name: str) -> Candidate:
+    scores = {}
+    for split in ("judge", "test"):
+        loss = None if drawing.random() < 0.05 else 0.5 + drawing.uniform(-0.005, 0.02)
+        shown = None if name == "last" or loss is None else _any_difference(drawing, loss - 0.5)
+        scores[split] = Score(50, 0.5 if name == "last" else loss, loss, 0.1, shown, {})
+    return Candidate(name, {module: [1] for module in MODULES}, name, None, False, scores)
+
+
+_INTERVAL = r"[^~]*?([+−]\d\.\d+) (?:to|~) ([+−]\d\.\d+)"
+_AROUND = re.compile(
+    r"(?:within noise|잡음 범위 안|can't be told from the last epoch on|구별되지 않습니다)" + _INTERVAL
+)
+_BEYOND = re.compile(
+    r"(?: wins:|is clearly worse|is better than the|is worse than the|^승자:|분명히 더 나쁘지만|포크보다 (?:낫습|나쁩)니다)"
+    + _INTERVAL
+)
+
+
+@pytest.mark.parametrize("chosen", ["en", "ko"])
+def test_what_is_said_of_an_interval_is_true_of_it(chosen: Language) -> None:
+    set_language(chosen)
+    drawing = random.Random(5)
+    outcomes, around, beyond, others = set(), 0, 0, 0
+    for _ in range(3000):
+        names = ("last", "best_epoch", "average", "soup", "crossover")
+        candidates = [_any_candidate(drawing, name) for name in names]
+        outcomes.add(decided(candidates).outcome)
+        sentences = told(candidates)
+        others += len(_AROUND.findall(sentences[0])) and len(_BEYOND.findall(sentences[0]))
+        for sentence in sentences:
+            for low, high in _AROUND.findall(sentence):
+                assert _value(low) <= 0 <= _value(high), sentence
+                around += 1
+            for low, high in _BEYOND.findall(sentence):
+                assert _value(low) >= 0 or _value(high) <= 0, sentence
+                beyond += 1
+            assert not re.search("within noise|잡음 범위|구별되지", sentence) or _AROUND.search(sentence), sentence
+    assert {"clear", "unclear", "last_clear", "last_unclear"} <= outcomes
+    assert around > 1000 and beyond > 1000 and others > 50
+
+
+def test_both_languages_say_the_same_of_the_test_split() -> None:
+    for test, english, korean in ((0.45, "is better than", "보다 낫습니다"), (0.55, "is worse than", "보다 나쁩니다")):
+        candidates = [candidate("last", 0.50, 0.50), candidate("soup", 0.45, test)]
+        assert english in told(candidates)[1]
+        set_language("ko")
+        assert korean in told(candidates)[1] and "뒷받침" not in told(candidates)[1]
+        set_language("en")
+
+
+def _value(shown: str) -> float:
+    return float(shown.replace("−", "-"))
 
 
 def test_a_random_control_is_never_delivered_but_its_victory_is_told() -> None:
