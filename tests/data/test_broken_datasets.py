@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from redheart.data import read_dataset
 from redheart.errors import DataError
+from tests.other_user import as_another_user, let_others_reach
 
 GOOD: dict[str, Any] = {
     "id": "a",

@@ -23,9 +23,11 @@ from redheart.embedding import EmbeddedDataset, embed_dataset, open_embedded
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.lock import LOCK_NAME
 from redheart.embedding.model_source import ModelSource
+from redheart.embedding.paths import target_paths
 from redheart.embedding.store import VectorStore
 from redheart.errors import DataError, Interrupted, MissingRequirement, StorageError
 from tests.embedding.conftest import make_items, write_items
+from tests.other_user import as_another_user, let_others_reach
 
 SAVED = "✅ 임베딩이 저장되었습니다"
 
@@ -341,25 +343,15 @@ def test_vectors_beside_a_read_only_dataset_are_reused_and_only_the_rest_is_embe
 def test_another_user_who_may_not_write_beside_the_dataset_writes_to_the_output_root(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become another user; the mode of the folder is tested above")
-    program = (
-        "import os, sys\nfrom pathlib import Path\nfrom redheart.embedding.paths import target_paths\n"
-        "target_paths(Path(sys.argv[1]), Path(sys.argv[2]))  # imports what it needs while it may read it\n"
-        "os.setgid(65534); os.setuid(65534)\n"
-        "print(target_paths(Path(sys.argv[1]), Path(sys.argv[2])).json)\n"
-    )
     path = write_items(tmp_path / "shared" / "x.json", make_items(1))
     (tmp_path / "shared" / "x.vectors").mkdir()
-    for folder in (*tmp_path.parents[:2], tmp_path):
-        folder.chmod(0o755)
+    let_others_reach(tmp_path)
+    let_others_reach(path.parent)
+    path.chmod(0o644)
+    assert target_paths(path, tmp_path / "out").json.parent == path.parent, "root may write anywhere"
 
     def target() -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(path), str(tmp_path / "out")],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+        return as_another_user(lambda: str(target_paths(path, tmp_path / "out").json))
 
     assert target() == str(tmp_path / "out" / "embeddings" / "x.embedded.json")
     path.parent.chmod(0o777)  # the folder may be written now, but not the vectors of another user in it
