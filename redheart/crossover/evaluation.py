@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,19 +11,22 @@ import torch
 from torch import Tensor
 
 from redheart.crossover.bootstrap import Array, Resamples, paired_difference, skill_interval
-from redheart.crossover.result import Candidate, Difference, Score, TaskSkill
+from redheart.crossover.result import Difference, Score, TaskSkill
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
-from redheart.errors import StorageError
+from redheart.errors import Interrupted, StorageError
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
-from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
+from redheart.tasks import TASK_BY_NAME, TASKS
 from redheart.training.evaluation import Evaluation, constant_predictor, evaluate_model
 from redheart.training.restore import build_from_manifest
 from redheart.training.table import SituationTable
 
-#: What is scored, and in which order; only the first decides.
-SCORED_SPLITS: tuple[Split, ...] = ("judge", "test")
+
+def stop_if(should_stop: Callable[[], bool]) -> None:
+    """Raises ``Interrupted`` if a signal asked for it."""
+    if should_stop():
+        raise Interrupted("the crossover was stopped, and nothing of it is written; the same command does it again")
 
 
 def served_loss(terms: Mapping[str, float]) -> float:
@@ -31,14 +34,18 @@ def served_loss(terms: Mapping[str, float]) -> float:
     return sum(terms[term.name] * term.weight for term in TERMS if term.name.startswith("heads."))
 
 
-def load_into(model: UnifiedModel, files: EpochFiles, recipe: Recipe) -> None:
+def load_into(
+    model: UnifiedModel, files: EpochFiles, recipe: Recipe, *, should_stop: Callable[[], bool] = lambda: False
+) -> None:
     """Fills ``model`` with the recipe's weights, module by module, in place.
 
     Raises:
+        Interrupted: ``should_stop``, asked after every module's files were read, said so; the model is a mixture.
         StorageError: a file is missing, damaged, or of another model.
     """
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for module, tensors in files.modules(recipe):
+        stop_if(should_stop)
         own = {name: shape for name, shape in wanted.items() if name.startswith(f"{module}.")}
         if {name: tensor.shape for name, tensor in tensors.items()} != own:
             raise StorageError(
@@ -67,56 +74,61 @@ class Scorer:
         seed: int,
         device: torch.device | str = "cpu",
         batch_size: int = 64,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.files, self.table = files, table
         self.samples, self.confidence, self.seed = samples, confidence, seed
-        self.device, self.batch_size = torch.device(device), batch_size
+        self.device, self.batch_size, self.should_stop = torch.device(device), batch_size, should_stop
         self.model = build_from_manifest(files.manifest(files.epochs[-1])).to(self.device)
         self._loaded: str | None = None
         self._reference: dict[str, Array] = {}
 
     def evaluate(self, recipe: Recipe, split: Split, *, with_items: bool = True) -> Evaluation:
-        """The recipe's model on a split."""
+        """The recipe's model on a split.
+
+        Raises:
+            Interrupted: ``should_stop``, asked before each evaluation and within it, said so.
+        """
+        stop_if(self.should_stop)
         identity = self.files.identity(recipe)
         if self._loaded != identity:
             self._loaded = None
-            load_into(self.model, self.files, recipe)
+            load_into(self.model, self.files, recipe, should_stop=self.should_stop)
             self._loaded = identity
         return evaluate_model(
-            self.model, self.table, split, device=self.device, batch_size=self.batch_size, with_items=with_items
+            self.model,
+            self.table,
+            split,
+            device=self.device,
+            batch_size=self.batch_size,
+            with_items=with_items,
+            should_stop=self.should_stop,
         )
 
     def choose_loss(self, recipe: Recipe) -> float:
         """The served loss on ``choose``."""
         return served_loss(self.evaluate(recipe, "choose", with_items=False).terms)
 
-    def score_all(self, recipes: list[Recipe], *, comparisons: int) -> list[Candidate]:
-        """Scores all recipes on ``judge`` and ``test`` against the first one, the last epoch.
+    def score_all(self, recipes: list[Recipe], split: Split, *, comparisons: int) -> list[Score]:
+        """Scores all recipes on ``split`` against the first one, the last epoch.
 
         Args:
             comparisons: how many rivals of the last epoch there are.
+
+        Raises:
+            Interrupted: ``should_stop`` said so.
+            StorageError: a chosen file is missing or damaged.
         """
         from tqdm import tqdm
 
-        candidates: list[Candidate] = []
-        seen: dict[str, Candidate] = {}
-        for recipe in tqdm(recipes, desc="crossover", unit="model", disable=None, leave=False):
+        seen: dict[str, Score] = {}
+        scores = []
+        for recipe in tqdm(recipes, desc=f"crossover: {split}", unit="model", disable=None, leave=False):
             identity = self.files.identity(recipe)
-            twin = seen.get(identity)
-            scores: dict[str, Score] = {}
-            for split in SCORED_SPLITS:
-                scores[split] = twin.scores[split] if twin else self._score(recipe, split, comparisons)
-            candidate = Candidate(
-                name=recipe.name,
-                epochs={module: list(recipe.epochs[module]) for module in MODULES},
-                identity=identity,
-                identical_to=twin.name if twin else None,
-                is_control=recipe.name.startswith("random_"),
-                scores=scores,
-            )
-            seen.setdefault(identity, candidate)
-            candidates.append(candidate)
-        return candidates
+            if identity not in seen:
+                seen[identity] = self._score(recipe, split, comparisons)
+            scores.append(seen[identity])
+        return scores
 
     def _score(self, recipe: Recipe, split: Split, comparisons: int) -> Score:
         evaluation = self.evaluate(recipe, split)

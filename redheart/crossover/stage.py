@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,13 @@ from redheart.checkpoint import save_model
 from redheart.config import Config
 from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers
 from redheart.crossover.decision import decide, explain
-from redheart.crossover.evaluation import Scorer, served_loss, whole_state
+from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
 from redheart.crossover.result import (
     BEST_MODEL,
     COMBINED,
+    Candidate,
     CrossoverResult,
+    Score,
     SoupIngredient,
     candidate_label,
     save_result,
@@ -68,6 +72,7 @@ def run_crossover(
     *,
     device: torch.device | str | None = None,
     batch_size: int = 64,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> CrossoverResult:
     """Combines epochs, compares what came of it, and writes the combined model and the one to use.
 
@@ -77,8 +82,10 @@ def run_crossover(
     Args:
         device: where candidates are scored; None: the CUDA device if there is one.
         batch_size: situations a forward pass.
+        should_stop: asked between and within evaluations, and for the last time before anything is written.
 
     Raises:
+        Interrupted: ``should_stop`` said so; what was there before is as it was.
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
     """
     files = EpochFiles(output)
@@ -93,6 +100,7 @@ def run_crossover(
         seed=config.seed,
         device=device or _device(),
         batch_size=batch_size,
+        should_stop=should_stop,
     )
     recipes = [last_epoch(files.epochs)]
     choose_loss: dict[int, float] = {}
@@ -112,8 +120,12 @@ def run_crossover(
         recipes += random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed)
     not_delivered = {files.identity(recipe) for recipe in recipes[:1]}
     comparisons = len({files.identity(r) for r in recipes if not r.name.startswith("random_")} - not_delivered)
-    candidates = scorer.score_all(recipes, comparisons=max(1, comparisons))
+    comparisons_made = max(1, comparisons)
+    candidates = _candidates(files, recipes, scorer.score_all(recipes, "judge", comparisons=comparisons_made))
     decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
+    # The test split is read only now that nothing can follow from it.
+    tested = scorer.score_all(recipes, "test", comparisons=comparisons_made)
+    candidates = [replace(c, scores={**c.scores, "test": score}) for c, score in zip(candidates, tested, strict=True)]
     result = CrossoverResult(
         outcome=decision.outcome,
         winner=decision.winner,
@@ -130,9 +142,30 @@ def run_crossover(
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
     )
+    stop_if(should_stop)
     del scorer  # the model that was scored makes room for the one that is written
     _write(output, files, {recipe.name: recipe for recipe in recipes}, result)
     return result
+
+
+def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score]) -> list[Candidate]:
+    """Recipes with their scores on ``judge``; one with the weights of an earlier one names it."""
+    first: dict[str, str] = {}
+    candidates = []
+    for recipe, score in zip(recipes, on_judge, strict=True):
+        identity = files.identity(recipe)
+        twin = first.setdefault(identity, recipe.name)
+        candidates.append(
+            Candidate(
+                name=recipe.name,
+                epochs={module: list(recipe.epochs[module]) for module in MODULES},
+                identity=identity,
+                identical_to=twin if twin != recipe.name else None,
+                is_control=recipe.name.startswith("random_"),
+                scores={"judge": score},
+            )
+        )
+    return candidates
 
 
 def _device() -> str:
