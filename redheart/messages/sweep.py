@@ -48,16 +48,16 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Each trial trains on {train} situations and is validated on {choose} (choose)",
     ),
     "sweep.stage_done": (
-        "📈 스테이지 {stage} 완료: 지금까지 최적 LR {best} (val_loss {loss}), 그림 {plot}",
-        "📈 Stage {stage} done: best LR so far {best} (val_loss {loss}), plot {plot}",
+        "📈 스테이지 {stage} 완료: 지금까지 최적 LR {best} (시드 보정 평균 val_loss {loss}), 그림 {plot}",
+        "📈 Stage {stage} done: best LR so far {best} (seed-adjusted mean val_loss {loss}), plot {plot}",
     ),
     "sweep.worker_died": (
         "⚠️ 스윕 작업자 {number} 종료 ({how}). 남은 작업자가 계속함. 기록 {log}:\n{tail}",
         "⚠️ Sweep worker {number} ended ({how}). The others go on. Its log is {log}:\n{tail}",
     ),
     "sweep.chosen": (
-        "🎯 최적 LR {best}: val_loss {loss} ({runs} 회 평균), 잡음 범위 안의 LR {within} 개 → {path}",
-        "🎯 Best LR {best}: val_loss {loss} (mean of {runs} runs), {within} LRs within noise of it → {path}",
+        "🎯 최적 LR {best}: val_loss {loss} ({runs} 회 평균; 시드 보정 {adjusted}), 잡음 범위 안의 LR {within} 개 → {path}",
+        "🎯 Best LR {best}: val_loss {loss} (mean of {runs} runs; seed-adjusted {adjusted}), {within} LRs within noise of it → {path}",
     ),
     "sweep.at_edge": (
         "⚠️ 최적 LR {best} 이(가) 시험한 범위의 끝에 있음: sweep.lr_min / sweep.lr_max 를 넓혀 볼 것",

@@ -1,6 +1,6 @@
 """What the trials say about the best learning rate, and how surely: a quadratic in log10 LR, its interval, the noise.
 
-The choice itself does not rest on the fit: it is the tested learning rate with the lowest mean validation loss. The fit
+The choice itself does not rest on the fit: it is the tested learning rate with the lowest seed-adjusted mean validation loss. The fit
 is the evidence beside it. Near its minimum a smooth loss is a parabola in log learning rate; the interval is a parametric
 bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 6.5): losses drawn around the fit with
 the measured noise, fitted again. Noise comes from repeats under other seeds, else from the residuals of the fit.
@@ -30,7 +30,9 @@ class Evidence:
     """How sure the choice is.
 
     Attributes:
-        best: the chosen learning rate, with its mean ``val_loss`` over ``runs``, the seeds' parts taken out.
+        best: the chosen learning rate: the lowest ``val_loss_seed_adjusted``.
+        val_loss: the plain mean of its ``runs``, as in the cumulative file.
+        val_loss_seed_adjusted: their mean with the seeds' parts taken out, which is what learning rates are compared by.
         fit_minimum: where the fitted parabola is lowest; None where there is no minimum to fit (``fit_problem``).
         interval: of ``fit_minimum`` at ``confidence``.
         coefficients: loss = a·x² + b·x + c with x = log10 LR − log10 best; valid over ``window`` (learning rates).
@@ -40,6 +42,7 @@ class Evidence:
 
     best: float
     val_loss: float
+    val_loss_seed_adjusted: float
     runs: int
     fit_minimum: float | None
     interval: tuple[float, float] | None
@@ -81,7 +84,8 @@ def weigh(
         problem = "the loss has no minimum inside the window: flat or falling to one side"
     return Evidence(
         best=best,
-        val_loss=losses[best],
+        val_loss=_plain_mean(results, best),
+        val_loss_seed_adjusted=losses[best],
         runs=runs[best],
         fit_minimum=fit.minimum if fit else None,
         interval=fit.interval if fit else None,
@@ -94,6 +98,11 @@ def weigh(
         within_noise=tuple(rate for rate in rates if _indistinguishable(rate, best, losses, runs, noise)),
         at_edge=best in (tested[0], tested[-1]) and len(tested) > 1,
     )
+
+
+def _plain_mean(results: Sequence[Observation], rate: float) -> float:
+    losses = [result.val_loss for result in results if result.learning_rate == rate and result.val_loss is not None]
+    return math.fsum(losses) / len(losses)
 
 
 def _noise_of_repeats(

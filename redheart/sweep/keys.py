@@ -9,12 +9,14 @@ keys here too. The 10 % rule, asked of the rounded numbers, makes them distinct 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 #: Slack of the resolution, so that a step of exactly 10 % is free in spite of the last bits of a float.
 RESOLUTION_SLACK = 1e-9
 #: Significant digits of a learning rate moved by exact steps: enough that rounding stays far inside the slack.
 _STEP_DIGITS = 12
+#: Digits that people read, type and compare; more only where these would bring two learning rates too close together.
+_FEWEST_MOVED_DIGITS = 3
 
 
 def key_of(learning_rate: float) -> str:
@@ -43,6 +45,15 @@ def round_to_spacing(learning_rate: float, spacing: float) -> float:
 def step(learning_rate: float, steps: int, min_spacing: float) -> float:
     """``learning_rate`` moved by ``steps`` steps of ``min_spacing`` (0.10: ten per cent); negative: downwards."""
     return round_significant(learning_rate * (1.0 + min_spacing) ** steps, _STEP_DIGITS)
+
+
+def shortened(learning_rate: float, is_free: Callable[[float], bool]) -> float:
+    """``learning_rate``, which is free, in three significant digits, or in the fewest in which it is free still."""
+    for digits in range(_FEWEST_MOVED_DIGITS, _STEP_DIGITS):
+        rounded = round_significant(learning_rate, digits)
+        if is_free(rounded):
+            return rounded
+    return learning_rate
 
 
 def nearest_tested(learning_rate: float, others: Iterable[float], min_spacing: float) -> float | None:

@@ -4,6 +4,9 @@
 
 is how the main training's command line takes it. So exactly one line holds the word ``optimal_lr``, and that line's
 fourth field between quotes is the number.
+
+``val_loss`` is the plain mean of the runs, as in the cumulative file; the evidence holds the seed-adjusted mean by which
+learning rates were compared, and which need not be lowest where the plain one is.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sw
         "training_situations": of_best[0].get("train_count"),
         "epochs": of_best[0].get("epochs"),
         "evidence": {
+            "val_loss_seed_adjusted": evidence.val_loss_seed_adjusted,
             "trials": len(trials),
             "diverged": sum(bool(trial.get("diverged")) for trial in trials),
             "fit_minimum": evidence.fit_minimum,

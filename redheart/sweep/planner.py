@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from redheart.config import SweepConfig
-from redheart.sweep.keys import nearest_tested, round_to_spacing, step
+from redheart.sweep.keys import nearest_tested, round_to_spacing, shortened, step
 
 #: How far past the configured range a bracket may be extended when the best lies at its edge.
 EXTENSION = 10.0
@@ -251,17 +251,24 @@ def _place(
 
 
 def _nearest_free(wanted: float, low: float, high: float, taken: Sequence[float], min_spacing: float) -> float | None:
-    """The nearest place, whole steps away and inside the bracket, that is not tested; up before down."""
+    """The nearest place, whole steps away and inside the bracket, that is not tested; up before down.
+
+    It is rounded as far as it stays such a place.
+    """
     slack = 1.0 + 1e-9
+
+    def is_free(candidate: float) -> bool:
+        inside = low / slack <= candidate <= high * slack
+        return inside and nearest_tested(candidate, taken, min_spacing) is None
+
     steps = 1
     while True:
         above, below = step(wanted, steps, min_spacing), step(wanted, -steps, min_spacing)
         if above > high * slack and below < low / slack:
             return None
         for candidate in (above, below):
-            inside = low / slack <= candidate <= high * slack
-            if inside and nearest_tested(candidate, taken, min_spacing) is None:
-                return candidate
+            if is_free(candidate):
+                return shortened(candidate, is_free)
         steps += 1
 
 

@@ -135,7 +135,7 @@ def _mark_best(axes: Axes, best: float, loss: float) -> None:
         markeredgecolor=_INK,
         zorder=7,
         linestyle="none",
-        label=f"best {best:.3g} (mean validation loss {loss:.4g})",
+        label=f"best {best:.3g} (seed-adjusted mean validation loss {loss:.4g})",
     )
 
 
@@ -166,7 +166,7 @@ def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
             axes.set_ylim(*_loss_limits(losses))
         axes.axvspan(plan.low, plan.high, color=_colour(plan.stage), alpha=0.10, linewidth=0, label="bracket")
         visible = {rate: loss for rate, loss in means.items() if left <= rate <= right}
-        _mean_line(axes, visible, color=_FAINT, linewidth=1.2, zorder=2, label="mean validation loss")
+        _mean_line(axes, visible, color=_FAINT, linewidth=1.2, zorder=2, label="seed-adjusted mean validation loss")
         _draw_train(axes, _train_losses(near))
         earlier = [trial for trial in near if trial["stage"] < plan.stage]
         for stage in sorted({trial["stage"] for trial in earlier}):
@@ -235,7 +235,9 @@ def plot_summary(path: Path, plans: Sequence[StagePlan | None], trials: Sequence
         noise = (
             "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
         )
-        _titles(axes, f"Hierarchical learning-rate sweep: {key_of(evidence.best)}", _subtitle(trials) + noise)
+        runs = f"mean of {evidence.runs} runs" if evidence.runs > 1 else "1 run"
+        title = f"Hierarchical learning-rate sweep: {key_of(evidence.best)}, loss {evidence.val_loss:.4g} ({runs})"
+        _titles(axes, title, _subtitle(trials) + noise)
         axes.set_ylabel("validation loss")
         _draw_brackets(lower, known, trials, evidence.best)
         _legend(figure, 4)

@@ -198,6 +198,7 @@ def _write_conclusion(
         "sweep.chosen",
         best=key_of(evidence.best),
         loss=f"{evidence.val_loss:.5g}",
+        adjusted=f"{evidence.val_loss_seed_adjusted:.5g}",
         runs=evidence.runs,
         within=len(evidence.within_noise),
         path=path,
@@ -268,9 +269,9 @@ class _Follower:
 
     def _say_sizes(self) -> None:
         for name in self._sweep.trial_names(0):
-            if self._store.trials.exists(name):
-                trial = self._store.trials.read(name)
-                say("sweep.sizes", train=trial.get("train_count"), choose=trial.get("choose_count"))
+            trial = self._store.trials.read(name) if self._store.trials.exists(name) else {}
+            if trial.get("choose_count"):  # one that diverged at once was scored on nothing
+                say("sweep.sizes", train=trial.get("train_count"), choose=trial["choose_count"])
                 self._sized = True
                 return
 

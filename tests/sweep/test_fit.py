@@ -15,6 +15,8 @@ from redheart.errors import StorageError
 from redheart.sweep.fit import weigh
 from redheart.sweep.optimal import read_optimal_lr, write_optimal_lr
 from redheart.sweep.planner import Observation, plan_stage
+from redheart.sweep.store import fold_entries
+from redheart.sweep.trials import observation
 
 
 def sweep_of(loss):
@@ -40,6 +42,21 @@ def test_the_choice_is_the_lowest_mean_and_never_a_diverged_one():
     evidence = weigh(results)
     assert evidence is not None
     assert evidence.best == 1e-4, "0.3 and 0.9 mean 0.6; 4e-4 diverged under another seed"
+
+
+def test_the_file_holds_the_plain_mean_of_the_cumulative_file_and_beside_it_the_seed_adjusted_one(tmp_path):
+    """Seed 1 lowers every loss by 0.05, and only 2e-4 and 3e-4 were run under it."""
+    runs = [(1e-4, 0, 1.0), (2e-4, 0, 0.9), (3e-4, 0, 0.95), (2e-4, 1, 0.85), (3e-4, 1, 0.90)]
+    trials = [
+        {"learning_rate": rate, "val_loss": loss, "seed": seed, "stage": 0, "timestamp": "t", "sweep": "a"}
+        for rate, seed, loss in runs
+    ]
+    evidence = weigh([observation(trial) for trial in trials])
+    assert evidence is not None and evidence.best == 2e-4
+    content = write_optimal_lr(tmp_path / "optimal_lr.json", evidence, trials, "a")
+    entries = fold_entries({str(number): trial for number, trial in enumerate(trials)})
+    assert content["val_loss"] == entries[content["optimal_lr"]]["val_loss"] == pytest.approx(0.875)
+    assert content["evidence"]["val_loss_seed_adjusted"] == pytest.approx(0.9)
 
 
 def test_without_a_single_finite_trial_there_is_no_choice():

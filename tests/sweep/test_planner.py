@@ -12,7 +12,14 @@ import pytest
 
 from redheart.config import SweepConfig
 from redheart.sweep.keys import key_of, nearest_tested, round_to_spacing
-from redheart.sweep.planner import Observation, StagePlan, additive_parts, mean_losses, plan_stage
+from redheart.sweep.planner import (
+    Observation,
+    StagePlan,
+    _nearest_free,
+    additive_parts,
+    mean_losses,
+    plan_stage,
+)
 
 SETTINGS = SweepConfig()
 LIMIT = math.log(1.1) - 1e-9
@@ -135,12 +142,12 @@ def test_a_tested_point_moves_one_step_up_first_then_down():
     up = plan_stage(0, SETTINGS, 0, [Observation(5.6e-5, 1.0)], []).trials[1]
     assert (up.wanted, up.learning_rate, up.placement) == (5.6e-5, 6.16e-5, "moved_tested")
     down = plan_stage(0, SETTINGS, 0, [Observation(5.6e-5, 1.0), Observation(6.2e-5, 1.0)], []).trials[1]
-    assert down.learning_rate == pytest.approx(5.6e-5 / 1.1, rel=1e-11)
+    assert down.learning_rate == 5.09e-5
 
 
 def test_a_point_at_the_upper_end_moves_down_because_the_bracket_ends_there():
     last = plan_stage(0, SETTINGS, 0, [Observation(0.01, 1.0)], []).trials[-1]
-    assert last.learning_rate == pytest.approx(0.01 / 1.1, rel=1e-11)
+    assert last.learning_rate == 0.00909
 
 
 def test_a_bracket_without_a_free_place_is_spent_on_repeats_of_the_best():
@@ -205,7 +212,34 @@ def test_the_original_runs_record_counts_as_history(real_data: Path):
     assert [trial.placement for trial in trials] == ["moved_tested"] * 5
     assert trials[1].wanted == 5.6e-5
     # Up one step lies 6.39e-05, down one 5.10e-05, up two 6.39e-05 and 7.15e-05: the first free place is two down.
-    assert trials[1].learning_rate == pytest.approx(5.6e-5 / 1.21, rel=1e-11)
+    assert trials[1].learning_rate == 4.63e-5
+
+
+def test_a_moved_learning_rate_has_three_digits_or_as_many_as_keep_it_ten_per_cent_from_all_others():
+    past = [Observation(rate, 1.0) for rate in (5.6e-5, 6.2e-5)]
+    assert plan_stage(0, SETTINGS, 0, past, []).trials[1].learning_rate == 5.09e-5
+    # 5.09e-05 is less than 10 % above 4.628e-05, and 5.0909e-05 is not.
+    between = plan_stage(0, SETTINGS, 0, [*past, Observation(4.628e-5, 1.0)], []).trials[1]
+    assert between.learning_rate == 5.0909e-5
+    assert nearest_tested(between.learning_rate, [5.6e-5, 6.2e-5, 4.628e-5], 0.1) is None
+
+
+def test_a_moved_learning_rate_is_not_rounded_out_of_its_bracket():
+    assert _nearest_free(1.0046e-4, 1e-5, 1.0046e-4 * 1.1, [1.0046e-4], 0.1) == 1.10506e-4
+
+
+def test_keys_of_moved_learning_rates_are_short():
+    """Few of them need more than four digits, whatever was tested before."""
+    moved = [
+        trial
+        for _, history, loss in SCENARIOS
+        for plan in run_all(loss, history)[0]
+        for trial in plan.trials
+        if trial.placement.startswith("moved")
+    ]
+    digits = [len(f"{trial.learning_rate!r}".split("e")[0].replace(".", "").strip("0")) for trial in moved]
+    assert len(moved) > 50
+    assert sum(count <= 4 for count in digits) >= 0.9 * len(digits)
 
 
 def test_a_lucky_seed_does_not_make_the_learning_rate_that_was_repeated_win() -> None:
