@@ -16,6 +16,9 @@ from redheart.embedding.segments import WINDOW
 from redheart.embedding.store import VectorStore
 from redheart.errors import StorageError
 
+#: How the keys of vectors begin that an older program made: nothing but themselves tells what they are.
+OLDER_KEY = "older-"
+
 
 @dataclass(frozen=True, slots=True)
 class Segments:
@@ -111,6 +114,13 @@ class EmbeddedDataset:
 
     def __len__(self) -> int:
         return len(self.situations)
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Fingerprint of the encoder that made all the vectors; "" where an older file's do not tell."""
+        if not isinstance(self._source, VectorStore) or any(key.startswith(OLDER_KEY) for key in self.keys):
+            return ""
+        return self._source.fingerprint
 
     @property
     def max_segments(self) -> int:

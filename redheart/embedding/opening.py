@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data import Situation, read_dataset
-from redheart.embedding.dataset import EmbeddedDataset
+from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors, check_sizes, inline_vectors
 from redheart.embedding.paths import paths_in
 from redheart.embedding.store import VectorStore, stores_in
@@ -21,8 +21,8 @@ _MOST_SEGMENTS = 16
 
 
 def older_key(found: InlineVectors) -> str:
-    """The key of vectors that an older program made: nothing but themselves tells what they are."""
-    return "older-" + hashlib.blake2b(np.ascontiguousarray(found.vectors).tobytes(), digest_size=13).hexdigest()
+    """The key of vectors that an older program made: their own hash."""
+    return OLDER_KEY + hashlib.blake2b(np.ascontiguousarray(found.vectors).tobytes(), digest_size=13).hexdigest()
 
 
 def in_memory(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from redheart.checkpoint import load_modules, open_checkpoint
-from redheart.errors import StorageError
+from redheart.embedding import EmbeddedDataset
+from redheart.errors import RedHeartError, StorageError
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
@@ -25,6 +26,25 @@ def build_from_manifest(manifest: Mapping[str, Any]) -> UnifiedModel:
     except (KeyError, ValueError, TypeError) as error:
         raise StorageError(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
     return UnifiedModel(dimensions, statistics).eval()
+
+
+def check_encoder(manifest: Mapping[str, Any], dataset: EmbeddedDataset) -> None:
+    """Whether the vectors of ``dataset`` come from the encoder whose vectors the checkpoint was trained on.
+
+    Vectors of another encoder of the same size mean nothing to the model, and its numbers on them would look like numbers.
+    A checkpoint or vectors of before fingerprints were kept are let through: nothing is known against them.
+
+    Raises:
+        RedHeartError: both fingerprints are known and differ; naming both encoders.
+    """
+    trained = manifest.get("encoder") or {}
+    wanted, found = trained.get("fingerprint", ""), dataset.model_fingerprint
+    if wanted and found and wanted != found:
+        raise RedHeartError(
+            f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
+            f"trained on those of {trained.get('name', '')!r} ({wanted}): embed this data again with that encoder "
+            f"(embedding.model)"
+        )
 
 
 def restore_model(path: Path, *, verify: bool = True) -> UnifiedModel:

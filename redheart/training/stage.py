@@ -165,6 +165,7 @@ class TrainingStage:
             "run": self.folder.run,
             "preset": self.preset,
             "d_embed": table.d_embed,
+            "encoder": {"name": table.dataset.model_name, "fingerprint": table.dataset.model_fingerprint},
             "model": shape.to_json(),
             "statistics": statistics.to_json(),
             "seed": config.seed,
