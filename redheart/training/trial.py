@@ -38,6 +38,7 @@ class TrialOutcome:
         val_loss: on the whole ``choose`` half after the last epoch; None when the trial diverged.
         train_loss: mean over the last epoch.
         accuracy: share of ``choose`` whose verdict is the label with most votes.
+        choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
         curve: ``epoch``, ``val_loss``, ``train_loss`` an epoch.
         gradient_norm: mean over the last epoch, before clipping.
     """
@@ -111,7 +112,7 @@ class TrialRunner:
         curve: list[dict[str, float]] = []
         norms: list[float] = []
         accuracy: float | None = None
-        diverged = False
+        diverged, choose_count = False, 0
         try:
             for epoch in range(1, epochs + 1):
                 losses, norms = [], []
@@ -132,6 +133,7 @@ class TrialRunner:
                     should_stop=asked_to_stop,
                 )
                 heartbeat()
+                choose_count = scored.count
                 train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
                 if not math.isfinite(scored.loss) or not math.isfinite(train_loss):
                     diverged = True
@@ -150,7 +152,7 @@ class TrialRunner:
             val_loss=last.get("val_loss"),
             train_loss=last.get("train_loss"),
             accuracy=None if diverged else accuracy,
-            choose_count=self.table.counts["choose"],
+            choose_count=choose_count,
             train_count=len(self.train),
             curve=curve,
             gradient_norm=float(np.mean(norms)) if norms and np.isfinite(norms).all() else None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from redheart.config import load_config
+from redheart.data.splits import split_of
 from redheart.embedding import open_embedded
 from redheart.errors import Interrupted
 from redheart.model import UnifiedModel
@@ -17,6 +19,7 @@ from redheart.training.identity import run_identity, trial_identity
 from redheart.training.loop import TrainingLoop
 from redheart.training.trial import TrialRunner
 from tests.training.runs import train
+from tests.training.small_data import embedded_items, write_embedded
 
 
 def config(*overrides):
@@ -53,6 +56,37 @@ def test_the_same_seed_and_rate_have_the_same_outcome(dataset):
     assert not first["diverged"] and len(first["curve"]) == 2 and first["val_loss"] == first["curve"][-1]["val_loss"]
     assert 0 <= first["accuracy"] <= 1 and first["val_loss"] != first["train_loss"]
     assert (first["choose_count"], first["train_count"]) == (10, 47)
+
+
+def altered(folder: Path, split: str) -> Path:
+    """The small dataset with other vectors for the situations of ``split``."""
+    folder.mkdir()
+    items = embedded_items()
+    for item in items:
+        if split_of(item["text"]) == split:
+            item["embedding"] = [[2 - number for number in vector] for vector in item["embedding"]]
+    return write_embedded(folder, items)
+
+
+def test_a_trial_is_scored_on_choose_and_sees_nothing_of_judge_and_test(dataset, tmp_path):
+    """Vectors of ``choose`` decide the validation loss and nothing else; those of ``judge`` and ``test`` nothing at all."""
+    settings = config("sweep.epochs=2")
+    plain = outcome(TrialRunner(settings, dataset), learning_rate=1e-3, seed=3)
+    for split in ("judge", "test"):
+        other = TrialRunner(settings, altered(tmp_path / split, split))
+        assert outcome(other, learning_rate=1e-3, seed=3) == plain, split
+    runner = TrialRunner(settings, altered(tmp_path / "choose", "choose"))
+    other = outcome(runner, learning_rate=1e-3, seed=3)
+    assert other["val_loss"] != plain["val_loss"] and other["train_loss"] == plain["train_loss"]
+    assert len({len(runner.table.split_indices[split]) for split in ("choose", "judge", "test")}) == 3, "counts tell"
+    assert other["choose_count"] == len(runner.table.split_indices["choose"])
+
+
+def test_the_count_is_of_what_was_scored_and_not_of_what_there_is(dataset):
+    """One that diverged in its first step was scored on nothing."""
+    overrides = ("training.max_nonfinite_steps=1", "training.warmup_fraction=0")
+    result = outcome(TrialRunner(config(*overrides), dataset), learning_rate=1e30, seed=0)
+    assert result["diverged"] and not result["curve"] and result["choose_count"] == 0
 
 
 def test_different_rates_start_from_the_same_weights_and_another_seed_from_others(dataset, first_steps):
