@@ -17,6 +17,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   --no-param-update: 순전파와 역전파만 하고 옵티마이저 스텝은 하지 않습니다",
         "   --no-param-update: forward and backward only, no optimizer step is taken",
     ),
+    "training_building": (
+        "🔧 DeepSpeed 확장을 처음 사용하므로 컴파일합니다 ({names}): 1~2분 걸릴 수 있습니다",
+        "🔧 DeepSpeed compiles its extensions at their first use ({names}): this may take a minute or two",
+    ),
     "training_epoch": (
         "Epoch {epoch}/{epochs}: loss 학습 {train:.4f}, 검증 {choose:.4f} ({count}개), gradient norm {norm}, "
         "skill {skill}, {rate:.1f} 상황/초",

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
+from redheart.messages import say
 from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
+from redheart.training.deepspeed_extensions import extensions_to_build
 from redheart.training.deepspeed_gradients import drop_gradients, held_gradients_are_finite
 from redheart.training.order import BatchGeometry
 
@@ -60,7 +62,11 @@ class Engine:
         on_cuda = torch.cuda.is_available()
         plugin = None
         if self._ds_file is not None:
-            plugin = DeepSpeedPlugin(hf_ds_config=fill_deepspeed_config(self._ds_file, self._deepspeed_values()))
+            filled = fill_deepspeed_config(self._ds_file, self._deepspeed_values())
+            plugin = DeepSpeedPlugin(hf_ds_config=filled)
+            missing = extensions_to_build(filled, on_cuda=on_cuda)
+            if missing and os.environ.get("RANK", "0") == "0":
+                say("training_building", names=", ".join(missing))
             if not on_cuda:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
         is_distributed = self._ds_file is not None or self.world_size > 1

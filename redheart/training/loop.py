@@ -121,7 +121,7 @@ class TrainingLoop:
             )
         updated = False
         if finite and not self.config.no_param_update:
-            updated, known = self.engine.step()
+            updated, known = self._update(epoch)
             measured = known if measured is None else measured
             finite = updated or self._scales_its_loss()
         else:
@@ -146,6 +146,22 @@ class TrainingLoop:
             module_norms=norms,
             updated=updated,
         )
+
+    def _update(self, epoch: int) -> tuple[bool, float | None]:
+        """The optimizer's step. Its state is made in the first one, and a step that failed half way can't be repeated."""
+        engine = self.engine
+        try:
+            return engine.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (str(error) or type(error).__name__).splitlines()[0]
+            size = engine.geometry.micro_batch_size
+            self.oom.record(epoch=epoch, step=self.global_step, micro_batch_size=size, smaller=None, message=message)
+            raise MissingRequirement(
+                f"out of memory in the optimizer's step on process {engine.rank} ({message}): its state takes twice the "
+                "memory of the weights. Choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
+            ) from error
 
     def _scales_its_loss(self) -> bool:
         """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale."""

@@ -158,6 +158,18 @@ class TestMemory:
         events = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
         assert [e["smaller_micro_batch_size"] for e in events] == [8, 4, 2, 1, None], "kept although the run failed"
 
+    def test_an_optimizer_whose_state_does_not_fit_ends_the_run_with_the_way_out(
+        self, dataset, settings, monkeypatch, tmp_path
+    ):
+        def step(self, closure=None):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB")
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", step)
+        with pytest.raises(MissingRequirement, match=r"optimizer's step .*zero3_offload\.yaml"):
+            train(dataset, tmp_path / "out", settings())
+        (event,) = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
+        assert event["global_step"] == 0 and "4.00 GiB" in event["message"]
+
     def test_other_errors_are_not_taken_for_it(self, dataset, settings, monkeypatch, tmp_path):
         def backward(self, loss, *, is_last):
             raise RuntimeError("shapes do not match")
