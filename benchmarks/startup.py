@@ -75,7 +75,7 @@ def main() -> int:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "load": os.getloadavg()[0],
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
         },
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "measured": measured,
