@@ -141,8 +141,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "report_lead_training": ("에포크 {epochs}개, 최고 학습률 {rate}.", "Epochs: {epochs}; peak learning rate: {rate}."),
     "report_best_epoch": (
-        "검증 손실(choose)은 에포크 {epoch}에서 가장 낮습니다.",
-        "The validation loss (choose) is lowest at epoch {epoch}.",
+        "전체 검증 손실(choose)은 에포크 {epoch}에서 가장 낮습니다.",
+        "The total validation loss (choose) is lowest at epoch {epoch}.",
+    ),
+    "report_note_losses": (
+        "곡선은 보조 항을 포함한 전체 손실로, 에포크 선택 중에서는 모듈별 선택에만(backbone은 전체, 나머지는 각자의 항) 쓰입니다. 최고 "
+        "단일 에포크와 수프(choose), 전달할 모델(judge)은 헤드의 가중 손실, 곧 실제로 제공되는 예측의 손실로 정해지므로 "
+        "에포크가 서로 다를 수 있습니다.",
+        "The curves show the total loss, auxiliary terms included; of the choices of epochs only those module by "
+        "module look at it (the backbone at the total, the others at their own terms), while the best single epoch "
+        "and the soup (on choose) and the delivered model (on judge) follow the heads' weighted loss, the loss of "
+        "what is served, so the epochs can differ.",
     ),
     "report_lead_modules": (
         "모듈마다 choose에서의 손실과 스킬의 변화(점은 선택된 에포크), 마지막 에포크의 기울기 노름과 가중치의 상대 "
@@ -189,7 +198,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "report_parameters": ("파라미터 {count}개", "{count} parameters"),
     "report_written_on": ("보고서 작성 환경", "report written on"),
     "report_cores": ("코어 {count}개", "{count} cores"),
-    "report_memory_free": ("사용 가능 메모리 {size}", "{size} of memory free"),
+    "report_memory": ("메모리 {size} ({free} 사용 가능)", "{size} of memory ({free} free)"),
     "report_no_gpu": ("없음", "none"),
     "report_not_installed": ("설치되지 않음", "not installed"),
     "report_oom_none": ("메모리 부족이 발생하지 않았습니다.", "Memory never ran out."),

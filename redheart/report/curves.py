@@ -196,7 +196,7 @@ def _finish(axes: Axes, title: str, curves: Curves) -> None:
         axes.axvline(curves.best_epoch, color=_INK, linewidth=0.9, linestyle=(0, (1, 2)))
         if title == "Loss":
             axes.annotate(
-                f" lowest validation loss: epoch {curves.best_epoch}",
+                f" lowest total validation loss: epoch {curves.best_epoch}",
                 (curves.best_epoch, 1.0),
                 xycoords=("data", "axes fraction"),
                 va="top",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 import redheart
 from redheart.config import Config, resolved_yaml
@@ -250,13 +251,25 @@ def _oom(output: Path) -> Facts:
 def _machine(output: Path) -> Facts:
     machine = inspect_machine(output)
     return {
-        "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+        "system": f"{platform.system()} ({platform.machine()})",  # no release: it names one machine's kernel build
+        "cpu": _processor(),
         "python": platform.python_version(),
         "cores": machine.cores,
         "host_bytes": machine.host_bytes,
+        "memory_bytes": psutil.virtual_memory().total,
         "disk_bytes": machine.disk_bytes,
         "gpus": [{"name": name, "total_bytes": total} for name, total, _ in machine.gpus],
     }
+
+
+def _processor() -> str | None:
+    """The model of the CPU as its maker calls it; None where the system doesn't say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next((name for name in named if name and name != "unknown"), platform.processor() or None)
 
 
 def _versions() -> dict[str, str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from redheart.config import Config
 from redheart.crossover.decision import share_of_resamples
-from redheart.errors import StorageError
+from redheart.errors import Interrupted, StorageError
 from redheart.messages import language, note, say, text
 from redheart.report.curves import FOLDER as CURVES_FOLDER
 from redheart.report.curves import NAME as CURVES_NAME
@@ -28,25 +28,39 @@ _TEMPLATE = "report.html.jinja"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def build_report(config: Config, output: Path) -> Path:
+def build_report(config: Config, output: Path, *, should_stop: Callable[[], bool] = lambda: False) -> Path:
     """Writes the curves, ``report/report.json`` and ``report/report.html`` from what is under ``output``.
 
     Stages that did not run are said to be missing; nothing has to be there.
+
+    Args:
+        should_stop: asked before the curves, the facts and the page; every file is written whole or not at all.
 
     Returns:
         the path of the HTML file.
 
     Raises:
+        Interrupted: ``should_stop`` said so; an earlier report is intact.
         StorageError: a file could not be written; an earlier report is intact.
     """
+    _stop_if(should_stop)
     if _has_epochs(output):
         export_curves(output)
+    _stop_if(should_stop)
     facts = gather_facts(config, output)
+    _stop_if(should_stop)
+    page = render(facts, output)
+    _stop_if(should_stop)
     write_json(output / FOLDER / "report.json", facts)
     path = output / FOLDER / "report.html"
-    write_text(path, render(facts, output))
+    write_text(path, page)
     say("report_saved", path=path)
     return path
+
+
+def _stop_if(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("the report was stopped, and an earlier one is intact; the same command writes it")
 
 
 def _has_epochs(output: Path) -> bool:

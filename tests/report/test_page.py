@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shutil
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.errors import StorageError
+from redheart.errors import Interrupted, StorageError
 from redheart.messages import set_language
 from redheart.report import build_report
 from redheart.tasks import MODULES, TASKS
@@ -197,3 +198,40 @@ def test_the_bundled_sample_is_named_as_such(output: Path) -> None:
     assert "bundled sample" in read(build_report(CONFIG, output)).text
     write_json(copy, read_json(copy)[:-1])
     assert "bundled sample" not in read(build_report(CONFIG, output)).text
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_a_stop_leaves_the_earlier_report(output: Path, moment: int) -> None:
+    files = [build_report(CONFIG, output), output / "report" / "report.json"]
+    before = [path.read_bytes() for path in files]
+    (output / "run.json").unlink()  # another report would say so
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == moment
+
+    with pytest.raises(Interrupted, match="same command"):
+        build_report(CONFIG, output, should_stop=stop)
+    assert asked == moment and [path.read_bytes() for path in files] == before
+
+
+def test_the_machine_is_described_without_its_kernel(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "release", lambda: "9.9.9-build-of-somebody")
+    page = read(build_report(CONFIG, output))
+    facts = json.loads((output / "report" / "report.json").read_text())
+    assert "9.9.9-build" not in page.text and "9.9.9-build" not in json.dumps(facts)
+    assert facts["machine"]["system"] == f"{platform.system()} ({platform.machine()})"
+    assert facts["machine"]["memory_bytes"] > 0 and "of memory (" in page.text
+    if facts["machine"]["cpu"]:
+        assert facts["machine"]["cpu"] in page.text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("ko", "실제로 제공되는 예측의 손실로 정해지므로"), ("en", "the loss of what is served, so the")],
+)
+def test_the_page_says_which_loss_decides_what(output: Path, language: str, words: str) -> None:
+    set_language(language)  # type: ignore[arg-type]
+    assert words in read(build_report(CONFIG, output)).text
