@@ -67,7 +67,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "No clear winner: on the {count} situations that decide (judge) the {name} has the lowest loss, so "
         "combining did not help. The closest, {runner}, is clearly worse (its loss is {gap} higher, {confidence} % "
         "interval {low} to {high}, widened for {rivals} rivals; better in {probability} % of resamples); but "
-        "{other}, with a higher loss still, can't be told from the {name}: the difference of {other_gap} is within "
+        "{other}, with a higher loss still, can't be told from the last epoch: the difference of {other_gap} is within "
         "noise ({confidence} % interval {other_low} to {other_high}).",
     ),
     "crossover_outcome_at_odds": (
