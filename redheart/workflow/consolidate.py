@@ -1,4 +1,4 @@
-"""One whole model of a resume state: from ZeRO's shards by streaming, or from a plain state as it is."""
+"""One whole model of a resume state: gathered from ZeRO's shards in host memory, or from a plain state as it is."""
 
 from __future__ import annotations
 

