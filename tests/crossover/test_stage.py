@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +21,7 @@ from redheart.tasks import MODULES
 from redheart.training.evaluation import evaluate_model
 from redheart.training.restore import restore_model
 from tests.crossover.small_run import SmallRun, analysis_of, mixed, small_table, train
+from tests.storage.full_disk import no_file_over
 
 CONFIG = Config(crossover=CrossoverConfig(random_controls=1), report=ReportConfig(bootstrap_samples=200))
 
@@ -121,19 +119,6 @@ def test_a_missing_epoch_stops_the_stage_and_leaves_what_was_there(run: SmallRun
     assert (run.output / "crossover_final.pth").read_bytes() == before
 
 
-@contextmanager
-def full_disk(limit: int) -> Iterator[None]:
-    """No file may grow beyond ``limit`` bytes: what a full disk does to a large file, without needing one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_disk_that_fills_up_leaves_the_earlier_crossover(run: SmallRun) -> None:
     path = run.output / "crossover_final.pth"
     files, recipe = EpochFiles(run.output), crossover("crossover", mixed(6))
@@ -141,7 +126,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_crossover(run: SmallRun) -> Non
     before, names = path.read_bytes(), {found.name for found in run.output.iterdir()}
     for limit in (1_000, 100_000):  # PyTorch's writer says so in two ways, depending on where it happens
         assert len(before) > limit
-        with full_disk(limit), pytest.raises(StorageError, match=r"crossover_final\.pth.*intact"):
+        with no_file_over(limit), pytest.raises(StorageError, match=r"crossover_final\.pth.*intact"):
             write_combined(path, files, uniform("last", [2]), {}, "clear")
         assert path.read_bytes() == before
         assert {found.name for found in run.output.iterdir()} == names, "a part of a file was left behind"
@@ -149,7 +134,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_crossover(run: SmallRun) -> Non
 
 def test_a_disk_that_fills_up_at_the_last_file_leaves_the_earlier_result(run: SmallRun) -> None:
     earlier = run_crossover(CONFIG, run.output, analysis_of(mixed(6), epochs=6), run.table)
-    with full_disk(10_000), pytest.raises(StorageError):
+    with no_file_over(10_000), pytest.raises(StorageError):
         save_result(run.output, earlier, ["x" * 20_000])
     assert load_result(run.output) == earlier
 
