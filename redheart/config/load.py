@@ -131,6 +131,11 @@ def _contradictions(config: Config) -> list[str]:
             f"training.global_batch_size {training.global_batch_size} is not a multiple of "
             f"training.micro_batch_size {training.micro_batch_size}"
         )
+    if training.schedule == "wsd" and training.warmup_fraction + training.decay_fraction > 1.0:
+        problems.append(
+            f"training.warmup_fraction {training.warmup_fraction:g} and training.decay_fraction "
+            f"{training.decay_fraction:g} are more than all steps: wanted a sum of at most 1"
+        )
     weights = spot.loss_weight + spot.task_weight + spot.stability_weight + spot.gradient_weight
     if abs(weights - 1.0) > 1e-6:
         problems.append(

@@ -68,8 +68,14 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """AdamW's; biases, norms and scalars are exempt."""
     warmup_fraction: Fraction = 0.1
     """Share of the optimizer steps over which the learning rate rises linearly from 0."""
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    """After the warm-up: half a cosine; or warm-up, stable, decay: the peak, then down as 1 − √ over the last steps."""
+    decay_fraction: Fraction = 0.2
+    """Share of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
-    """Where the cosine ends, as a fraction of the peak."""
+    """Where the schedule ends, as a fraction of the peak."""
+    layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
     max_grad_norm: PositiveNumber = 1.0
     """Gradients whose norm over all parameters is larger are scaled down to this before a step."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"

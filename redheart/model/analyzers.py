@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from redheart.model.blocks import AttentionPool, EncoderBlock, Projection
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import TASK_BY_NAME
 
@@ -33,3 +34,7 @@ class Analyzer(nn.Module):
             x = block(x, attend)
         features = self.features_norm(self.pool(self.norm(x), attend).squeeze(1))
         return features, self.predict(features)
+
+    def place(self, depths: Depths, after: int) -> int:
+        after = max(after, depths.chain(self.predict, after=0))
+        return depths.chain(self.enter, *self.blocks, (self.norm, self.pool, self.features_norm), after=after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, sinusoidal_positions
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import TASKS
 
@@ -51,3 +52,9 @@ class Backbone(nn.Module):
             hidden = block(hidden, attend)
         hidden = self.norm(hidden)
         return hidden, self.pool(hidden, attend)
+
+    def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
+        """``after`` is what H has still to pass elsewhere, ``after_pools`` what the pools have."""
+        after = max(after, depths.chain(self.pool, after=after_pools))
+        *blocks, last = self.blocks
+        return depths.chain((self.embed, self.kind), *blocks, (last, self.norm), after=after)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from redheart.model.depth import Depths
+
 
 class Projection(nn.Linear):
     """A linear layer with LeCun initialisation (LeCun et al. 1998, *Efficient BackProp*, §4.6) times ``gain``.
@@ -50,6 +52,9 @@ class FeedForward(nn.Module):
         result: Tensor = x + self.dropout(hidden)
         return result
 
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.norm, self.expand, self.contract), after=after)
+
 
 class SelfAttention(nn.Module):
     """Pre-norm residual multi-head self-attention over real segments."""
@@ -71,6 +76,9 @@ class SelfAttention(nn.Module):
         result: Tensor = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, segments, width)))
         return result
 
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.norm, self.query_key_value, self.out), after=after)
+
 
 class EncoderBlock(nn.Module):
     """One layer of a pre-norm transformer encoder (Xiong et al. 2020, arXiv 2002.04745)."""
@@ -83,6 +91,9 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor, attend: Tensor) -> Tensor:
         mixed: Tensor = self.feed_forward(self.attention(x, attend))
         return mixed
+
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.attention, self.feed_forward), after=after)
 
 
 class CrossBlock(nn.Module):
@@ -112,6 +123,9 @@ class CrossBlock(nn.Module):
         result: Tensor = self.feed_forward(queries)
         return result
 
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.norm, self.query, self.key_value, self.out, self.feed_forward), after=after)
+
 
 class AttentionPool(nn.Module):
     """``pools`` learned queries, each reading one vector off a sequence."""
@@ -130,6 +144,9 @@ class AttentionPool(nn.Module):
         query = self.queries.to(key.dtype).expand(batch, -1, -1, -1)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)
         return mixed.transpose(1, 2).reshape(batch, -1, width)
+
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.queries, self.key_value), after=after)
 
 
 def sinusoidal_positions(positions: Tensor, width: int) -> Tensor:

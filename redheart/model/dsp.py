@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.blocks import Projection, masked_mean
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import EMOTIONS
 
@@ -81,6 +82,10 @@ class DspSimulator(nn.Module):
         energy = torch.log1p(masked_mean(response.float().square(), segment_mask)).to(mean.dtype)
         # The trajectory is linear in the response, so the mean of the trajectory is the trajectory of the mean.
         return self.summarise(torch.cat((mean, energy), dim=-1)), self.trajectory(mean)
+
+    def place(self, depths: Depths, after: int) -> int:
+        depths.chain(self.trajectory, after=0)
+        return depths.chain(self.source, (self.attack, self.decay, self.filters), self.summarise, after=after)
 
     def envelope(self, signal: Tensor) -> Tensor:
         """Attack and exponential decay by channel: (segments, channels), in 0..1."""

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.blocks import FeedForward, Projection, masked_mean
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
@@ -85,6 +86,11 @@ class Head(nn.Module):
             x = layer(x)
         prediction: Tensor = self.read_out(self.norm(x)) + self.linear(views)
         return prediction
+
+    def place(self, depths: Depths, after: int) -> int:
+        depths.chain(self.linear, after=after)
+        entrance = (self.pool_norm, self.features_norm, self.combine)
+        return depths.chain(entrance, *self.layers, (self.norm, self.read_out), after=after)
 
     def relative_to_prior(self, prediction: Tensor) -> Tensor:
         """In fp32; distributions get the logarithm of the prior added, so that 0 means the prior."""

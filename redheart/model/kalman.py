@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.blocks import Projection, masked_mean
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import EMOTIONS
 
@@ -103,3 +104,8 @@ class KalmanFilter(nn.Module):
             )
         summary = summary.to(observed.dtype)
         return self.summarise(summary), self.predict(summary)
+
+    def place(self, depths: Depths, after: int) -> int:
+        depths.chain(self.predict, after=0)
+        dynamics = (self.transition, self.process_noise, self.initial_mean, self.initial_noise)
+        return depths.chain(self.observe, dynamics, self.summarise, after=after)

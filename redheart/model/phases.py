@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.blocks import AttentionPool, Projection
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import TASK_BY_NAME
 
@@ -34,6 +35,10 @@ class Level(nn.Module):
         """(batch, d_in) -> features (batch, width), prediction (batch, outputs)."""
         features = self.dropout(F.gelu(self.combine(self.norm(x))))
         return features, self.predict(features)
+
+    def place(self, depths: Depths, after: int) -> int:
+        after = max(after, depths.chain(self.predict, after=0))
+        return depths.chain((self.norm, self.combine), after=after)
 
 
 class Phases(nn.Module):
@@ -61,3 +66,8 @@ class Phases(nn.Module):
             features, predictions[name] = self.levels[f"{name}_level"](torch.cat((views[:, index], *found), dim=-1))
             found.append(features)
         return self.integrate(torch.cat(found, dim=-1)), predictions
+
+    def place(self, depths: Depths, after: int) -> int:
+        # Each level reads those below it, so the longest way leads through all of them.
+        levels = (self.levels[f"{name}_level"] for name in LEVELS)
+        return depths.chain(self.enter, self.pool, *levels, self.integrate, after=after)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from redheart.model.analyzers import Analyzer
 from redheart.model.backbone import Backbone
 from redheart.model.blocks import attention_mask
+from redheart.model.depth import Depths
 from redheart.model.dsp import DspSimulator
 from redheart.model.heads import Head, linear_views
 from redheart.model.kalman import KalmanFilter
@@ -100,6 +101,26 @@ class UnifiedModel(nn.Module):
         auxiliary["dsp_simulator"] = self._head("emotion").relative_to_prior(signal_found)
         auxiliary["kalman_filter"] = self._head("emotion").relative_to_prior(state_found)
         return Outputs(predictions, auxiliary)
+
+    def distances(self) -> dict[str, int]:
+        """Each parameter's distance from the output by its name: the layers that follow its own, on the longest path.
+
+        0 is the last layer before a prediction, auxiliary ones included.
+
+        Raises:
+            ValueError: a parameter's module does not declare where it stands.
+        """
+        depths = Depths()
+        heads = {task.name: depths.chain(self.heads[task.name], after=0) for task in TASKS}
+        wrappers = [depths.chain(self.advanced_wrappers[name], after=0) for name in ANALYZED_TASKS]
+        sequence_readers = [*wrappers]
+        for name in ANALYZED_TASKS:
+            features_readers = (heads[name], heads["verdict"], *wrappers)
+            sequence_readers.append(depths.chain(self.neural_analyzers[name], after=max(features_readers)))
+        for part in (self.phases, self.dsp_simulator, self.kalman_filter):
+            sequence_readers.append(depths.chain(part, after=heads["emotion"]))
+        self.backbone.place(depths, max(sequence_readers), after_pools=max(heads.values()))
+        return depths.by_name(self)
 
     def _head(self, task: str) -> Head:
         return cast(Head, self.heads[task])

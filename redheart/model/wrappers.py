@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.blocks import CrossBlock, Projection
+from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
@@ -66,3 +67,7 @@ class Wrapper(nn.Module):
             tokens = block(tokens, memory, attend_all)
         correction = self.correct(F.gelu(self.combine(self.norm(tokens).flatten(1))))
         return correction, self.gate * correction
+
+    def place(self, depths: Depths, after: int) -> int:
+        entrance = (self.enter_features, self.enter_sequence, self.memory_norm)
+        return depths.chain(entrance, *self.blocks, (self.norm, self.combine), (self.correct, self.gate), after=after)

@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import say
+from redheart.model import UnifiedModel
 from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
 from redheart.training.deepspeed_extensions import extensions_to_build
 from redheart.training.deepspeed_gradients import drop_gradients, held_gradients_are_finite
+from redheart.training.optimizer import SCALE
 from redheart.training.order import BatchGeometry
 
 
@@ -93,7 +95,7 @@ class Engine:
             )
         self.kind = "plain" if plugin is None else f"zero{plugin.zero_stage}"
         self.model: Any = None
-        self.unwrapped: nn.Module
+        self.unwrapped: UnifiedModel
         self.optimizer: Any = None
         self._is_unscaled = False
 
@@ -110,7 +112,7 @@ class Engine:
             "zero_optimization.offload_param.pin_memory": torch.cuda.is_available(),
         }
 
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def prepare(self, model: UnifiedModel, optimizer: torch.optim.Optimizer) -> None:
         """Hands both over; after this, only the engine's own methods touch weights and gradients."""
         self.unwrapped = model
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -137,8 +139,9 @@ class Engine:
         self.accelerator.wait_for_everyone()
 
     def set_learning_rate(self, learning_rate: float) -> None:
+        """Of every group, times what layers of its depth learn at."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get(SCALE, 1.0)
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Adds a piece's gradients.

@@ -10,11 +10,19 @@ from redheart.config import Config
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
 _NOT_IDENTITY = {"monitor_every", "strict", "dead_update_threshold", "learning_rate"}
+#: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
+_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine"}
 
 
 def _training(config: Config) -> dict[str, Any]:
     section = msgspec.to_builtins(config.training)
-    return {key: value for key, value in section.items() if key not in _NOT_IDENTITY}
+    if section["schedule"] != "wsd":
+        del section["decay_fraction"]  # which nothing reads
+    return {
+        key: value
+        for key, value in section.items()
+        if key not in _NOT_IDENTITY and not (key in _OFF and value == _OFF[key])
+    }
 
 
 def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ needs no second copy of the model.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from redheart.checkpoint.epoch import module_of
 from redheart.tasks import MODULES
 from redheart.training.engine import Engine
-from redheart.training.optimizer import decays
+from redheart.training.optimizer import decays, learning_rate_scales
 
 SAMPLED = 128
 #: Relative rounding a step of decay leaves in fp32; a real AdamW update is orders of magnitude above it.
@@ -65,9 +66,14 @@ class UpdateMonitor:
     def __init__(self, engine: Engine, weight_decay: float) -> None:
         self._engine = engine
         self._weight_decay = weight_decay
-        self._steps = 0
-        self._decay = 1.0
+        self._scales = learning_rate_scales(engine.unwrapped, engine.config.training)
+        self._start_counting()
         self._before = self._samples()
+
+    def _start_counting(self) -> None:
+        self._steps = 0
+        #: What weight decay alone has left of a weight, by what its learning rate is multiplied by.
+        self._decay = dict.fromkeys(self._scales.values(), 1.0)
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         return list(self._engine.unwrapped.named_parameters())
@@ -75,18 +81,21 @@ class UpdateMonitor:
     def _samples(self) -> dict[str, Tensor]:
         return {name: sample_of(self._engine.whole_parameter(parameter)) for name, parameter in self._parameters()}
 
-    def to_state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
-        return dict(self._before), {"steps": self._steps, "decay": self._decay}
+        return dict(self._before), {"steps": self._steps, "decay": [[*item] for item in self._decay.items()]}
 
-    def restore(self, before: dict[str, Tensor], counters: dict[str, float]) -> None:
+    def restore(self, before: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """The inverse of ``to_state``."""
-        self._before, self._steps, self._decay = dict(before), int(counters["steps"]), counters["decay"]
+        self._before, self._steps = dict(before), int(counters["steps"])
+        decay = counters["decay"]  # one number in a state of before layers could learn at rates of their own
+        self._decay = dict(decay) if isinstance(decay, list) else {1.0: decay}
 
     def stepped(self, learning_rate: float) -> None:
         """Tells of an optimizer step that was taken."""
         self._steps += 1
-        self._decay *= 1.0 - learning_rate * self._weight_decay
+        for scale in self._decay:
+            self._decay[scale] *= 1.0 - learning_rate * scale * self._weight_decay
 
     def look(self) -> UpdateReport:
         """Compares with the last look and starts counting anew."""
@@ -97,7 +106,7 @@ class UpdateMonitor:
         for name, weight in now.items():
             module = module_of(name)
             before = self._before[name]
-            factor = self._decay if name in decaying and self._steps else 1.0
+            factor = self._decay[self._scales[name]] if name in decaying and self._steps else 1.0
             change = weight - before * factor
             rounding = ROUNDING_A_STEP * self._steps * before.abs() if factor != 1.0 else torch.zeros_like(before)
             # A weight that the optimizer does not hold, or that got no gradient at all, does not even decay.
@@ -113,5 +122,6 @@ class UpdateMonitor:
         for module in MODULES:
             report.relative[module] = (moved[module] / size[module]) ** 0.5 if size[module] else 0.0
             report.dead_fraction[module] = dead[module] / rows[module] if rows[module] else 1.0
-        self._before, self._steps, self._decay = now, 0, 1.0
+        self._before = now
+        self._start_counting()
         return report

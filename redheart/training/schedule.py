@@ -8,7 +8,11 @@ from redheart.config import TrainingConfig
 
 
 def learning_rate_at(step: int, total_steps: int, peak: float, config: TrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to ``final_lr_fraction`` of the peak.
+    """Linear warm-up, then down to ``final_lr_fraction`` of the peak by ``training.schedule``.
+
+    ``cosine``: half a cosine over all that is left. ``wsd``: the peak until the last ``decay_fraction`` of all steps,
+    then as 1 − √(share of them that is done), Hägele et al. 2024 (*Scaling Laws and Compute-Optimal Training Beyond Fixed
+    Training Durations*, arXiv 2405.18392, §3).
 
     Args:
         step: optimizer step, from 0, of ``total_steps``; counted in optimizer steps, never in micro-batches.
@@ -17,6 +21,12 @@ def learning_rate_at(step: int, total_steps: int, peak: float, config: TrainingC
     warmup = max(1, round(total_steps * config.warmup_fraction))
     if step < warmup:
         return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total_steps - warmup)
+    if config.schedule == "wsd":
+        decay = min(round(total_steps * config.decay_fraction), total_steps - warmup)
+        progress = (step - (total_steps - decay)) / max(1, decay)
+        left = 1 - math.sqrt(min(1.0, max(0.0, progress)))
+    else:
+        progress = (step - warmup) / max(1, total_steps - warmup)
+        left = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     floor = config.final_lr_fraction
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+    return peak * (floor + (1 - floor) * left)

@@ -170,10 +170,13 @@ def test_contradictions_are_told_at_once() -> None:
         "sweep.lr_min=0.1",
         "training.micro_batch_size=5",
         "sweet_spot.loss_weight=0.9",
+        "training.schedule=wsd",
+        "training.decay_fraction=0.95",
     )
     assert "sweep.lr_min 0.1 is not below sweep.lr_max 0.01" in problem
     assert "training.global_batch_size 32 is not a multiple of training.micro_batch_size 5" in problem
     assert "sum to 1.6, wanted a sum of 1" in problem
+    assert "training.warmup_fraction 0.1 and training.decay_fraction 0.95 are more than all steps" in problem
 
 
 def test_what_a_run_resolved_to_can_be_given_back(tmp_path: Path) -> None:

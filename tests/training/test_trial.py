@@ -13,6 +13,7 @@ from redheart.data.splits import split_of
 from redheart.embedding import open_embedded
 from redheart.errors import Interrupted
 from redheart.model import UnifiedModel
+from redheart.sweep.identity import sweep_identity
 from redheart.training import stage as stage_module
 from redheart.training import trial as trial_module
 from redheart.training.identity import run_identity, trial_identity
@@ -157,3 +158,27 @@ def test_what_computes_the_numbers_is_the_identity_and_what_watches_is_not(datas
     for computing in ("training.global_batch_size=8", "training.weight_decay=0.1", "model.dropout=0.3", "seed=9"):
         assert trial(computing) != trial() and run(computing) != run()
     assert run_identity(config(), name, "tiny", 2e-3) != run() != run_identity(config(), "other", "tiny", 1e-3)
+
+
+#: A setting that came after the first runs; what it is off at; a value that changes results.
+LATER = [("layer_lr_decay", "1.0", "0.9"), ("schedule", "cosine", "wsd")]
+
+
+@pytest.mark.parametrize("key, off, on", LATER)
+def test_a_later_setting_is_part_of_the_identity_where_it_is_on_and_a_run_of_before_it_keeps_its_own(key, off, on):
+    for identity in (
+        lambda *overrides: trial_identity(config(*overrides), "data"),
+        lambda *overrides: run_identity(config(*overrides), "data", "tiny", 1e-3),
+        lambda *overrides: sweep_identity(config(*overrides), "data"),
+    ):
+        assert identity(f"training.{key}={off}") == identity() != identity(f"training.{key}={on}")
+    assert key not in run_identity(config(), "data", "tiny", 1e-3)["training"]
+    assert key not in trial_identity(config(), "data")["training"]
+
+
+def test_what_only_wsd_reads_is_part_of_the_identity_only_with_it():
+    def run(*overrides):
+        return run_identity(config(*overrides), "data", "tiny", 1e-3)
+
+    assert run("training.decay_fraction=0.3") == run()
+    assert run("training.schedule=wsd", "training.decay_fraction=0.3") != run("training.schedule=wsd")
