@@ -65,6 +65,8 @@ MODULES: tuple[str, ...] = (
     "dsp_simulator",
     "kalman_filter",
 )
+#: What an ablation removes one at a time: the modules by the first part of their names.
+GROUPS: tuple[str, ...] = tuple(dict.fromkeys(module.partition(".")[0] for module in MODULES))
 #: The task whose loss and skill on ``choose`` are a module's own curve; None: the total loss and mean skill.
 MODULE_TASK: dict[str, str | None] = {
     "backbone": None,

@@ -1,6 +1,7 @@
 """The model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, their union, its losses and its sizes."""
 
 from redheart.model.batch import Batch
+from redheart.model.linear_model import LinearModel
 from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.parameters import ParameterCount, count_model, count_parameters, meta_model
 from redheart.model.presets import PRESETS, ModelDimensions, dimensions
@@ -10,6 +11,7 @@ from redheart.model.unified import Outputs, UnifiedModel, modules_of
 __all__ = [
     "PRESETS",
     "Batch",
+    "LinearModel",
     "Losses",
     "ModelDimensions",
     "Outputs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, sinusoidal_positions
+from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, masked_mean, sinusoidal_positions
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import TASKS
@@ -58,3 +58,26 @@ class Backbone(nn.Module):
         after = max(after, depths.chain(self.pool, after=after_pools))
         *blocks, last = self.blocks
         return depths.chain((self.embed, self.kind), *blocks, (last, self.norm), after=after)
+
+
+class MeanPool(nn.Module):
+    """What stands in the place of a backbone that is left out: the projected segments and their mean.
+
+    It knows neither kinds nor positions, and no segment of another. What reads its sequence sees a set; only the filters of
+    dsp_simulator and kalman_filter still go by the order in which segments stand.
+    """
+
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dims.embedding_dropout)
+        self.embed = Projection(dims.d_embed, dims.d_model, bias=False)
+        self.norm = nn.LayerNorm(dims.d_model)
+
+    def forward(self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``Backbone.forward``; every task's pool is the same mean."""
+        hidden = self.norm(self.embed(self.dropout(segments)))
+        mean = masked_mean(hidden, attend[:, 0, 0])
+        return hidden, mean.unsqueeze(1).expand(-1, len(TASKS), -1)
+
+    def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
+        return depths.chain((self.embed, self.norm), after=max(after, after_pools))

@@ -65,7 +65,8 @@ class DspSimulator(nn.Module):
         self.decay = nn.Parameter(torch.linspace(-4.0, -1.0, channels))
         self.filters = SignalFilters(channels, dims.max_segments)
         self.trajectory = Projection(2 * channels, len(EMOTIONS), gain=0.1)
-        self.summarise = Projection(4 * channels, dims.signal_width)
+        # The heads alone read these features.
+        self.summarise = Projection(4 * channels, dims.signal_width) if dims.has("heads") else nn.Identity()
 
     def forward(self, hidden: Tensor, segment_mask: Tensor) -> tuple[Tensor, Tensor]:
         """H (batch, segments, d_model), mask (batch, segments) -> features and prediction.

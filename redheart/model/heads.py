@@ -8,6 +8,7 @@ sentence encoder's vectors: ridge on these is the rival to beat, and the model c
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -43,34 +44,30 @@ def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tenso
     return torch.cat(parts, dim=-1)
 
 
-def features_width(task: str, dims: ModelDimensions) -> int:
-    """Width of what a head gets beside its pool."""
-    if task == "verdict":
-        return len(ANALYZED_TASKS) * dims.analyzer_width
+def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:
+    """What a head reads beside its pool: the width of each module's features, in order; only of modules that exist."""
+    analyzers = ANALYZED_TASKS if task == "verdict" else (task,)
+    widths = {f"neural_analyzers.{name}": dims.analyzer_width for name in analyzers}
     if task == "emotion":
-        return dims.analyzer_width + dims.phase_width + dims.signal_width + dims.state_width
-    return dims.analyzer_width
+        widths |= {"phases": dims.phase_width, "dsp_simulator": dims.signal_width, "kalman_filter": dims.state_width}
+    return {module: width for module, width in widths.items() if dims.has(module)}
 
 
-class Head(nn.Module):
-    """Predicts one task, relative to the training split's statistics, which travel with it as buffers."""
+class Predictor(nn.Module):
+    """Predicts one task relative to the training split's statistics, which travel with it as buffers.
+
+    Attributes:
+        reads: the modules whose features it gets, in order.
+    """
 
     prior_log: Tensor
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
+    def __init__(self, task: str, statistics: TargetStatistics, reads: Iterable[str] = ()) -> None:
         super().__init__()
+        self.reads = tuple(reads)
         self.is_distribution = TASK_BY_NAME[task].is_distribution
-        outputs = len(TASK_BY_NAME[task].dimensions)
-        width = dims.head_width
-        self.pool_norm = nn.LayerNorm(dims.d_model)
-        self.features_norm = nn.LayerNorm(features_width(task, dims))
-        self.combine = Projection(dims.d_model + features_width(task, dims), width)
-        self.layers = nn.ModuleList(FeedForward(width, dims.dropout) for _ in range(dims.head_layers))
-        self.norm = nn.LayerNorm(width)
-        self.read_out = Projection(width, outputs, bias=False, gain=0.1)
-        self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
         one = statistics[task]
         if self.is_distribution:
             self.register_buffer("prior_log", torch.tensor([math.log(share) for share in one.prior]))
@@ -79,8 +76,30 @@ class Head(nn.Module):
             self.register_buffer("mean", torch.tensor(one.mean, dtype=torch.float32))
             self.register_buffer("scale", torch.tensor(one.scale, dtype=torch.float32))
 
+    def relative_to_prior(self, prediction: Tensor) -> Tensor:
+        """In fp32; distributions get the logarithm of the prior added, so that 0 means the prior."""
+        prediction = prediction.float()
+        return prediction + self.prior_log.float() if self.is_distribution else prediction
+
+
+class Head(Predictor):
+    """From a task's pool, the features of other modules and the linear path to its prediction."""
+
+    def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
+        widths = feature_widths(task, dims)
+        super().__init__(task, statistics, widths)
+        outputs = len(TASK_BY_NAME[task].dimensions)
+        width = dims.head_width
+        self.pool_norm = nn.LayerNorm(dims.d_model)
+        self.features_norm = nn.LayerNorm(sum(widths.values())) if widths else nn.Identity()
+        self.combine = Projection(dims.d_model + sum(widths.values()), width)
+        self.layers = nn.ModuleList(FeedForward(width, dims.dropout) for _ in range(dims.head_layers))
+        self.norm = nn.LayerNorm(width)
+        self.read_out = Projection(width, outputs, bias=False, gain=0.1)
+        self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
+
     def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
-        """Pool (batch, d_model), features (batch, features_width), views (batch, 4 * d_embed) -> (batch, dims)."""
+        """Pool (batch, d_model), features (batch, all their widths; 0 if it reads none), views -> (batch, dims)."""
         x = F.gelu(self.combine(torch.cat((self.pool_norm(pool), self.features_norm(features)), dim=-1)))
         for layer in self.layers:
             x = layer(x)
@@ -92,7 +111,19 @@ class Head(nn.Module):
         entrance = (self.pool_norm, self.features_norm, self.combine)
         return depths.chain(entrance, *self.layers, (self.norm, self.read_out), after=after)
 
-    def relative_to_prior(self, prediction: Tensor) -> Tensor:
-        """In fp32; distributions get the logarithm of the prior added, so that 0 means the prior."""
-        prediction = prediction.float()
-        return prediction + self.prior_log.float() if self.is_distribution else prediction
+
+class PoolReadOut(Predictor):
+    """What stands in the place of a head that is left out: linear in its pool. It reads nobody's features."""
+
+    def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
+        super().__init__(task, statistics)
+        self.pool_norm = nn.LayerNorm(dims.d_model)
+        self.read_out = Projection(dims.d_model, len(TASK_BY_NAME[task].dimensions), gain=0.1)
+
+    def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
+        """Pool (batch, d_model) -> (batch, dims); the others are ignored."""
+        prediction: Tensor = self.read_out(self.pool_norm(pool))
+        return prediction
+
+    def place(self, depths: Depths, after: int) -> int:
+        return depths.chain((self.pool_norm, self.read_out), after=after)

@@ -80,7 +80,8 @@ class KalmanFilter(nn.Module):
         self.process_noise = nn.Parameter(torch.zeros(STATE))
         self.initial_mean = nn.Parameter(torch.zeros(STATE))
         self.initial_noise = nn.Parameter(torch.zeros(STATE))
-        self.summarise = Projection(3 * STATE, dims.state_width)
+        # The heads alone read these features.
+        self.summarise = Projection(3 * STATE, dims.state_width) if dims.has("heads") else nn.Identity()
         self.predict = Projection(3 * STATE, len(EMOTIONS), gain=0.1)
 
     def forward(self, hidden: Tensor, segment_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,11 @@ def _terms() -> tuple[Term, ...]:
 TERMS = _terms()
 
 
+def terms_of(outputs: Outputs) -> list[Term]:
+    """The terms that a model has: those whose prediction is there. Only parts that were left out have none."""
+    return [term for term in TERMS if term.name.startswith("heads.") or term.name in outputs.auxiliary]
+
+
 @dataclass(frozen=True, slots=True)
 class Losses:
     """``total`` for the backward pass; ``terms`` by name, unweighted, with their graph."""
@@ -66,7 +71,7 @@ def valid_counts(batch: Batch) -> dict[str, Tensor]:
 def compute_losses(
     outputs: Outputs, batch: Batch, statistics: TargetStatistics, counts: Mapping[str, Tensor] | None = None
 ) -> Losses:
-    """All terms and their weighted sum.
+    """All terms that the model has, and their weighted sum; without a part its weight is missing from the sum.
 
     Args:
         counts: valid counts of the *global* batch by target; None: this batch's own. With them, losses of the
@@ -77,7 +82,7 @@ def compute_losses(
         counts = valid_counts(batch)
     terms: dict[str, Tensor] = {}
     total = torch.zeros((), device=batch.segments.device)
-    for term in TERMS:
+    for term in terms_of(outputs):
         summed = item_sums(term, outputs, batch, statistics).sum()
         terms[term.name] = summed / counts[term.target].clamp(min=1.0)
         total = total + term.weight * terms[term.name]

@@ -55,7 +55,8 @@ class Phases(nn.Module):
                 for below, (name, task) in enumerate(LEVELS.items())
             }
         )
-        self.integrate = Projection(len(LEVELS) * width, width)
+        # The heads alone read these features.
+        self.integrate = Projection(len(LEVELS) * width, width) if dims.has("heads") else nn.Identity()
 
     def forward(self, hidden: Tensor, attend: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """H (batch, segments, d_model) -> integrated features (batch, phase_width), predictions by level."""

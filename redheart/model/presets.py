@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from redheart.tasks import GROUPS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
@@ -36,6 +38,11 @@ class ModelDimensions:
     embedding_dropout: float = 0.5
     """On the encoder's vectors, before the backbone and, separately, before the heads' linear path. Half of them, because
     a few hundred stories are far fewer than the vectors' dimensions: at 0.1 validation turned two epochs earlier."""
+    without: tuple[str, ...] = ()
+    """Groups of modules that are left out, to see what they are worth. In the place of ``backbone`` stands the mean pool
+    of the projected segments, in that of ``heads`` a linear read-out of the pool; the others are absent, and with them
+    their terms of the loss. The remaining terms keep their weights, so that what is left is trained as it is in the whole
+    model."""
 
     def __post_init__(self) -> None:
         for width in (self.d_model, self.analyzer_width, self.wrapper_width, self.phase_width):
@@ -44,23 +51,30 @@ class ModelDimensions:
         for name in ("dropout", "embedding_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} {getattr(self, name)}: wanted 0 <= {name} < 1")
+        if self.without != tuple(group for group in GROUPS if group in self.without):
+            raise ValueError(f"without {self.without}: wanted groups in the order {', '.join(GROUPS)}, each once")
+
+    def has(self, module: str) -> bool:
+        """Whether the group of ``module`` is there as it is, not left out."""
+        return module.partition(".")[0] not in self.without
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ModelDimensions:
-        """The inverse of ``to_json``.
+        """The inverse of ``to_json``. ``without`` may be missing: manifests of before know of no such thing.
 
         Raises:
             ValueError: a field is unknown or missing.
         """
         known = {field.name for field in fields(ModelDimensions)}
-        if set(data) != known:
+        given = {"without": (), **data}
+        if set(given) != known:
             raise ValueError(
-                f"model dimensions: unknown {sorted(set(data) - known)}, missing {sorted(known - set(data))}"
+                f"model dimensions: unknown {sorted(set(given) - known)}, missing {sorted(known - set(given))}"
             )
-        return ModelDimensions(**data)
+        return ModelDimensions(**{**given, "without": tuple(given["without"])})
 
 
 PRESETS: dict[str, ModelDimensions] = {

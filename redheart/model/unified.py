@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from redheart.model.analyzers import Analyzer
-from redheart.model.backbone import Backbone
+from redheart.model.backbone import Backbone, MeanPool
 from redheart.model.blocks import attention_mask
 from redheart.model.depth import Depths
 from redheart.model.dsp import DspSimulator
-from redheart.model.heads import Head, linear_views
+from redheart.model.heads import Head, PoolReadOut, Predictor, linear_views
 from redheart.model.kalman import KalmanFilter
 from redheart.model.phases import LEVELS, Phases
 from redheart.model.presets import ModelDimensions
@@ -41,21 +41,26 @@ class Outputs(NamedTuple):
 class UnifiedModel(nn.Module):
     """``prediction_t = head_t(pool_t(H), features_t) + gate_t * wrapper_t(all analyzers, H)``.
 
-    The 17 modules of ``redheart.tasks.MODULES`` hold all its parameters; it has none of its own.
+    The 17 modules of ``redheart.tasks.MODULES`` hold all its parameters; it has none of its own. Those of the groups in
+    ``config.without`` are absent or have a simple replacement under their name.
     """
 
     def __init__(self, config: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__()
         self.config = config
         self.statistics = statistics
-        self.backbone = Backbone(config)
+        analyzed, wrapped = (
+            ANALYZED_TASKS if config.has(group) else () for group in ("neural_analyzers", "advanced_wrappers")
+        )
+        head = Head if config.has("heads") else PoolReadOut
+        self.backbone = Backbone(config) if config.has("backbone") else MeanPool(config)
         self.views_dropout = nn.Dropout(config.embedding_dropout)
-        self.heads = nn.ModuleDict({task.name: Head(task.name, config, statistics) for task in TASKS})
-        self.neural_analyzers = nn.ModuleDict({name: Analyzer(name, config) for name in ANALYZED_TASKS})
-        self.advanced_wrappers = nn.ModuleDict({name: Wrapper(name, config) for name in ANALYZED_TASKS})
-        self.phases = Phases(config)
-        self.dsp_simulator = DspSimulator(config)
-        self.kalman_filter = KalmanFilter(config)
+        self.heads = nn.ModuleDict({task.name: head(task.name, config, statistics) for task in TASKS})
+        self.neural_analyzers = nn.ModuleDict({name: Analyzer(name, config) for name in analyzed})
+        self.advanced_wrappers = nn.ModuleDict({name: Wrapper(name, config) for name in wrapped})
+        self.phases = Phases(config) if config.has("phases") else None
+        self.dsp_simulator = DspSimulator(config) if config.has("dsp_simulator") else None
+        self.kalman_filter = KalmanFilter(config) if config.has("kalman_filter") else None
 
     def forward(self, segments: Tensor, segment_mask: Tensor, kinds: Tensor, positions: Tensor) -> Outputs:
         """Predicts all tasks.
@@ -71,36 +76,39 @@ class UnifiedModel(nn.Module):
         hidden, pools = self.backbone(segments, attend, kinds, positions)
         views = self.views_dropout(linear_views(segments, segment_mask, kinds))
 
+        # By module: what others read, and its own prediction. A module that was left out is in neither.
         features: dict[str, Tensor] = {}
         found: dict[str, Tensor] = {}
-        for name in ANALYZED_TASKS:
-            features[name], found[name] = self.neural_analyzers[name](hidden, attend)
-        all_features = torch.stack([features[name] for name in ANALYZED_TASKS], dim=1)
-        phase_features, levels = self.phases(hidden, attend)
-        signal_features, signal_found = self.dsp_simulator(hidden, segment_mask)
-        state_features, state_found = self.kalman_filter(hidden, segment_mask)
-        inputs = dict(features)
-        inputs["emotion"] = torch.cat((features["emotion"], phase_features, signal_features, state_features), dim=-1)
-        inputs["verdict"] = all_features.flatten(1)
+        for name, analyzer in self.neural_analyzers.items():
+            module = f"neural_analyzers.{name}"
+            features[module], found[module] = analyzer(hidden, attend)
+        if self.phases is not None:
+            features["phases"], levels = self.phases(hidden, attend)
+            found |= {f"phases.{level}": prediction for level, prediction in levels.items()}
+        if self.dsp_simulator is not None:
+            features["dsp_simulator"], found["dsp_simulator"] = self.dsp_simulator(hidden, segment_mask)
+        if self.kalman_filter is not None:
+            features["kalman_filter"], found["kalman_filter"] = self.kalman_filter(hidden, segment_mask)
 
+        pool_of = {task.name: pools[:, index] for index, task in enumerate(TASKS)}
+        # Wrappers read the tasks' pools in the place of analyzers that were left out.
+        analyses = torch.stack(
+            [features.get(f"neural_analyzers.{name}", pool_of[name]) for name in ANALYZED_TASKS], dim=1
+        )
         predictions: dict[str, Tensor] = {}
-        auxiliary: dict[str, Tensor] = {}
-        for index, task in enumerate(TASKS):
-            name = task.name
+        for name, pool in pool_of.items():
             head = self._head(name)
-            units = head.relative_to_prior
-            prediction = head(pools[:, index], inputs[name], views)
-            if name in ANALYZED_TASKS:
-                correction, gated = self.advanced_wrappers[name](all_features, hidden, attend)
-                prediction = prediction + gated
-                auxiliary[f"neural_analyzers.{name}"] = units(found[name])
-                auxiliary[f"advanced_wrappers.{name}"] = units(found[name].detach() + correction)
-            predictions[name] = units(prediction)
-        for level, task_name in LEVELS.items():
-            auxiliary[f"phases.{level}"] = self._head(task_name).relative_to_prior(levels[level])
-        auxiliary["dsp_simulator"] = self._head("emotion").relative_to_prior(signal_found)
-        auxiliary["kalman_filter"] = self._head("emotion").relative_to_prior(state_found)
-        return Outputs(predictions, auxiliary)
+            read = [features[module] for module in head.reads]
+            predictions[name] = head(pool, torch.cat(read, dim=-1) if read else pool[:, :0], views)
+            if name in self.advanced_wrappers:
+                correction, gated = self.advanced_wrappers[name](analyses, hidden, attend)
+                predictions[name] = predictions[name] + gated
+                analysis = found.get(f"neural_analyzers.{name}", torch.zeros_like(correction))
+                found[f"advanced_wrappers.{name}"] = analysis.detach() + correction
+        return Outputs(
+            {name: self._head(name).relative_to_prior(prediction) for name, prediction in predictions.items()},
+            {name: self._head(_task_of(name)).relative_to_prior(prediction) for name, prediction in found.items()},
+        )
 
     def distances(self) -> dict[str, int]:
         """Each parameter's distance from the output by its name: the layers that follow its own, on the longest path.
@@ -112,18 +120,26 @@ class UnifiedModel(nn.Module):
         """
         depths = Depths()
         heads = {task.name: depths.chain(self.heads[task.name], after=0) for task in TASKS}
-        wrappers = [depths.chain(self.advanced_wrappers[name], after=0) for name in ANALYZED_TASKS]
-        sequence_readers = [*wrappers]
-        for name in ANALYZED_TASKS:
+        wrappers = [depths.chain(wrapper, after=0) for wrapper in self.advanced_wrappers.values()]
+        sequence_readers = [0, *wrappers]
+        for name, analyzer in self.neural_analyzers.items():
             features_readers = (heads[name], heads["verdict"], *wrappers)
-            sequence_readers.append(depths.chain(self.neural_analyzers[name], after=max(features_readers)))
+            sequence_readers.append(depths.chain(analyzer, after=max(features_readers)))
         for part in (self.phases, self.dsp_simulator, self.kalman_filter):
-            sequence_readers.append(depths.chain(part, after=heads["emotion"]))
-        self.backbone.place(depths, max(sequence_readers), after_pools=max(heads.values()))
+            if part is not None:
+                sequence_readers.append(depths.chain(part, after=heads["emotion"]))
+        pool_readers = heads.values() if len(self.neural_analyzers) else (*heads.values(), *wrappers)
+        self.backbone.place(depths, max(sequence_readers), after_pools=max(pool_readers))
         return depths.by_name(self)
 
-    def _head(self, task: str) -> Head:
-        return cast(Head, self.heads[task])
+    def _head(self, task: str) -> Predictor:
+        return cast(Predictor, self.heads[task])
+
+
+def _task_of(auxiliary: str) -> str:
+    """Whose units an auxiliary prediction is in."""
+    module, _, part = auxiliary.partition(".")
+    return LEVELS[part] if module == "phases" else part or "emotion"
 
 
 def normalise(segments: Tensor, segment_mask: Tensor) -> Tensor:
@@ -133,5 +149,9 @@ def normalise(segments: Tensor, segment_mask: Tensor) -> Tensor:
 
 
 def modules_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The 17 modules by name. Together they hold each parameter exactly once; a name is its state dict keys' prefix."""
-    return {name: model.get_submodule(name) for name in MODULES}
+    """The modules by name, all 17 of them unless groups were left out.
+
+    Together they hold each parameter exactly once; a name is its state dict keys' prefix.
+    """
+    there = dict(model.named_modules())
+    return {name: there[name] for name in MODULES if name in there}

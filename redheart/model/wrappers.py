@@ -40,7 +40,8 @@ class Wrapper(nn.Module):
         width = dims.wrapper_width
         residual_gain = (2 * dims.wrapper_layers) ** -0.5
         outputs = len(TASK_BY_NAME[task].dimensions)
-        self.enter_features = StackedProjection(len(ANALYZED_TASKS), dims.analyzer_width, width)
+        read = dims.analyzer_width if dims.has("neural_analyzers") else dims.d_model
+        self.enter_features = StackedProjection(len(ANALYZED_TASKS), read, width)
         self.enter_sequence = Projection(dims.d_model, width)
         self.memory_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
@@ -55,6 +56,8 @@ class Wrapper(nn.Module):
 
     def forward(self, features: Tensor, hidden: Tensor, attend: Tensor) -> tuple[Tensor, Tensor]:
         """All analyzers' features (batch, analyzers, analyzer_width), H (batch, segments, d_model) -> two corrections.
+
+        Where analyzers are left out, their tasks' pools (batch, analyzers, d_model) take the place of their features.
 
         Returns:
             The correction (batch, dims), and the same times the gate.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from redheart.data.splits import Split
 from redheart.errors import Interrupted
-from redheart.model.losses import TERMS, compute_losses, item_sums, valid_counts
+from redheart.model.losses import TERMS, compute_losses, item_sums, terms_of, valid_counts
 from redheart.model.statistics import TargetStatistics, natural_units
 from redheart.model.unified import Outputs
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
@@ -103,7 +103,7 @@ def _item_losses(outputs: Outputs, batch: Any, statistics: TargetStatistics) -> 
 def _module_skills(outputs: Outputs, batch: Any, statistics: TargetStatistics) -> dict[str, list[float]]:
     """Skill of each term's own prediction, by module."""
     found: dict[str, list[float]] = {}
-    for term in TERMS:
+    for term in terms_of(outputs):
         task = TASK_BY_NAME[term.task]
         module = next(m for m in MODULES if term.name == m or term.name.startswith(f"{m}."))
         raw = outputs.predictions[term.task] if module.startswith("heads.") else outputs.auxiliary[term.name]

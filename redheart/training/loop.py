@@ -140,7 +140,7 @@ class TrainingLoop:
             global_step=self.global_step,
             situations=len(batch),
             loss=float(loss),
-            terms=dict(zip(TERM_NAMES, terms.tolist(), strict=True)),
+            terms=terms,
             learning_rate=rate,
             gradient_norm=measured,
             module_norms=norms,
@@ -167,7 +167,7 @@ class TrainingLoop:
         """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale."""
         return self.engine.precision == "fp16"
 
-    def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, Tensor]:
+    def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, dict[str, float]]:
         while True:
             try:
                 return self._accumulate(batch)
@@ -206,11 +206,12 @@ class TrainingLoop:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _accumulate(self, batch: Indices) -> tuple[Tensor, Tensor]:
+    def _accumulate(self, batch: Indices) -> tuple[Tensor, dict[str, float]]:
         """Forward and backward of this process's pieces; the batch's loss and terms over all processes."""
         engine = self.engine
         counts = {name: count.to(engine.device) for name, count in self._valid_counts(batch).items()}
-        sums = torch.zeros(1 + len(TERM_NAMES), device=engine.device)
+        names: list[str] = []
+        sums = torch.zeros(1, device=engine.device)
         pieces = pieces_of(batch, engine.geometry, engine.rank)
         engine.model.train()
         # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
@@ -223,9 +224,10 @@ class TrainingLoop:
                     outputs = engine.model(*data.inputs)
                 losses = compute_losses(outputs, data, self.statistics, counts)
                 engine.backward(losses.total, is_last=is_last)
-            sums += torch.stack([losses.total.detach(), *(losses.terms[name].detach() for name in TERM_NAMES)])
+            names = list(losses.terms)  # the same in every piece: what the model has
+            sums = sums + torch.stack([losses.total.detach(), *(term.detach() for term in losses.terms.values())])
         sums = engine.sum_over_processes(sums)
-        return sums[0], sums[1:].cpu()
+        return sums[0], dict(zip(names, sums[1:].tolist(), strict=True))
 
     def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:
         empty = torch.empty(0)

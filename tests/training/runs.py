@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,21 @@ def furthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
-def make_loop(config: Config, table: SituationTable, learning_rate: float = LEARNING_RATE, **loop: Any) -> TrainingLoop:
+def make_loop(
+    config: Config,
+    table: SituationTable,
+    learning_rate: float = LEARNING_RATE,
+    *,
+    without: tuple[str, ...] = (),
+    **loop: Any,
+) -> TrainingLoop:
     """Model, optimizer and loop as the stage puts them together."""
     torch.manual_seed(config.seed)
     train_indices = table.split_indices["train"]
     statistics = table.statistics(train_indices)
     engine = Engine(config)
-    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout), statistics)
+    shape = dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout)
+    model = UnifiedModel(replace(shape, without=without), statistics)
     engine.prepare(model, build_optimizer(model, learning_rate, config.training))
     return TrainingLoop(
         engine,

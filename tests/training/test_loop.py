@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from redheart.errors import MissingRequirement, TrainingError
+from redheart.model.losses import TERMS
 from redheart.storage import read_json
 from redheart.training.engine import Engine
 from redheart.training.oom import is_out_of_memory
@@ -235,3 +236,14 @@ class TestLossScaling:
         list(loop.engine.gradients())
         loop.engine.discard()
         assert next(loop.epoch(1)).updated
+
+
+def test_a_model_without_a_group_trains_and_its_steps_tell_of_the_terms_it_has(table, settings):
+    loop = make_loop(settings(), table, without=("phases", "kalman_filter"))
+    before = state_of(loop)
+    steps = list(loop.epoch(1))
+    names = {term.name for term in TERMS} - {"kalman_filter", "phases.self", "phases.empathy", "phases.community"}
+    assert all(set(step.terms) == names and step.updated for step in steps)
+    after = state_of(loop)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name, _ in loop.engine.unwrapped.named_parameters()}

@@ -100,13 +100,13 @@ def test_different_rates_start_from_the_same_weights_and_another_seed_from_other
     assert len({result["val_loss"] for result in results}) == 3
 
 
-@pytest.mark.parametrize("rate", [0.3, 1e3, 1e30], ids=["grows", "singular", "overflows"])
+@pytest.mark.parametrize("rate", [1.0, 1e3, 1e30], ids=["grows", "singular", "overflows"])
 def test_a_huge_rate_diverges_and_leaves_none_instead_of_nan(dataset, rate):
     """Slowly, by a validation loss that grows; by matrices that have no factors any more; at once."""
     runner = TrialRunner(config("sweep.epochs=4", "training.warmup_fraction=0.8"), dataset)
     result = outcome(runner, learning_rate=rate, seed=0)
     assert result["diverged"] and result["val_loss"] is result["train_loss"] is result["accuracy"] is None
-    assert (len(result["curve"]) > 1) == (rate < 1), "the curve that led there is kept"
+    assert (len(result["curve"]) > 1) == (rate < 10), "the curve that led there is kept"
 
 
 def test_the_main_trainings_first_step_is_a_trials_first_step(dataset, tmp_path, first_steps):
