@@ -1,7 +1,7 @@
 """The model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, their union, its losses and its sizes."""
 
 from redheart.model.batch import Batch
-from redheart.model.linear_model import LinearModel
+from redheart.model.linear_model import LinearModel, Model
 from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.parameters import ParameterCount, count_model, count_parameters, meta_model
 from redheart.model.presets import PRESETS, ModelDimensions, dimensions
@@ -13,6 +13,7 @@ __all__ = [
     "Batch",
     "LinearModel",
     "Losses",
+    "Model",
     "ModelDimensions",
     "Outputs",
     "ParameterCount",

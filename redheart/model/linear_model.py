@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from torch import Tensor, nn
 
 from redheart.model.blocks import Projection
 from redheart.model.heads import VIEWS, Predictor, linear_views
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
-from redheart.model.unified import Outputs, normalise
+from redheart.model.unified import Outputs, UnifiedModel, normalise
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 
@@ -43,3 +45,7 @@ class LinearModel(nn.Module):
     def distances(self) -> dict[str, int]:
         """As ``UnifiedModel.distances``: every layer is the last."""
         return dict.fromkeys((name for name, _ in self.named_parameters()), 0)
+
+
+#: What can be trained: the model, whole or with groups left out, or its linear path alone.
+Model: TypeAlias = UnifiedModel | LinearModel

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import say
-from redheart.model import UnifiedModel
+from redheart.model import Model
 from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
 from redheart.training.deepspeed_extensions import extensions_to_build
 from redheart.training.deepspeed_gradients import drop_gradients, held_gradients_are_finite
@@ -48,7 +48,7 @@ class Engine:
 
     Attributes:
         model: call it for a forward pass.
-        unwrapped: the ``UnifiedModel`` inside.
+        unwrapped: the model inside.
         kind: ``plain``, ``zero1``, ``zero2`` or ``zero3``.
     """
 
@@ -95,7 +95,7 @@ class Engine:
             )
         self.kind = "plain" if plugin is None else f"zero{plugin.zero_stage}"
         self.model: Any = None
-        self.unwrapped: UnifiedModel
+        self.unwrapped: Model
         self.optimizer: Any = None
         self._is_unscaled = False
 
@@ -112,7 +112,7 @@ class Engine:
             "zero_optimization.offload_param.pin_memory": torch.cuda.is_available(),
         }
 
-    def prepare(self, model: UnifiedModel, optimizer: torch.optim.Optimizer) -> None:
+    def prepare(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
         """Hands both over; after this, only the engine's own methods touch weights and gradients."""
         self.unwrapped = model
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from redheart.config import TrainingConfig
-from redheart.model import LinearModel, UnifiedModel
+from redheart.model import Model
 
 #: Where a group keeps what its rate is multiplied by; a group without it learns at the rate of the schedule.
 SCALE = "learning_rate_scale"
@@ -21,7 +21,7 @@ def decays(parameter: nn.Parameter) -> bool:
     return len(getattr(parameter, "ds_shape", parameter.shape)) >= 2
 
 
-def learning_rate_scales(model: UnifiedModel | LinearModel, config: TrainingConfig) -> dict[str, float]:
+def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, float]:
     """What each parameter's learning rate is multiplied by: ``layer_lr_decay`` to the power of its distance from the output.
 
     Raises:
@@ -32,9 +32,7 @@ def learning_rate_scales(model: UnifiedModel | LinearModel, config: TrainingConf
     return {name: config.layer_lr_decay**distance for name, distance in model.distances().items()}
 
 
-def build_optimizer(
-    model: UnifiedModel | LinearModel, learning_rate: float, config: TrainingConfig
-) -> torch.optim.AdamW:
+def build_optimizer(model: Model, learning_rate: float, config: TrainingConfig) -> torch.optim.AdamW:
     """The optimizer of the main training and of every trial of the sweep.
 
     Raises:

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from redheart.config import Config
+from redheart.data.splits import Split
 from redheart.errors import Interrupted, TrainingError
-from redheart.model import UnifiedModel, dimensions
+from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
 from redheart.training.engine import Engine
-from redheart.training.evaluation import evaluate_model
+from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.placement import choose_preset
@@ -28,6 +29,9 @@ from redheart.training.table import SituationTable
 
 #: A validation loss this many times its first value has diverged, whatever it does later.
 DIVERGENCE = 3.0
+Build = Callable[[ModelDimensions, TargetStatistics], Model]
+#: Told of each epoch: its number, the evaluation on ``choose``, and a way to have the same weights evaluated elsewhere.
+OnEpoch = Callable[[int, Evaluation, Callable[[Split], Evaluation]], None]
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,13 @@ class TrialRunner:
         seed: int,
         should_stop: Callable[[], bool] = lambda: False,
         heartbeat: Callable[[], None] = lambda: None,
+        build: Build = UnifiedModel,
+        on_epoch: OnEpoch = lambda epoch, chosen_on, evaluate: None,
     ) -> TrialOutcome:
         """Trains from the initial weights of ``seed`` at ``learning_rate``.
+
+        Args:
+            build: makes the model; the ablation has it leave a group out.
 
         Raises:
             Interrupted: ``should_stop`` said so; nothing of the trial is kept.
@@ -91,7 +100,7 @@ class TrialRunner:
         started = time.monotonic()
         torch.manual_seed(seed)
         engine = Engine(self.config)
-        model = UnifiedModel(self.dimensions, self.statistics)
+        model = build(self.dimensions, self.statistics)
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         epochs = self.config.trial_epochs
         loop = TrainingLoop(
@@ -109,6 +118,18 @@ class TrialRunner:
             heartbeat()
             return should_stop()
 
+        def evaluate(split: Split) -> Evaluation:
+            return evaluate_model(
+                engine.model,
+                self.table,
+                split,
+                statistics=self.statistics,
+                device=engine.device,
+                autocast=engine.accelerator.autocast,
+                with_items=False,
+                should_stop=asked_to_stop,
+            )
+
         curve: list[dict[str, float]] = []
         norms: list[float] = []
         accuracy: float | None = None
@@ -122,16 +143,8 @@ class TrialRunner:
                     losses.append((step.loss, step.situations))
                     if step.gradient_norm is not None:
                         norms.append(step.gradient_norm)
-                scored = evaluate_model(
-                    engine.model,
-                    self.table,
-                    "choose",
-                    statistics=self.statistics,
-                    device=engine.device,
-                    autocast=engine.accelerator.autocast,
-                    with_items=False,
-                    should_stop=asked_to_stop,
-                )
+                scored = evaluate("choose")
+                on_epoch(epoch, scored, evaluate)
                 heartbeat()
                 choose_count = scored.count
                 train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
