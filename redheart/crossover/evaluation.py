@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redheart.crossover.bootstrap import Array, Resamples, paired_difference, skill_interval
 from redheart.crossover.result import Difference, Score, TaskSkill
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
@@ -18,7 +17,9 @@ from redheart.errors import Interrupted, StorageError
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
 from redheart.tasks import TASK_BY_NAME, TASKS
+from redheart.training.bootstrap import Array, Resamples, paired_difference
 from redheart.training.evaluation import Evaluation, constant_predictor, evaluate_model
+from redheart.training.intervals import draw, measures_of
 from redheart.training.restore import build_from_manifest
 from redheart.training.table import SituationTable
 
@@ -151,18 +152,13 @@ class Scorer:
     def _task_skill(self, evaluation: Evaluation, name: str, resamples: Resamples) -> TaskSkill:
         task = TASK_BY_NAME[name]
         metrics = evaluation.tasks[name]
-        bounds = None
+        low = high = None
         if "skill" in metrics and math.isfinite(metrics["skill"]):
-            bounds = skill_interval(
-                task,
-                evaluation.targets[name],
-                evaluation.masks[name],
-                evaluation.predictions[name],
-                constant_predictor(name, self.model.statistics),
-                resamples,
-                self.confidence,
-            )
-        low, high = bounds or (None, None)
+            scored = (evaluation.targets[name], evaluation.masks[name], evaluation.predictions[name])
+            measures = measures_of(task, *scored, constant_predictor(name, self.model.statistics))
+            if drawn := draw({"skill": measures["skill"]}, resamples):
+                estimate = drawn["skill"].estimate(self.confidence)
+                low, high = estimate.low, estimate.high
         return TaskSkill(_finite(metrics.get("skill")), low, high, _without_nonfinite(metrics))
 
 

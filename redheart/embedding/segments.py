@@ -82,6 +82,11 @@ def _parts(text: str, offsets: Offsets, first: int, last: int, start: int, end: 
     return tuple(_spans(text, offsets, _cut(text, offsets, first, last, max(1, even)), start, end))
 
 
+def whole_text(text: str, offsets: Offsets, part_pieces: int) -> tuple[Part, ...]:
+    """A whole text in as few parts as the encoder's limit asks for, of about equal size."""
+    return _parts(text, offsets, 0, len(offsets), 0, len(text), part_pieces)
+
+
 def _windows(text: str, offsets: Offsets, limits: SegmentationLimits) -> list[tuple[int, int]]:
     """Windows as runs of pieces: sentences packed in order, then neighbours merged evenly if there are too many."""
     starts = [start for start, _ in offsets]

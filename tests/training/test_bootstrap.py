@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from redheart.crossover.bootstrap import Resamples, paired_difference, skill_interval
-from redheart.tasks import TASKS, Task
-from redheart.training.metrics import task_metrics
+from redheart.training.bootstrap import Resamples, paired_difference
 
 
 def test_the_interval_covers_a_known_difference_as_often_as_it_says() -> None:
@@ -62,28 +60,3 @@ def test_resamples_repeat_with_their_seed_and_draw_as_many_as_there_are() -> Non
     columns = np.arange(7.0)[:, None]
     assert (Resamples(7, 50, 3).sums(columns) == Resamples(7, 50, 3).sums(columns)).all()
     assert (Resamples(7, 50, 3).sums(columns) != Resamples(7, 50, 4).sums(columns)).any()
-
-
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_skill_intervals_are_around_the_skill_that_is_reported(task: Task) -> None:
-    generator = np.random.default_rng(5)
-    count, dims = 90, len(task.dimensions)
-    target = generator.dirichlet(np.ones(dims), count) if task.is_distribution else generator.random((count, dims))
-    prediction = 0.7 * target + 0.3 / dims
-    constant = target.mean(axis=0)
-    mask = np.repeat(generator.random((count, 1)) < 0.8, dims, axis=1)
-    if not task.is_distribution:
-        mask = generator.random((count, dims)) < 0.8
-    reported = task_metrics(task, target, mask, prediction, constant)["skill"]
-    bounds = skill_interval(task, target, mask, prediction, constant, Resamples(count, 500, 0), 0.95)
-    assert bounds is not None and bounds[0] < reported < bounds[1] and bounds[1] - bounds[0] < 0.5
-    # With one item repeated, every resample is the whole: the interval shrinks onto the reported skill.
-    same = [np.repeat(array[mask.all(axis=1)][:1], 5, axis=0) for array in (target, mask, prediction)]
-    again = task_metrics(task, same[0], same[1], same[2], constant)["skill"]
-    assert skill_interval(task, *same, constant, Resamples(5, 100, 0), 0.95) == pytest.approx((again, again), abs=1e-9)
-
-
-def test_a_task_without_targets_has_no_interval() -> None:
-    task = TASKS[0]
-    empty = np.zeros((4, 7))
-    assert skill_interval(task, empty, empty.astype(bool), empty, np.full(7, 1 / 7), Resamples(4, 100, 0), 0.9) is None

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.tasks import Task
-
 Array = NDArray[np.float64]
-_TINY = 1e-12
 #: Resampled index numbers held at a time: 2M of them are 16 MB.
 _AT_A_TIME = 2_000_000
 
@@ -98,59 +95,4 @@ def paired_difference(
         confidence=confidence,
         probability_better=float((means < 0).mean() + 0.5 * (means == 0).mean()),
         count=int(valid.sum()),
-    )
-
-
-def skill_interval(
-    task: Task,
-    target: Array,
-    mask: NDArray[np.bool_],
-    prediction: Array,
-    constant: Array,
-    resamples: Resamples,
-    confidence: float,
-) -> tuple[float, float] | None:
-    """Interval of a task's declared skill, 1 − Σ error / Σ error of the constant predictor.
-
-    None where nothing is scored.
-
-    Args:
-        target, prediction: ``(count, dimensions)`` in natural units; mask: the same shape.
-        constant: ``(dimensions,)``, fitted on the training split and not resampled.
-
-    A regression's skill is the mean over its dimensions, as in ``redheart.training.metrics.task_metrics``.
-    """
-    error, of_constant = _errors(task, target, mask, prediction, constant)
-    scored = of_constant.sum(axis=0) > _TINY
-    if not scored.any():
-        return None
-    error, of_constant = error[:, scored], of_constant[:, scored]
-    sums = resamples.sums(np.concatenate([error, of_constant], axis=1))
-    top, bottom = sums[:, : error.shape[1]], sums[:, error.shape[1] :]
-    there = bottom > _TINY
-    skills = np.where(there, 1 - top / np.where(there, bottom, 1.0), 0.0)
-    usable = there.any(axis=1)
-    if not usable.any():
-        return None
-    return interval(skills[usable].sum(axis=1) / there[usable].sum(axis=1), confidence)
-
-
-def _errors(
-    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
-) -> tuple[Array, Array]:
-    """What each situation adds to the model's and to the constant predictor's error; 0 where there is no target."""
-    if task.is_distribution:
-        valid = mask.all(axis=1)
-        p = np.where(mask, np.clip(target, 0, 1), 0.0)
-
-        def divergence(q: Array) -> Array:
-            cross = -(p * np.log(np.clip(q, _TINY, 1))).sum(axis=1)
-            own = (p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1) if task.skill == "kl_skill" else 0.0
-            return np.where(valid, cross + own, 0.0)[:, None]
-
-        return divergence(prediction), divergence(np.broadcast_to(constant, p.shape))
-    counted = mask & (mask.sum(axis=0) >= 2)[None, :]
-    return (
-        np.where(counted, (prediction - target) ** 2, 0.0),
-        np.where(counted, (constant[None, :] - target) ** 2, 0.0),
     )

@@ -1,0 +1,171 @@
+"""The rival of a run: fitted to the training split alone, asked about the right situations, compared in pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from redheart.config import EmbeddingConfig
+from redheart.data import Situation
+from redheart.embedding import EmbeddedDataset
+from redheart.messages import set_language
+from redheart.model import UnifiedModel
+from redheart.rival.comparison import compare
+from redheart.rival.features import rival_features
+from redheart.rival.run import rival_of_run
+from redheart.training.evaluation import Evaluation, evaluate_model
+from redheart.training.table import SituationTable
+from tests.crossover.small_run import DIMENSIONS, small_table
+
+SETTINGS = {"samples": 300, "confidence": 0.95, "seed": 0}
+D_EMBED = 8
+
+
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    set_language("en")
+    yield
+    set_language("ko")
+
+
+def told_by_regret(folder: Path, *, noise: bool) -> SituationTable:
+    """Situations whose regret is written in their vectors, or, with ``noise``, has nothing to do with them."""
+    generator = np.random.default_rng(0)
+    width = 100 if noise else D_EMBED
+    vectors = generator.standard_normal((200, 3, width)).astype(np.float32)
+    direction = generator.standard_normal(width) / np.sqrt(width)
+    # The rival sees unit vectors: what is told must be in their direction.
+    unit = vectors[:, 0] / np.linalg.norm(vectors[:, 0], axis=1, keepdims=True)
+    told = generator.standard_normal(200) if noise else unit @ direction
+    situations = [
+        Situation(
+            id=f"s{i}", text=f"story number {i} of seed 0", regret_factor=float(np.clip(0.5 + 0.2 * told[i], 0, 1))
+        )
+        for i in range(200)
+    ]
+    path = folder / "told.embedded.json"
+    keys, rows = [f"k{i}" for i in range(200)], vectors.reshape(-1, width)
+    first_rows = np.arange(0, 600, 3, dtype=np.int64)
+    return SituationTable(
+        EmbeddedDataset(path, situations, keys, rows, first_rows, ["012"] * 200, model_name="synthetic"), path
+    )
+
+
+def skill(table: SituationTable, split: str, predictions: dict[str, np.ndarray]) -> float:
+    """R² of regret against the training mean."""
+    target = table.targets.values["regret"][table.split_indices[split]]
+    mean = table.targets.values["regret"][table.split_indices["train"]].mean()
+    return float(1 - ((predictions["regret"] - target) ** 2).sum() / ((mean - target) ** 2).sum())
+
+
+def test_features_are_unit_blocks_in_order_with_zeros_for_what_a_situation_lacks(tmp_path: Path) -> None:
+    table = small_table(tmp_path, 40)  # a title and two windows each, no action
+    chosen = np.array([7, 3])
+    whole = np.random.default_rng(0).standard_normal((2, D_EMBED)).astype(np.float32)
+    found = rival_features(table.dataset, chosen, whole).reshape(2, 4, D_EMBED)
+    for row, index in enumerate(chosen):
+        segments = table.dataset.segments(int(index))
+        blocks = (segments.vectors[0], None, whole[row], segments.vectors[1:].mean(axis=0))
+        for block, wanted in zip(found[row], blocks, strict=True):
+            wanted = np.zeros(D_EMBED) if wanted is None else wanted / np.linalg.norm(wanted)
+            assert block == pytest.approx(wanted, abs=1e-6)
+    assert rival_features(table.dataset, chosen, None).shape == (2, 3 * D_EMBED)
+    with pytest.raises(ValueError, match="whole texts"):
+        rival_features(table.dataset, chosen, np.full_like(whole, np.nan))
+    with pytest.raises(ValueError, match="whole texts"):
+        rival_features(table.dataset, chosen, whole[:1])
+
+
+def test_what_is_written_in_the_vectors_is_told_about_the_right_situations(tmp_path: Path) -> None:
+    table = told_by_regret(tmp_path, noise=False)
+    found = rival_of_run(table, table, ["test", "judge"], EmbeddingConfig(), tmp_path)
+    assert found.features == ("title", "action", "windows") and "don't tell which encoder" in str(found.missing)
+    assert found.trained_on == len(table.split_indices["train"])
+    for split in ("test", "judge"):
+        assert len(found.predictions[split]["regret"]) == len(table.split_indices[split])
+        assert skill(table, split, found.predictions[split]) > 0.95
+    assert set(found.rival.absent) == {"emotion", "bentham", "surd", "verdict"}
+    assert json.loads(json.dumps(found.record()))["tasks"]["regret"]["kind"] == "ridge"
+    assert list(tmp_path.iterdir()) == [], "nothing is kept where no whole text was embedded"
+
+
+def test_nothing_is_known_of_the_situations_that_it_is_asked_about(tmp_path: Path) -> None:
+    """Targets that follow from nothing, 300 features: only who was fitted to them could tell them."""
+    table = told_by_regret(tmp_path, noise=True)
+    found = rival_of_run(table, table, ["train", "choose", "judge", "test"], EmbeddingConfig(), tmp_path)
+    for split in ("choose", "judge", "test"):
+        assert skill(table, split, found.predictions[split]) < 0.1
+    other = told_by_regret(tmp_path, noise=True)
+    hidden = other.targets.values["regret"]
+    for split in ("choose", "judge", "test"):
+        hidden[other.split_indices[split]] = 0.0
+    again = rival_of_run(other, other, ["test"], EmbeddingConfig(), tmp_path)
+    assert (again.predictions["test"]["regret"] == found.predictions["test"]["regret"]).all()
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SituationTable, UnifiedModel, Evaluation]:
+    """A model that knows hardly more than the constant, on data where a linear model knows a lot."""
+    table = small_table(tmp_path_factory.mktemp("data"), 300)
+    torch.manual_seed(0)
+    model = UnifiedModel(DIMENSIONS, table.statistics(table.split_indices["train"])).eval()
+    return table, model, evaluate_model(model, table, "test")
+
+
+def test_a_model_that_learned_nothing_is_below_the_rival(untrained) -> None:
+    table, model, evaluation = untrained
+    rival = rival_of_run(table, table, ["test"], EmbeddingConfig(), Path("nowhere")).predictions["test"]
+    found = compare(evaluation, model.statistics, rival, **SETTINGS)
+    assert found.standing == "below"
+    for name in ("bentham", "surd", "emotion"):
+        one = found.tasks[name].metrics["skill"]
+        assert found.tasks[name].standing == "below"
+        assert one.difference.value == pytest.approx(one.model.value - one.rival.value)
+        assert one.difference.low < one.difference.value < one.difference.high < 0
+        assert one.constant == pytest.approx(0, abs=1e-9)
+        assert one.model.value == pytest.approx(evaluation.tasks[name]["skill"])
+    assert found.tasks["emotion"].metrics["kl"].constant == pytest.approx(evaluation.tasks["emotion"]["kl_constant"])
+    assert found.tasks["regret"].metrics["mae"].constant == pytest.approx(evaluation.tasks["regret"]["mae_constant"])
+    assert found.overall.model.value == pytest.approx(evaluation.mean_skill)
+
+
+def test_the_rival_itself_can_not_be_told_from_the_rival_and_a_better_one_is_above(untrained) -> None:
+    _, model, evaluation = untrained
+    generator = np.random.default_rng(0)
+    rough = {
+        name: np.clip(0.7 * values + 0.3 * generator.random(values.shape), 1e-3, 1)
+        for name, values in evaluation.targets.items()
+    }
+    rough = {n: v / v.sum(axis=1, keepdims=True) if n in ("emotion", "verdict") else v for n, v in rough.items()}
+    same = compare(replace(evaluation, predictions=rough), model.statistics, rough, **SETTINGS)
+    assert {one.standing for one in same.tasks.values()} == {"level"} and same.standing == "level"
+    difference = same.tasks["surd"].metrics["r2"].difference
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0), "the same resamples for both"
+    better = {name: 0.9 * values + 0.1 * evaluation.targets[name] for name, values in rough.items()}
+    above = compare(replace(evaluation, predictions=better), model.statistics, rough, **SETTINGS)
+    assert {one.standing for one in above.tasks.values()} == {"above"} and above.standing == "above"
+
+
+def test_without_a_rival_there_are_intervals_and_no_standing(untrained) -> None:
+    _, model, evaluation = untrained
+    found = compare(evaluation, model.statistics, {}, **SETTINGS)
+    assert found.standing is None and {one.standing for one in found.tasks.values()} == {None}
+    one = found.tasks["bentham"].metrics["r2.purity"]
+    assert one.rival is None and one.difference is None and one.model.low < one.model.high
+    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    assert record["tasks"]["bentham"]["metrics"]["r2.purity"]["rival"] is None
+
+
+def test_on_the_training_split_nobody_stands_above_or_below(untrained) -> None:
+    table, model, _ = untrained
+    evaluation = evaluate_model(model, table, "train")
+    rival = rival_of_run(table, table, ["train"], EmbeddingConfig(), Path("nowhere")).predictions["train"]
+    found = compare(evaluation, model.statistics, rival, **SETTINGS, in_sample=True)
+    assert found.standing is None and {one.standing for one in found.tasks.values()} == {None}
+    assert found.tasks["surd"].metrics["skill"].difference.high < 0, "the numbers are there all the same"
