@@ -30,6 +30,7 @@ from redheart.messages import say, warn
 from redheart.storage import read_lines, replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
+from redheart.training.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.training.table import SituationTable
 
 if TYPE_CHECKING:
@@ -64,6 +65,22 @@ def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, flo
     return losses
 
 
+def check_epochs(files: EpochFiles, table: SituationTable, preset: str) -> None:
+    """Whether all epochs are of one model, of the preset that was asked for, trained on vectors such as the table's.
+
+    Raises:
+        ConfigError: they are not; naming both shapes.
+        RedHeartError: the vectors are another encoder's.
+    """
+    *earlier, last = files.epochs
+    manifest, path = files.manifest(last), files.path(last)
+    check_preset(manifest, path, preset)
+    check_vectors(manifest, path, table.dataset)
+    shape = build_dimensions(manifest, path)
+    for epoch in earlier:
+        check_same_model(files.manifest(epoch), files.path(epoch), shape, f"epoch {last}")
+
+
 def run_crossover(
     config: Config,
     output: Path,
@@ -87,8 +104,10 @@ def run_crossover(
     Raises:
         Interrupted: ``should_stop`` said so; what was there before is as it was.
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
+        ConfigError: see ``check_epochs``.
     """
     files = EpochFiles(output)
+    check_epochs(files, table, config.model.preset)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
     say("crossover_start", epochs=len(files.epochs))

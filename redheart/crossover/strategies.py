@@ -76,6 +76,10 @@ class EpochFiles:
         """What the checkpoint of ``epoch`` says of itself."""
         return self._checkpoint(epoch, MODULES[0]).manifest
 
+    def path(self, epoch: int) -> Path:
+        """The folder of the checkpoint of ``epoch``."""
+        return self._checkpoint(epoch, MODULES[0]).path
+
     def identity(self, recipe: Recipe) -> str:
         """Equal for recipes that give the same weights: by the files' hashes, not by the numbers of the epochs."""
         parts: dict[str, list[str]] = {}

@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
 from redheart.errors import ConfigError
 from redheart.messages import say, warn
+from redheart.model.presets import ModelDimensions
 from redheart.training.engine import Engine
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.records import EpochSums
+from redheart.training.restore import check_same_model
 
 _MONITOR = "monitor.safetensors"
 
@@ -28,11 +30,14 @@ class Progress:
     sums: EpochSums = field(default_factory=EpochSums)
 
 
-def newest_state(output: Path, run: str, engine: Engine) -> ResumeState | None:
+def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState | None:
     """The newest valid state of ``run``, if there is one; says which were passed over.
 
+    Args:
+        shape: of the model that goes on.
+
     Raises:
-        ConfigError: it is sharded for other processes than these.
+        ConfigError: it is sharded for other processes than these, or is of a model of another shape: another version's.
     """
     state, reasons = newest_resume_state(output)
     for reason in reasons:
@@ -46,6 +51,7 @@ def newest_state(output: Path, run: str, engine: Engine) -> ResumeState | None:
             f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
         )
+    check_same_model(state.cursor["manifest"], state.path, shape, "this run (--force starts it anew)")
     return state
 
 

@@ -163,15 +163,22 @@ class TrainingStage:
         )
         self._manifest = {
             "run": self.folder.run,
+            "dataset": table.identity,
             "preset": self.preset,
             "d_embed": table.d_embed,
+            # What else a text has to go through to be predicted as it was trained on.
+            "segmentation": {
+                "window_word_pieces": config.embedding.window_word_pieces,
+                "max_segments": config.embedding.max_segments,
+            },
+            "target_counts": table.target_counts(train),
             "encoder": {"name": table.dataset.model_name, "fingerprint": table.dataset.model_fingerprint},
             "model": shape.to_json(),
             "statistics": statistics.to_json(),
             "seed": config.seed,
             "learning_rate": self.learning_rate,
         }
-        state = newest_state(self.output, self.folder.run, engine)
+        state = newest_state(self.output, self.folder.run, engine, shape)
         progress = Progress() if state is None else load_progress(state, engine, loop)
         if state is not None:
             self.oom.read(self.output)

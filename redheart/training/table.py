@@ -85,6 +85,10 @@ class SituationTable:
             {name: known[indices] for name, known in self.targets.mask.items()},
         )
 
+    def target_counts(self, indices: Indices) -> dict[str, list[int]]:
+        """How many of ``indices`` are annotated, by task and dimension."""
+        return {name: known[indices].sum(axis=0).tolist() for name, known in self.targets.mask.items()}
+
     def target_masks(self, indices: Indices) -> dict[str, torch.Tensor]:
         """The masks of ``indices`` alone: what the valid counts of a global batch are taken from."""
         return {name: torch.from_numpy(known[indices]) for name, known in self.targets.mask.items()}
