@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
 class StackedProjection(nn.Module):
     """One linear layer for each of several inputs, as one batched product."""
+
+    INPUT_AXES: ClassVar[dict[str, int]] = {"weight": 1}
 
     def __init__(self, count: int, d_in: int, d_out: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,14 @@ from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import say
 from redheart.model import Model
+from redheart.training.deepspeed_access import (
+    drop_gradients,
+    held_gradients_are_finite,
+    optimized_groups,
+    whole_parameter_outside,
+)
 from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
 from redheart.training.deepspeed_extensions import extensions_to_build
-from redheart.training.deepspeed_gradients import drop_gradients, held_gradients_are_finite
 from redheart.training.optimizer import SCALE
 from redheart.training.order import BatchGeometry
 
@@ -97,6 +102,7 @@ class Engine:
         self.model: Any = None
         self.unwrapped: Model
         self.optimizer: Any = None
+        self._group_of: dict[str, int] = {}
         self._is_unscaled = False
 
     def _deepspeed_values(self) -> dict[str, Any]:
@@ -118,6 +124,16 @@ class Engine:
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         if self.kind != "plain":
             self.unwrapped = self.model.module
+        if self.is_deepspeed:
+            groups = optimized_groups(self.model.optimizer)
+        else:
+            groups = [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
+        number_of = {id(parameter): number for number, parameters in groups for parameter in parameters}
+        self._group_of = {
+            name: number_of[id(parameter)]
+            for name, parameter in self.unwrapped.named_parameters()
+            if id(parameter) in number_of
+        }
 
     @property
     def device(self) -> torch.device:
@@ -134,6 +150,15 @@ class Engine:
     @property
     def is_deepspeed(self) -> bool:
         return self.kind != "plain"
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """The parameters that the optimizer holds, as it says itself: name -> number of its parameter group."""
+        return self._group_of
+
+    def decay_of_step(self) -> list[float]:
+        """By parameter group: what AdamW's decay alone multiplies weights by in a step at the learning rate now set."""
+        return [1.0 - group["lr"] * group["weight_decay"] for group in self.optimizer.param_groups]
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -202,7 +227,8 @@ class Engine:
             from deepspeed.utils import safe_get_full_grad
 
             for name, parameter in self.unwrapped.named_parameters():
-                yield name, safe_get_full_grad(parameter)
+                # Of what its optimizer does not hold DeepSpeed has no gradient to give.
+                yield name, safe_get_full_grad(parameter) if name in self._group_of else parameter.grad
             return
         self._unscale()
         for name, parameter in self.unwrapped.named_parameters():
@@ -260,31 +286,26 @@ class Engine:
     def whole_tensors(self, *, keep: bool = True) -> dict[str, Tensor]:
         """Every tensor of the model, whole, in fp32 for parameters. Collective; empty where ``keep`` is false."""
         state: dict[str, Tensor] = {}
-        if self.is_deepspeed:
-            from deepspeed.utils import safe_get_full_fp32_param
-
-            for name, parameter in self.unwrapped.named_parameters():
-                full = safe_get_full_fp32_param(parameter)
-                if keep:
-                    shape = getattr(parameter, "ds_shape", parameter.shape)
-                    state[name] = full.detach().to("cpu", torch.float32, copy=True).view(shape)
-        elif keep:
-            for name, parameter in self.unwrapped.named_parameters():
-                state[name] = parameter.detach().to("cpu", torch.float32, copy=True)
+        for name, parameter in self.unwrapped.named_parameters():
+            full = self.whole_parameter(name, parameter)
+            if keep:
+                state[name] = full.to("cpu", torch.float32, copy=True)
         if keep:
             state |= {name: buffer.detach().to("cpu", copy=True) for name, buffer in self.unwrapped.named_buffers()}
             persistent = set(self.unwrapped.state_dict().keys())
             state = {name: tensor for name, tensor in state.items() if name in persistent}
         return state
 
-    def whole_parameter(self, parameter: nn.Parameter) -> Tensor:
-        """One parameter, whole, in fp32. Collective under ZeRO."""
-        if self.is_deepspeed:
-            from deepspeed.utils import safe_get_full_fp32_param
+    def whole_parameter(self, name: str, parameter: nn.Parameter) -> Tensor:
+        """One parameter, whole, in fp32 where the engine keeps it so. Collective under ZeRO."""
+        if not self.is_deepspeed:
+            return parameter.detach()
+        if name not in self._group_of:
+            return whole_parameter_outside(parameter)
+        from deepspeed.utils import safe_get_full_fp32_param
 
-            full: Tensor = safe_get_full_fp32_param(parameter)
-            return full.view(getattr(parameter, "ds_shape", parameter.shape))
-        return parameter.detach()
+        full: Tensor = safe_get_full_fp32_param(parameter)
+        return full.detach().view(getattr(parameter, "ds_shape", parameter.shape))
 
     def save_state(self, folder: Path) -> None:
         """Writes what resuming needs of weights, optimizer and random states. Collective."""

@@ -203,7 +203,7 @@ class TrainingStage:
                     },
                 )
         engine.accelerator.init_trackers("redheart")
-        monitor = UpdateMonitor(engine, training.weight_decay)
+        monitor = UpdateMonitor(engine)
         if state is not None:
             load_monitor(state, monitor)
         started = time.monotonic()
@@ -261,7 +261,7 @@ class TrainingStage:
             sums.add(step)
             seen += step.situations
             if step.updated:
-                monitor.stepped(step.learning_rate)
+                monitor.stepped()
             rate = seen / (time.monotonic() - started)
             bar.set_description(f"epoch {epoch}/{training.epochs}")
             bar.set_postfix(loss=f"{step.loss:.4f}", lr=f"{step.learning_rate:.1e}", rate=f"{rate:.0f}/s")

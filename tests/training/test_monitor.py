@@ -9,8 +9,9 @@ from redheart.errors import TrainingError
 from redheart.model import UnifiedModel
 from redheart.tasks import MODULES
 from redheart.training import stage as stage_module
-from redheart.training.monitor import UpdateMonitor, sample_of
+from redheart.training.monitor import UpdateMonitor
 from redheart.training.optimizer import build_optimizer
+from redheart.training.weight_changes import sample_of
 from tests.training.runs import make_loop, metrics, same_bits, train, weights
 
 PLANTED = "neural_analyzers.regret"
@@ -104,9 +105,9 @@ def test_dead_rows_are_counted(table, settings):
     rows = sum(min(len(p), 128) for n, p in loop.engine.unwrapped.named_parameters() if n.startswith("dsp_simulator."))
     half = len(parameter) // 2
     parameter.register_hook(lambda gradient: torch.cat([gradient[:half], torch.zeros_like(gradient[half:])]))
-    monitor = UpdateMonitor(loop.engine, loop.config.weight_decay)
+    monitor = UpdateMonitor(loop.engine)
     for step in loop.epoch(1):
-        monitor.stepped(step.learning_rate)
+        monitor.stepped()
     report = monitor.look()
     assert report.dead_fraction["dsp_simulator"] == pytest.approx((len(parameter) - half) / rows, abs=0.02)
     assert name not in report.unchanged_tensors
@@ -118,7 +119,7 @@ def test_a_sample_spreads_over_the_whole_tensor_and_is_a_copy():
     assert sample.shape == (128, 128) and sample[0, 0] == 0 and sample[-1, -1] == weight[-1, -1]
     weight.zero_()
     assert sample[-1, -1] != 0
-    assert sample_of(torch.ones(5)).shape == (5, 1) and sample_of(torch.tensor(3.0)).shape == (1, 1)
+    assert sample_of(torch.ones(5, 1)).shape == (5, 1)
 
 
 def _tiny():

@@ -1,4 +1,5 @@
-"""What DeepSpeed offers no call for: whether the gradients it holds are finite, and dropping them without a step.
+"""What DeepSpeed offers no call for: which parameters its optimizer holds, whether the gradients it has are finite, and
+dropping them without a step.
 
 ZeRO keeps gradients in places of its own, and counts the backward passes since the last step to know whether the next
 one adds to what is there or replaces it. Dropping is what its own optimizers do after an overflow.
@@ -9,9 +10,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 #: What ZeRO's optimizers set their count of backward passes to at a step: 1 and 2 count before a pass, 3 after it.
 _BEFORE_FIRST_PASS = {1: -1, 2: -1, 3: 0}
+
+
+def optimized_groups(optimizer: Any) -> list[tuple[int, list[nn.Parameter]]]:
+    """The model's parameters that a ZeRO optimizer holds, with the number of the parameter group each belongs to."""
+    if hasattr(optimizer, "sub_group_to_group_id"):  # ZeRO-3 cuts groups into smaller ones
+        return [(optimizer.sub_group_to_group_id[number], group) for number, group in enumerate(optimizer.fp16_groups)]
+    return list(enumerate(optimizer.bit16_groups))
+
+
+def whole_parameter_outside(parameter: nn.Parameter) -> Tensor:
+    """A parameter that the optimizer does not hold, whole, in fp32. Collective under ZeRO-3, which cuts it all the same."""
+    if not hasattr(parameter, "ds_id"):
+        return parameter.detach().float()
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter]):
+        return parameter.detach().float().clone()
 
 
 def held_gradients_are_finite(optimizer: Any) -> bool:
