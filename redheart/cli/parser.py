@@ -118,7 +118,7 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-param-update", action="store_true", help="dry run: forward and backward, no optimizer step"
     )
-    parser.add_argument("--strict", action="store_true", help="stop when a module does not update")
+    parser.add_argument("--strict", action="store_true", help="stop when a tensor or module does not train")
 
 
 def build_parser() -> Parser:

@@ -86,8 +86,10 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Batches between two looks at which modules' parameters changed."""
     dead_update_threshold: NotNegative = 1e-9
     """A module whose relative update since the last look is at most this is reported as not updated."""
+    liveness_steps: Annotated[int, Meta(ge=0)] = 20
+    """First optimizer steps over which every tensor is watched: held by the optimizer, a gradient, an update; 0: none."""
     strict: bool = False
-    """Stop instead of warn when a module does not update."""
+    """Stop instead of warn when a tensor or a module does not train."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 

@@ -132,6 +132,13 @@ class EmbeddedDataset:
         """Segments of each situation ``(situations,)``."""
         return self._counts
 
+    def kinds_in(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
+        """Which kinds – title, action, text window – the sequences of ``indices`` hold, and the longest one's length."""
+        chosen = np.asarray(indices, np.int64)
+        counts = self._counts[chosen]
+        real = np.arange(self._kinds.shape[1])[None, :] < counts[:, None]
+        return np.bincount(self._kinds[chosen][real], minlength=WINDOW + 1) > 0, int(counts.max(initial=0))
+
     @property
     def _rows(self) -> NDArray[np.float32]:
         return self._source.vectors if isinstance(self._source, VectorStore) else self._source

@@ -40,6 +40,47 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 업데이트되지 않은 텐서 {count}개: {tensors}",
         "⚠️ {count} tensors did not update: {tensors}",
     ),
+    "training_module_update": (
+        "   {module}: 상대 변화 {relative:.1e}, 변하지 않은 행 {still:.1%}",
+        "   {module}: relative change {relative:.1e}, unmoved rows {still:.1%}",
+    ),
+    "training_module_still": (
+        "⚠️ {module}: 상대 변화 {relative:.1e} ≤ {threshold:g}, 변하지 않은 행 {still:.1%}",
+        "⚠️ {module}: relative change {relative:.1e} ≤ {threshold:g}, unmoved rows {still:.1%}",
+    ),
+    "training_liveness": (
+        "🫀 처음 {steps} 스텝: 텐서 {count}개 모두 살아 있음 (그룹 중앙값 대비 가장 작은 gradient {gradient:.1e}, "
+        "가장 작은 상대 변화 {update:.1e})",
+        "🫀 First {steps} steps: all {count} tensors are alive (smallest gradient {gradient:.1e} of its group's median, "
+        "smallest relative change {update:.1e})",
+    ),
+    "training_liveness_dry": (
+        "🫀 처음 {steps} 스텝: 텐서 {count}개 모두에 gradient가 있음 (그룹 중앙값 대비 가장 작은 것 {gradient:.1e}). "
+        "--no-param-update 이므로 변화는 확인하지 않음",
+        "🫀 First {steps} steps: all {count} tensors have a gradient (smallest {gradient:.1e} of its group's median). "
+        "With --no-param-update no change is looked for",
+    ),
+    "training_liveness_dead": ("⚠️ 학습되지 않는 텐서: {line}", "⚠️ Dead tensor: {line}"),
+    "training_liveness_unfed": (
+        "   처음 스텝들의 데이터에 없는 것: {lacking}. 이것만 쓰는 텐서 {count}개는 판단할 수 없음",
+        "   The first steps' data lack: {lacking}. {count} tensors that need nothing else can't be judged",
+    ),
+    "liveness_tensor": (
+        "{name} (모듈 {module}, 그룹 {group}): {faults}",
+        "{name} (module {module}, group {group}): {faults}",
+    ),
+    "liveness_more": ("그 밖에 {count}개: {modules}", "{count} more: {modules}"),
+    "liveness_not_held": ("옵티마이저에 없음", "not in the optimizer"),
+    "liveness_no_gradient": ("gradient 없음", "no gradient"),
+    "liveness_faint_gradient": (
+        "gradient가 그룹 중앙값의 {relative:.0e}배뿐임 (기준 {allowed:g})",
+        "its gradient is {relative:.0e} of its group's median (at least {allowed:g} wanted)",
+    ),
+    "liveness_no_update": ("weight decay 외에는 변하지 않음", "unchanged but for weight decay"),
+    "liveness_dead_rows": (
+        "출력 {rows}개 중 {count}개가 죽어 있음 ({ranges}번)",
+        "{count} of its {rows} outputs are dead (rows {ranges})",
+    ),
     "training_reason_dry_run": (" (--no-param-update 이므로 당연함)", " (as expected with --no-param-update)"),
     "training_oom": (
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from redheart.checkpoint.epoch import module_of
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.messages import warn
 from redheart.model.batch import Batch
 from redheart.model.losses import TERMS, compute_losses, valid_counts
 from redheart.model.statistics import TargetStatistics
-from redheart.tasks import MODULES
 from redheart.training.engine import Engine
+from redheart.training.gradient_norms import GradientNorms, measure_gradients
+from redheart.training.liveness import LivenessGate
 from redheart.training.oom import OomLog, is_out_of_memory
 from redheart.training.order import Indices, epoch_order, global_batches, pieces_of
 from redheart.training.schedule import learning_rate_at
@@ -63,6 +63,9 @@ class TrainingLoop:
         train: the training situations' positions in ``table``.
         total_epochs: what the schedule is stretched over.
         norms_every: gradient norms a module are measured every so many steps (and at an epoch's first and last).
+
+    Attributes:
+        gate: told of every step while it is there; its owner takes it away when it has seen enough.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class TrainingLoop:
         self.global_step = 0
         self.nonfinite_in_a_row = 0
         self.oom = oom or OomLog()
+        self.gate: LivenessGate | None = None
         self._norms_every = norms_every
 
     def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
@@ -111,10 +115,12 @@ class TrainingLoop:
         loss, terms = self._accumulate_within_memory(batch, epoch)
         norms: dict[str, float] = {}
         measured: float | None = None
+        found: GradientNorms | None = None
         finite = self.engine.all_finite(loss)
-        if finite and (index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0):
-            norms = self._module_norms()
-            measured = math.sqrt(sum(value * value for value in norms.values()))
+        wanted = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
+        if finite and (wanted or self.gate is not None):
+            found = measure_gradients(self.engine, self.gate)
+            norms, measured = found.modules if wanted else {}, found.total
             # A gradient may overflow where the loss did not.
             finite = (
                 self.engine.all_finite(torch.tensor(measured, device=self.engine.device)) or self._scales_its_loss()
@@ -126,6 +132,9 @@ class TrainingLoop:
             finite = updated or self._scales_its_loss()
         else:
             self.engine.discard()
+        is_complete = updated or self.config.no_param_update
+        if self.gate is not None and found is not None and is_complete and math.isfinite(found.total):
+            self.gate.add(found.rows, batch, updated=updated)
         if finite:
             self.nonfinite_in_a_row = 0
         else:
@@ -232,18 +241,6 @@ class TrainingLoop:
     def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:
         empty = torch.empty(0)
         return valid_counts(Batch([], empty, empty, empty, empty, {}, self.table.target_masks(batch)))
-
-    def _module_norms(self) -> dict[str, float]:
-        """Euclidean norm of each module's gradient."""
-        names, norms = [], []
-        for name, gradient in self.engine.gradients():
-            if gradient is not None:
-                names.append(name)
-                norms.append(gradient.detach().float().norm())
-        squares = dict.fromkeys(MODULES, 0.0)
-        for name, value in zip(names, torch.stack(norms).tolist() if norms else [], strict=True):
-            squares[module_of(name)] += value * value
-        return {module: math.sqrt(square) for module, square in squares.items()}
 
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1

@@ -39,6 +39,8 @@ class UpdateMonitor:
 
     def __init__(self, engine: Engine) -> None:
         self._changes = WeightChanges(engine, sample_of)
+        there = {module_of(name) for name, _ in engine.unwrapped.named_parameters()}
+        self._modules = [module for module in MODULES if module in there]
 
     def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
@@ -54,7 +56,7 @@ class UpdateMonitor:
 
     def look(self) -> UpdateReport:
         """Compares with the last look and starts counting anew."""
-        moved, size, rows, dead = ({module: 0.0 for module in MODULES} for _ in range(4))
+        moved, size, rows, dead = ({module: 0.0 for module in self._modules} for _ in range(4))
         report = UpdateReport(steps=self._changes.steps)
         for change in self._changes.compare():
             module = module_of(change.name)
@@ -64,7 +66,7 @@ class UpdateMonitor:
             size[module] += change.before
             rows[module] += len(change.still)
             dead[module] += int(change.still.sum())
-        for module in MODULES:
+        for module in self._modules:
             report.relative[module] = (moved[module] / size[module]) ** 0.5 if size[module] else 0.0
             report.dead_fraction[module] = dead[module] / rows[module] if rows[module] else 1.0
         return report

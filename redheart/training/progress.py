@@ -1,4 +1,5 @@
-"""Where a run is, and going on from there: the engine's state, the loop's counters, the sums and the monitor's samples."""
+"""Where a run is, and going on from there: the engine's state, the loop's counters, the sums, and what monitor and
+liveness gate have seen."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from redheart.errors import ConfigError
 from redheart.messages import say, warn
 from redheart.model.presets import ModelDimensions
 from redheart.training.engine import Engine
+from redheart.training.liveness import LivenessGate
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.records import EpochSums
 from redheart.training.restore import check_same_model
 
 _MONITOR = "monitor.safetensors"
+_LIVENESS = "liveness.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,21 @@ def load_monitor(state: ResumeState, monitor: UpdateMonitor) -> None:
         monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor["monitor"])
 
 
+def watch_first_steps(loop: TrainingLoop, state: ResumeState | None) -> None:
+    """Gives the loop its liveness gate, unless it is off or its steps are over. Collective.
+
+    A gate compares with the weights that a run started from: one that was stopped within these steps gets back what was
+    measured, and one that was stopped later is not watched again.
+    """
+    steps = loop.config.liveness_steps
+    measured = None if state is None else state.cursor.get("liveness")
+    if not steps or (state is not None and measured is None):
+        return
+    loop.gate = LivenessGate(loop.engine, loop.table, steps=steps)
+    if state is not None and measured is not None:
+        loop.gate.restore(load_file(str(state.path / _LIVENESS)), measured)
+
+
 def save_progress(
     output: Path,
     run: str,
@@ -89,6 +107,7 @@ def save_progress(
         StorageError: it could not be written; the earlier state is intact.
     """
     samples, counters = monitor.to_state()
+    watched, measured = loop.gate.to_state() if loop.gate is not None else ({}, None)
     cursor = {
         "run": run,
         "epoch": progress.epoch,
@@ -97,6 +116,7 @@ def save_progress(
         "nonfinite_in_a_row": loop.nonfinite_in_a_row,
         "sums": vars(progress.sums),
         "monitor": counters,
+        "liveness": measured,
         "engine": engine.kind,
         "world_size": engine.world_size,
         "manifest": manifest,
@@ -106,5 +126,7 @@ def save_progress(
         engine.save_state(folder / "engine")
         if engine.is_main and progress.batches_done:
             save_file(samples, str(folder / _MONITOR))
+        if engine.is_main and measured is not None:
+            save_file(watched, str(folder / _LIVENESS))
 
     save_resume_state(output, cursor, write, is_main=engine.is_main, any_process=engine.any_process)

@@ -46,7 +46,7 @@ class EpochSums:
 
     def add_look(self, report: UpdateReport) -> None:
         """Updates of several looks add up like steps of a walk; a row is dead only if no look saw it move."""
-        for module in MODULES:
+        for module in report.relative:
             self.moved[module] = math.hypot(self.moved[module], report.relative[module])
             self.dead[module] = min(self.dead.get(module, 1.0), report.dead_fraction[module])
 

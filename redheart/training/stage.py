@@ -24,12 +24,20 @@ from redheart.storage import append_line, write_text
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.identity import run_identity
+from redheart.training.liveness_check import announce_liveness
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.oom import OomLog
 from redheart.training.optimizer import build_optimizer
 from redheart.training.placement import choose_preset
-from redheart.training.progress import Progress, load_monitor, load_progress, newest_state, save_progress
+from redheart.training.progress import (
+    Progress,
+    load_monitor,
+    load_progress,
+    newest_state,
+    save_progress,
+    watch_first_steps,
+)
 from redheart.training.records import METRICS, EpochSums, evaluation_record
 from redheart.training.run_folder import RunFolder
 from redheart.training.schedule import learning_rate_at
@@ -206,6 +214,7 @@ class TrainingStage:
         monitor = UpdateMonitor(engine)
         if state is not None:
             load_monitor(state, monitor)
+        watch_first_steps(loop, state)
         started = time.monotonic()
         bar = tqdm(
             total=loop.total_steps,
@@ -271,6 +280,7 @@ class TrainingStage:
                 | ({"train/gradient_norm": step.gradient_norm} if step.gradient_norm is not None else {}),
                 step=step.global_step,
             )
+            announce_liveness(loop)
             done = step.batch_index + 1
             if done % training.monitor_every == 0 or done == step.batches:
                 report = monitor.look()
