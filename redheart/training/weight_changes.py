@@ -90,7 +90,11 @@ class WeightChanges:
 
     def restore(self, before: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """The inverse of ``to_state``."""
-        self._before, self.steps, self._decay = dict(before), int(counters["steps"]), list(counters["decay"])
+        self._before, self.steps = dict(before), int(counters["steps"])
+        decay = counters["decay"]  # one number in a state of before layers could learn at rates of their own
+        if not isinstance(decay, list):
+            decay = [decay if group < 1.0 else 1.0 for group in self._engine.decay_of_step()]
+        self._decay = list(decay)
 
     def stepped(self) -> None:
         """Tells of an optimizer step that was just taken."""

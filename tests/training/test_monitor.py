@@ -106,7 +106,7 @@ def test_dead_rows_are_counted(table, settings):
     half = len(parameter) // 2
     parameter.register_hook(lambda gradient: torch.cat([gradient[:half], torch.zeros_like(gradient[half:])]))
     monitor = UpdateMonitor(loop.engine)
-    for step in loop.epoch(1):
+    for _ in loop.epoch(1):
         monitor.stepped()
     report = monitor.look()
     assert report.dead_fraction["dsp_simulator"] == pytest.approx((len(parameter) - half) / rows, abs=0.02)

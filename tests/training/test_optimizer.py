@@ -96,13 +96,13 @@ def test_the_monitor_takes_each_groups_own_decay_out(table, settings):
     for name, parameter in loop.engine.unwrapped.named_parameters():
         if name in dead:
             parameter.register_hook(torch.zeros_like)
-    monitor = UpdateMonitor(loop.engine, loop.config.weight_decay)
+    monitor = UpdateMonitor(loop.engine)
     before = state_of(loop)
-    for number, step in enumerate(loop.epoch(1)):
-        monitor.stepped(step.learning_rate)
+    for number, _ in enumerate(loop.epoch(1)):
+        monitor.stepped()
         if number == 2:  # as a run that is stopped and resumed: through what JSON leaves of the counters
             samples, counters = monitor.to_state()
-            monitor = UpdateMonitor(loop.engine, loop.config.weight_decay)
+            monitor = UpdateMonitor(loop.engine)
             monitor.restore(samples, counters)
     after = state_of(loop)
     assert not any(torch.equal(before[name], after[name]) for name in dead), "decay alone has moved them"
@@ -111,11 +111,12 @@ def test_the_monitor_takes_each_groups_own_decay_out(table, settings):
 
 def test_a_monitor_takes_the_counters_of_before_layers_had_rates_of_their_own(table, settings):
     loop = make_loop(settings(weight_decay=0.5), table)
-    monitor = UpdateMonitor(loop.engine, loop.config.weight_decay)
+    monitor = UpdateMonitor(loop.engine)
     samples, counters = monitor.to_state()
     monitor.restore(samples, {**counters, "steps": 3, "decay": 0.75})
-    monitor.stepped(0.1)
-    assert monitor.to_state()[1] == {"steps": 4, "decay": [[1.0, 0.75 * 0.95]]}
+    loop.engine.set_learning_rate(0.1)
+    monitor.stepped()
+    assert monitor.to_state()[1] == {"steps": 4, "decay": [0.75 * 0.95, 1.0]}, "matrices, then vectors"
 
 
 def test_an_unset_decay_trains_to_the_same_bits_as_one(table, settings):
