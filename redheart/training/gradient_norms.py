@@ -49,11 +49,9 @@ def measure_gradients(engine: Engine, gate: LivenessGate | None) -> GradientNorm
             missing.append(name)
             continue
         names.append(name)
-        if gate is None:
-            norms.append(gradient.detach().float().norm())
-        else:
+        norms.append(gradient.detach().float().norm())  # not from the rows: a gate changes no bit of a number
+        if gate is not None:
             rows[name] = gate.row_norms(name, gradient)
-            norms.append(rows[name].norm())
     if gate is not None and gate.observed == 0 and engine.kind == "plain" and engine.world_size > 1:
         _refuse_missing(engine, missing)
     modules = dict.fromkeys(MODULES, 0.0)
