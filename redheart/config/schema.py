@@ -80,6 +80,12 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Gradients whose norm over all parameters is larger are scaled down to this before a step."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Mixed precision; ``auto``: bf16 on a CUDA device that has it, else none."""
+    activation_checkpointing: bool = False
+    """Keep only the inputs of the model's blocks for the backward pass and compute their insides again: less memory for
+    activations, a third more time, the same numbers."""
+    compile: bool = False
+    """Compile the forward pass of training and evaluation by ``torch.compile``: minutes at first, faster then on a GPU. Not
+    under ZeRO-3."""
     no_param_update: bool = False
     """A dry run of the pipeline: forward and backward, but no optimizer step."""
     monitor_every: Positive = 100

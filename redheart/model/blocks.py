@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.depth import Depths
+from redheart.model.recompute import RecomputableBlock
 
 
 class Projection(nn.Linear):
@@ -80,7 +81,7 @@ class SelfAttention(nn.Module):
         return depths.chain((self.norm, self.query_key_value, self.out), after=after)
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(RecomputableBlock):
     """One layer of a pre-norm transformer encoder (Xiong et al. 2020, arXiv 2002.04745)."""
 
     def __init__(self, width: int, heads: int, dropout: float, *, residual_gain: float = 1.0) -> None:
@@ -88,7 +89,8 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(width, heads, dropout, residual_gain=residual_gain)
         self.feed_forward = FeedForward(width, dropout, residual_gain=residual_gain)
 
-    def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+    def compute(self, x: Tensor, attend: Tensor) -> Tensor:
+        """(batch, segments, width), (batch, 1, 1, segments) bool -> (batch, segments, width)."""
         mixed: Tensor = self.feed_forward(self.attention(x, attend))
         return mixed
 
@@ -96,7 +98,7 @@ class EncoderBlock(nn.Module):
         return depths.chain((self.attention, self.feed_forward), after=after)
 
 
-class CrossBlock(nn.Module):
+class CrossBlock(RecomputableBlock):
     """Queries attend to themselves and to a memory, then pass a feed-forward layer (pre-norm, residual)."""
 
     def __init__(self, width: int, heads: int, dropout: float, *, residual_gain: float = 1.0) -> None:
@@ -109,7 +111,7 @@ class CrossBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.feed_forward = FeedForward(width, dropout, residual_gain=residual_gain)
 
-    def forward(self, queries: Tensor, memory: Tensor, attend: Tensor) -> Tensor:
+    def compute(self, queries: Tensor, memory: Tensor, attend: Tensor) -> Tensor:
         """(batch, queries, width), normed (batch, segments, width), (batch, 1, 1, queries + segments) -> queries."""
         batch, count, width = queries.shape
         normed = self.norm(queries)

@@ -20,6 +20,8 @@ from redheart.config import Config
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import say
 from redheart.model import Model
+from redheart.model.recompute import recompute_blocks
+from redheart.training.compiled import compile_forward
 from redheart.training.deepspeed_access import (
     drop_gradients,
     held_gradients_are_finite,
@@ -119,8 +121,16 @@ class Engine:
         }
 
     def prepare(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
-        """Hands both over; after this, only the engine's own methods touch weights and gradients."""
+        """Hands both over; after this, only the engine's own methods touch weights and gradients.
+
+        Raises:
+            ConfigError: ``training.compile`` under ZeRO-3.
+            MissingRequirement: ``training.compile`` without a compiler.
+        """
         self.unwrapped = model
+        recompute_blocks(model, self.config.training.activation_checkpointing)
+        if self.config.training.compile:
+            self._compile(model)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         if self.kind != "plain":
             self.unwrapped = self.model.module
@@ -134,6 +144,15 @@ class Engine:
             for name, parameter in self.unwrapped.named_parameters()
             if id(parameter) in number_of
         }
+
+    def _compile(self, model: Model) -> None:
+        if self.kind == "zero3":
+            # It gathers each layer's weights in hooks around the layer, which no single graph can hold.
+            raise ConfigError(
+                f"training.compile: the forward pass can't be compiled under ZeRO-3 ({self._ds_file}): "
+                "launch with launch/zero2.yaml, or set training.compile=false"
+            )
+        compile_forward(model)
 
     @property
     def device(self) -> torch.device:

@@ -9,9 +9,16 @@ import msgspec
 from redheart.config import Config
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
-_NOT_IDENTITY = {"monitor_every", "liveness_steps", "strict", "dead_update_threshold", "learning_rate"}
+_NOT_IDENTITY = {
+    "monitor_every",
+    "liveness_steps",
+    "strict",
+    "dead_update_threshold",
+    "learning_rate",
+    "activation_checkpointing",
+}
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
-_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine"}
+_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine", "compile": False}
 
 
 def _training(config: Config) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What ``accelerate launch`` starts in the tests of engines: a training that stops or fails where it is told to, or a
-probe that drops steps' gradients."""
+"""What ``accelerate launch`` starts in the tests of engines: a training that stops or fails where it is told to, a probe
+that drops steps' gradients, or epochs with and without checkpointed blocks."""
 
 from __future__ import annotations
 
@@ -81,6 +81,32 @@ def steps_with_drops(loop: Any) -> list[bool]:
     return updated
 
 
+def recompute(order: dict[str, Any]) -> int:
+    """An epoch without and one with checkpointed blocks, both from the same weights: what they ended with, and how often
+    a block was computed."""
+    table = SituationTable.open(Path(order["dataset"]))
+    ends: list[dict[str, torch.Tensor]] = []
+    calls: list[int] = []
+    for on in ("false", "true"):
+        config = load_config(None, [*order["overrides"], f"training.activation_checkpointing={on}"])
+        loop = make_loop(config, table, order["learning_rate"])
+        calls.append(0)
+
+        def count(*_: object) -> None:
+            calls[-1] += 1
+
+        loop.engine.unwrapped.get_submodule("backbone.blocks.1.feed_forward.expand").register_forward_hook(count)
+        steps = list(loop.epoch(1))
+        ends.append(loop.engine.whole_tensors() | {"losses": torch.tensor([step.loss for step in steps])})
+        loop.engine.accelerator.free_memory()
+        AcceleratorState._reset_state()
+    if os.environ["RANK"] == "0":
+        same = [name for name in ends[0] if torch.equal(ends[0][name], ends[1][name])]
+        report = {"tensors": len(ends[0]), "same": len(same), "calls": calls, "losses": ends[1]["losses"].tolist()}
+        Path(order["state"]).write_text(json.dumps(report))
+    return 0
+
+
 def fail(order: dict[str, Any]) -> int:
     """The command line, on whose second process a later step runs out of memory."""
     original, calls = Engine.backward, 0
@@ -98,4 +124,4 @@ def fail(order: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     spec = json.loads(Path(sys.argv[1]).read_text())
-    sys.exit({"train": train, "probe": probe, "fail": fail}[spec["do"]](spec))
+    sys.exit({"train": train, "probe": probe, "recompute": recompute, "fail": fail}[spec["do"]](spec))

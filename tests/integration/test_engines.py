@@ -48,11 +48,12 @@ def plain(dataset, tmp_path_factory):
 
 
 def launch(strategy: str, *program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Two processes under ``launch/<strategy>.yaml``, started as a user would."""
+    """Two processes under ``launch/<strategy>.yaml`` or a file of one's own, started as a user would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"launch/{strategy}.yaml"]
+    path = strategy if strategy.endswith(".yaml") else f"launch/{strategy}.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", path]
     command += ["--num_processes", "2", "--main_process_port", str(port), *program]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "REDHEART_LANG": "en"}
     return subprocess.run(
@@ -174,6 +175,25 @@ def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, 
     assert [line["updates"] for line in metrics(output)] == [0, 0]
     for epoch in (1, 2):
         assert same_bits(weights(output, epoch), initial)
+
+
+@pytest.mark.slow
+def test_checkpointed_blocks_change_no_bit_under_zero3(dataset, tmp_path):
+    """With dropout, and with even the smallest weights gathered anew for the second computation, as large ones are."""
+    settings = json.loads((PROJECT / "ds_configs" / "zero3.json").read_text())
+    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    (tmp_path / "mine.json").write_text(json.dumps(settings))
+    launcher = (PROJECT / "launch" / "zero3.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(launcher.replace("ds_configs/zero3.json", str(tmp_path / "mine.json")))
+    report = tmp_path / "report.json"
+    overrides = [*CUT, "model.dropout=0.1"]
+    done = launched(
+        str(tmp_path / "mine.yaml"), "recompute", dataset, tmp_path / "out", state=str(report), overrides=overrides
+    )
+    assert done.returncode == 0, done.stderr
+    found = read_json(report)
+    assert found["same"] == found["tensors"] > 150
+    assert found["calls"] == [4, 8], "two steps of two pieces, each computed once, or twice"
 
 
 @pytest.mark.slow
