@@ -82,15 +82,22 @@ def _crossover(arguments: Namespace, config: Config) -> int:
 
 
 def _evaluate(arguments: Namespace, config: Config) -> int:
+    import msgspec
+
+    from redheart.training.restore import embedding_settings, open_model
     from redheart.workflow import stages
+    from redheart.workflow.evaluate import evaluate
     from redheart.workflow.scores import as_json, as_table
 
     with stop_requested() as should_stop:
-        checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
+        restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
+        config = msgspec.structs.replace(config, embedding=embedding_settings(restored.manifest, config.embedding))
+        if not arguments.data:
+            stages.check_dataset_of_run(config)
         dataset = stages.embedded_of_run(config) if not arguments.data else None
         dataset = dataset or stages.embed(config, should_stop=should_stop)
-        evaluation = stages.evaluate(config, dataset, checkpoint, arguments.split)
-    print(as_json(evaluation) if arguments.json else as_table(evaluation))
+        scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
+    print(as_json(scored) if arguments.json else as_table(scored))
     return 0
 
 

@@ -156,9 +156,13 @@ def build_parser() -> Parser:
     _common(add("analyze", "Find each module's best epoch by five techniques."))
     _common(add("crossover", "Combine the chosen epochs and compare with the plain alternatives."))
 
-    evaluate = add("evaluate", "Score a checkpoint on a split, beside the constant predictor.")
-    evaluate.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
-    evaluate.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test")
+    evaluate = add("evaluate", "Score a checkpoint on a split, beside the constant predictor and a simple rival.")
+    evaluate.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="an epoch's folder, consolidated, best_model, crossover or crossover_final.pth (default: OUTPUT/best_model)",
+    )
+    evaluate.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test", help="default: test")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _common(evaluate)
 

@@ -30,6 +30,7 @@ from redheart.messages import say, warn
 from redheart.storage import read_lines, replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
+from redheart.training.placement import inference_device
 from redheart.training.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.training.table import SituationTable
 
@@ -117,7 +118,7 @@ def run_crossover(
         samples=config.report.bootstrap_samples,
         confidence=config.report.confidence,
         seed=config.seed,
-        device=device or _device(),
+        device=device or inference_device(),
         batch_size=batch_size,
         should_stop=should_stop,
     )
@@ -185,12 +186,6 @@ def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score])
             )
         )
     return candidates
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: CrossoverResult) -> None:

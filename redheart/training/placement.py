@@ -72,6 +72,13 @@ def inspect_machine(output: Path) -> Machine:
     )
 
 
+def inference_device() -> str:
+    """Where a trained model is asked: the CUDA device if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def choose_preset(config: Config) -> tuple[str, str]:
     """The preset that trains here, and why, in words."""
     if config.model.preset != "auto":

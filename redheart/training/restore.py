@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from redheart.checkpoint import load_modules, open_checkpoint
+from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
 from redheart.model.presets import PRESETS, ModelDimensions
@@ -119,6 +122,18 @@ def check_vectors(manifest: Mapping[str, Any], what: Path, dataset: EmbeddedData
             f"({dataset.model_name or 'encoder not known'}): embed this data with {trained} (embedding.model)"
         )
     check_encoder(manifest, dataset)
+
+
+def embedding_settings(manifest: Mapping[str, Any], given: EmbeddingConfig) -> EmbeddingConfig:
+    """How other texts have to be embedded for the model: with its encoder, cut as what it was trained on was cut.
+
+    Args:
+        given: the user's settings; an encoder that they name is where the checkpoint's own is looked for. Whether it is
+            that one is for ``check_vectors`` to say.
+    """
+    name = (manifest.get("encoder") or {}).get("name")
+    settings = {"model": name} if name and given.model == EmbeddingConfig().model else {}
+    return msgspec.structs.replace(given, **settings, **manifest.get("segmentation", {}))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from redheart.tasks import TASKS
-from redheart.training.evaluation import Evaluation
+from redheart.messages import text
+from redheart.rival.sentences import about_rival, signed, standings
+from redheart.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from redheart.rival.comparison import Metric
+    from redheart.training.intervals import Estimate
+    from redheart.workflow.evaluate import Scored
+
+#: What the table shows of a task: name of the metric, what it is called, how a number is written.
+_OF_DISTRIBUTION = (
+    ("skill", "skill", "signed"),
+    ("kl", "KL divergence", "plain"),
+    ("log_loss", "log-loss", "plain"),
+    ("accuracy", "top-1", "percent"),
+    ("macro_f1", "macro-F1", "plain"),
+)
+_OF_REGRESSION = (
+    ("r2", "R²", "signed"),
+    ("rank_correlation", "rank correlation", "signed"),
+    ("mae", "mean error", "plain"),
+)
+_WIDTHS = (9, 6, 16, 24, 9, 24, 24)
 
 
-def record(evaluation: Evaluation) -> dict[str, Any]:
+def record(scored: Scored) -> dict[str, Any]:
     """The JSON-able part of an evaluation."""
+    evaluation = scored.evaluation
     return {
         "split": evaluation.split,
         "count": evaluation.count,
@@ -19,34 +41,81 @@ def record(evaluation: Evaluation) -> dict[str, Any]:
         "terms": evaluation.terms,
         "tasks": evaluation.tasks,
         "modules": evaluation.modules,
+        "comparison": scored.comparison.record(),
+        "rival": scored.rival.record() if scored.rival else {"absent": scored.without_rival},
     }
 
 
-def as_json(evaluation: Evaluation) -> str:
-    return json.dumps(record(evaluation), indent=2, ensure_ascii=False)
+def as_json(scored: Scored) -> str:
+    return json.dumps(record(scored), indent=2, ensure_ascii=False)
 
 
-def as_table(evaluation: Evaluation) -> str:
-    """One row a task: its metrics beside the constant predictor's."""
+def _number(value: float, style: str) -> str:
+    if style == "percent":
+        return f"{100 * value:.1f} %"
+    return signed(value) if style == "signed" else f"{value:.4f}"
+
+
+def _cell(estimate: Estimate | None, style: str) -> str:
+    """A number with its interval."""
+    if estimate is None:
+        return "–"
+    value = _number(estimate.value, style)
+    if estimate.low is None or estimate.high is None:
+        return value
+    percent = style == "percent"
+    low, high = (f"{100 * end:.0f}" if percent else _number(end, style) for end in (estimate.low, estimate.high))
+    return f"{value} ({low} … {high})"
+
+
+def _difference(metric: Metric, style: str) -> str:
+    if metric.difference is None or style != "percent":
+        return _cell(metric.difference, "signed")
+    value, low, high = metric.difference.value, metric.difference.low, metric.difference.high
+    ends = "" if low is None or high is None else f" ({signed(100 * low, 0)} … {signed(100 * high, 0)})"
+    return f"{signed(100 * value, 1)} %{ends}"
+
+
+def _line(*cells: str) -> str:
+    return " ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip()
+
+
+def _rows(task: Task, scored: Scored) -> list[str]:
+    metrics, count = scored.comparison.tasks[task.name].metrics, scored.evaluation.tasks[task.name]["count"]
+    if "skill" not in metrics:
+        return [_line(task.name, str(count), "no target to score", "", "", "", "")]
+    rows: list[str] = []
+    for name, label, style in _OF_DISTRIBUTION if task.is_distribution else _OF_REGRESSION:
+        if name not in metrics:
+            continue
+        metric = metrics[name]
+        if name == "skill":
+            label = "skill (KL)" if task.skill == "kl_skill" else "skill (log-loss)"
+        constant = "–" if metric.constant is None else _number(metric.constant + 0.0, style).lstrip("+")
+        first = (task.name, str(count)) if not rows else ("", "")
+        cells = (_cell(metric.model, style), constant, _cell(metric.rival, style), _difference(metric, style))
+        rows.append(_line(*first, label, *cells))
+    return rows
+
+
+def as_table(scored: Scored) -> str:
+    """Each metric of each task beside the constant predictor's and the rival's; then where the model stands, in words."""
+    evaluation, comparison = scored.evaluation, scored.comparison
+    confidence = f"{100 * comparison.confidence:.3g}"
     lines = [
-        f"{evaluation.split}: {evaluation.count} situations, loss {evaluation.loss:.4f}",
-        f"{'task':<10}{'items':>7}{'skill':>9}  metrics (the constant predictor's in brackets)",
+        f"{evaluation.split}: {evaluation.count} situations, loss {evaluation.loss:.4f}; in brackets {confidence} % "
+        f"intervals from {comparison.samples} resamples of the situations",
+        "",
+        _line("task", "items", "metric", "model", "constant", "rival", "model − rival"),
     ]
     for task in TASKS:
-        scored = evaluation.tasks[task.name]
-        if "skill" not in scored:
-            lines.append(f"{task.name:<10}{scored['count']:>7}{'–':>9}  no target to score")
-            continue
-        if task.is_distribution:
-            text = (
-                f"KL {scored['kl']:.4f} ({scored['kl_constant']:.4f}), log-loss {scored['log_loss']:.4f} "
-                f"({scored['log_loss_constant']:.4f}), top-1 {scored['accuracy']:.1%} ({scored['accuracy_constant']:.1%}), "
-                f"macro-F1 {scored['macro_f1']:.3f}"
-            )
-        else:
-            text = f"R² {scored['r2']:+.3f} (0), mean error {scored['mae']:.3f} ({scored['mae_constant']:.3f})"
-            if "rank_correlation" in scored:
-                text += f", rank correlation {scored['rank_correlation']:+.3f}"
-        lines.append(f"{task.name:<10}{scored['count']:>7}{scored['skill']:>+9.3f}  {text}")
-    lines.append("skill: 1 is perfect, 0 is the constant predictor of the training split, below 0 is worse than that")
+        lines += _rows(task, scored)
+    lines += ["", *standings(comparison, evaluation.split), *about_rival(scored.rival, scored.without_rival)]
+    if evaluation.split == "choose":
+        lines.append(text("rival_on_choose"))
+    elif evaluation.split == "judge":
+        lines.append(text("rival_on_judge"))
+    lines.append(
+        "skill and R²: 1 is perfect, 0 is the constant predictor of the training split, below 0 is worse than that"
+    )
     return "\n".join(lines)

@@ -5,19 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from redheart.config import Config, resolved_yaml
-from redheart.errors import Interrupted, RedHeartError, StorageError, TrainingError
+from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
 from redheart.messages import say, warn
 from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
-
-if TYPE_CHECKING:
-    from redheart.training.evaluation import Evaluation
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
@@ -169,6 +165,22 @@ def embedded_of_run(config: Config) -> Path | None:
     return dataset if dataset.exists() else None
 
 
+def check_dataset_of_run(config: Config) -> None:
+    """Refuses to take other data in silence where the run's own is not where it was.
+
+    Raises:
+        UsageError: the output folder's run names a dataset that is not there.
+    """
+    path = Path(config.output) / "run.json"
+    if path.exists() and embedded_of_run(config) is None:
+        dataset = Path(read_json(path)["dataset"])
+        seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
+        raise UsageError(
+            f"{path}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the run was started in, "
+            "or name a dataset with --data"
+        )
+
+
 def _metrics_file(config: Config) -> Path:
     path = Path(config.output) / "metrics.jsonl"
     if not path.exists():
@@ -233,31 +245,6 @@ def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop
         return
     run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
     mark_done(output, "crossover", inputs)
-
-
-def evaluate(config: Config, dataset: Path, checkpoint: Path, split: Any) -> Evaluation:
-    """Scores a checkpoint and stores the numbers under ``evaluation/``."""
-    from redheart.checkpoint import open_checkpoint
-    from redheart.training.evaluation import evaluate_model
-    from redheart.training.restore import check_encoder, restore_model
-    from redheart.training.table import SituationTable
-    from redheart.workflow.scores import record
-
-    model = restore_model(checkpoint)
-    table = SituationTable.open(dataset, needs=(split,))
-    if table.d_embed != model.config.d_embed:
-        raise RedHeartError(
-            f"{checkpoint}: was trained on vectors of {model.config.d_embed} numbers, {dataset} has {table.d_embed}: "
-            "embed the data with the model that the checkpoint was trained with"
-        )
-    check_encoder(open_checkpoint(checkpoint, verify=False), table.dataset)
-    evaluation = evaluate_model(model, table, split)
-    # Another dataset's numbers do not take the place of the run's own.
-    other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
-    path = Path(config.output) / "evaluation" / f"{checkpoint.name}_{split}{other}.json"
-    write_json(path, {"checkpoint": str(checkpoint), "dataset": str(dataset), **record(evaluation)})
-    say("workflow_evaluation_saved", path=path)
-    return evaluation
 
 
 def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:

@@ -1,70 +1,111 @@
-"""An evaluation as a table and as JSON."""
+"""An evaluation as a table and as JSON: every metric beside the constant predictor's and the rival's, and plain words."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
+import pytest
+import torch
 
+from redheart.config import EmbeddingConfig
+from redheart.messages import set_language
+from redheart.model import UnifiedModel
+from redheart.rival.comparison import compare
+from redheart.rival.run import rival_of_run
 from redheart.tasks import TASKS
-from redheart.training.evaluation import Evaluation
+from redheart.training.evaluation import evaluate_model
+from redheart.workflow.evaluate import Scored
 from redheart.workflow.scores import as_json, as_table
-
-_DISTRIBUTION = {
-    "count": 63,
-    "skill": 0.25,
-    "kl": 0.24,
-    "kl_constant": 0.32,
-    "log_loss": 1.5,
-    "log_loss_constant": 1.6,
-    "accuracy": 0.47,
-    "accuracy_constant": 0.32,
-    "macro_f1": 0.3,
-}
-_REGRESSION = {"count": 63, "skill": -0.05, "r2": -0.05, "mae": 0.2, "mae_constant": 0.21, "rank_correlation": 0.5}
+from tests.crossover.small_run import DIMENSIONS, small_table
 
 
-def _evaluation(**changed: dict[str, Any]) -> Evaluation:
-    tasks = {task.name: dict(_DISTRIBUTION if task.is_distribution else _REGRESSION) for task in TASKS} | changed
-    return Evaluation(
-        split="test",
-        count=63,
-        loss=1.2345,
-        terms={"heads.emotion": 1.0},
-        tasks=tasks,
-        modules={"backbone": {"loss": 1.2345, "skill": 0.1}},
-        item_losses=np.zeros(63),
-        item_errors={},
-        predictions={},
-        targets={},
-        masks={},
-        ids=[],
-    )
+@pytest.fixture(autouse=True)
+def in_english() -> Iterator[None]:
+    set_language("en")
+    yield
+    set_language("ko")
 
 
-def test_the_table_has_a_row_a_task_beside_the_constant_predictor() -> None:
-    lines = as_table(_evaluation()).splitlines()
-    assert lines[0] == "test: 63 situations, loss 1.2345"
-    assert [line.split()[0] for line in lines[2:7]] == [task.name for task in TASKS]
-    assert "+0.250  KL 0.2400 (0.3200), log-loss 1.5000 (1.6000), top-1 47.0% (32.0%), macro-F1 0.300" in lines[2]
-    assert "-0.050  R² -0.050 (0), mean error 0.200 (0.210), rank correlation +0.500" in lines[3]
-    assert "0 is the constant predictor" in lines[-1]
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    """A model that learned nothing, on data where a linear model knows a lot."""
+    set_language("en")
+    torch.manual_seed(0)
+    table = small_table(tmp_path_factory.mktemp("data"), 300)
+    model = UnifiedModel(DIMENSIONS, table.statistics(table.split_indices["train"])).eval()
+    evaluation = evaluate_model(model, table, "judge")
+    rival = rival_of_run(table, table, ["judge"], EmbeddingConfig(), Path("nowhere"))
+    said = rival.predictions["judge"]
+    comparison = compare(evaluation, model.statistics, said, samples=200, confidence=0.9, seed=0)
+    return Scored(evaluation, comparison, rival, None)
 
 
-def test_a_task_without_targets_is_said_to_have_none() -> None:
-    (row,) = [line for line in as_table(_evaluation(regret={"count": 0})).splitlines() if line.startswith("regret")]
-    assert row.split() == ["regret", "0", "–", "no", "target", "to", "score"]
+def without(scored: Scored, task: str) -> Scored:
+    """The same where the task had no target."""
+    evaluation = replace(scored.evaluation, tasks={**scored.evaluation.tasks, task: {"count": 0}})
+    comparison = scored.comparison
+    tasks = {**comparison.tasks, task: replace(comparison.tasks[task], metrics={}, standing=None)}
+    return replace(scored, evaluation=evaluation, comparison=replace(comparison, tasks=tasks))
 
 
-def test_a_rank_correlation_that_can_not_be_had_is_left_out() -> None:
-    scored = {key: value for key, value in _REGRESSION.items() if key != "rank_correlation"}
-    (row,) = [line for line in as_table(_evaluation(surd=scored)).splitlines() if line.startswith("surd")]
-    assert row.endswith("mean error 0.200 (0.210)")
+def test_the_table_has_every_metric_of_every_task_beside_the_constants_and_the_rivals(scored: Scored) -> None:
+    lines = as_table(scored).splitlines()
+    count = scored.evaluation.count
+    assert lines[0].startswith(f"judge: {count} situations, loss {scored.evaluation.loss:.4f}")
+    assert "90 % intervals from 200 resamples" in lines[0]
+    assert lines[2].split() == ["task", "items", "metric", "model", "constant", "rival", "model", "−", "rival"]
+    rows = lines[3 : lines.index("", 3)]
+    assert [row.split()[0] for row in rows if not row.startswith(" ")] == [task.name for task in TASKS]
+    assert len(rows) == sum(5 if task.is_distribution else 3 for task in TASKS)
+    kl = next(row for row in rows if "KL divergence" in row)
+    metric = scored.comparison.tasks["emotion"].metrics["kl"]
+    for estimate in (metric.model, metric.rival):
+        assert f"{estimate.value:.4f} ({estimate.low:.4f} … {estimate.high:.4f})" in kl
+    assert f" {metric.constant:.4f} " in kl and f"+{metric.difference.value:.3f} (" in kl
 
 
-def test_json_holds_the_same_numbers() -> None:
-    read = json.loads(as_json(_evaluation()))
-    assert (read["split"], read["count"], read["loss"]) == ("test", 63, 1.2345)
-    assert read["tasks"]["emotion"]["kl"] == 0.24
-    assert read["modules"]["backbone"]["skill"] == 0.1
+def test_where_the_model_stands_is_said_in_words(scored: Scored) -> None:
+    table = as_table(scored)
+    (below,) = [line for line in table.splitlines() if line.startswith("Below the simple rival on judge: ")]
+    for task in ("emotion", "bentham", "surd"):
+        difference = scored.comparison.tasks[task].metrics["skill"].difference
+        assert (
+            f"{task} (−{abs(difference.value):.3f}, −{abs(difference.low):.3f} to −{abs(difference.high):.3f})" in below
+        )
+    assert "mean (" in below and "Above the simple rival" not in table
+    trained_on = scored.rival.trained_on
+    assert f"on the vectors of title, action, mean of the windows, fitted to the {trained_on} situations" in table
+    assert "don't tell which encoder" in table and "judge picked the delivered model" in table
+
+
+def test_a_task_without_targets_and_a_missing_rival_are_said_to_be_so(scored: Scored) -> None:
+    (row,) = [line for line in as_table(without(scored, "regret")).splitlines() if line.startswith("regret")]
+    assert row.split() == ["regret", "0", "no", "target", "to", "score"]
+    alone = Scored(scored.evaluation, scored.comparison, None, "its data is gone")
+    assert "No simple rival: its data is gone" in as_table(alone)
+    assert json.loads(as_json(alone))["rival"] == {"absent": "its data is gone"}
+
+
+def test_on_the_training_split_no_standing_is_told(scored: Scored) -> None:
+    tasks = {name: replace(task, standing=None) for name, task in scored.comparison.tasks.items()}
+    inside = replace(scored, comparison=replace(scored.comparison, tasks=tasks, standing=None, in_sample=True))
+    table = as_table(inside)
+    assert "nothing follows from who is better" in table
+    assert "the simple rival on" not in table
+
+
+def test_json_holds_the_same_numbers(scored: Scored) -> None:
+    read = json.loads(as_json(scored))
+    assert (read["split"], read["count"], read["loss"]) == ("judge", scored.evaluation.count, scored.evaluation.loss)
+    assert read["tasks"]["emotion"]["kl"] == scored.evaluation.tasks["emotion"]["kl"]
+    assert read["modules"]["backbone"]["skill"] == scored.evaluation.modules["backbone"]["skill"]
+    metric = read["comparison"]["tasks"]["emotion"]["metrics"]["kl"]
+    assert metric["model"]["value"] == pytest.approx(read["tasks"]["emotion"]["kl"])
+    assert metric["constant"] == pytest.approx(read["tasks"]["emotion"]["kl_constant"])
+    assert metric["difference"]["low"] < metric["difference"]["value"] < metric["difference"]["high"]
+    assert read["comparison"]["tasks"]["surd"]["standing"] == "below"
+    assert read["comparison"]["mean_skill"]["model"]["value"] == pytest.approx(read["mean_skill"])
+    assert read["rival"]["tasks"]["emotion"]["kind"] == "logistic"

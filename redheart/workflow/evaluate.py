@@ -1,0 +1,110 @@
+"""The stage ``evaluate``: any checkpoint on a split, beside the constant predictor and the simple rival, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redheart.config import Config
+from redheart.data.splits import Split
+from redheart.embedding import open_embedded
+from redheart.errors import RedHeartError
+from redheart.messages import say, text
+from redheart.rival.comparison import Comparison, compare
+from redheart.rival.run import RunRival, rival_of_run
+from redheart.storage import read_json, write_json
+from redheart.training.evaluation import Evaluation, evaluate_model
+from redheart.training.placement import inference_device
+from redheart.training.restore import Restored, check_preset, check_vectors
+from redheart.training.table import SituationTable
+from redheart.workflow.scores import record
+from redheart.workflow.stages import embedded_of_run
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A checkpoint's numbers on a split.
+
+    Attributes:
+        rival: None where none could be fitted; ``without_rival`` says why.
+    """
+
+    evaluation: Evaluation
+    comparison: Comparison
+    rival: RunRival | None
+    without_rival: str | None
+
+
+def evaluate(
+    config: Config,
+    dataset: Path,
+    restored: Restored,
+    split: Split,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Scored:
+    """Scores a checkpoint and stores the numbers under ``evaluation/``.
+
+    Args:
+        dataset: an ``.embedded.json``.
+
+    Raises:
+        ConfigError: the checkpoint is of another preset than was asked for, or of vectors of another size.
+        RedHeartError: the vectors are another encoder's.
+        Interrupted: ``should_stop`` said so.
+    """
+    manifest, path = restored.manifest, restored.path
+    check_preset(manifest, path, config.model.preset)
+    check_vectors(manifest, path, open_embedded(dataset))
+    table = SituationTable.open(dataset, needs=(split,))
+    device = inference_device()
+    evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
+    training, without = _training_data(config, manifest, table)
+    rival = None
+    if training is not None:
+        output = Path(config.output)
+        rival = rival_of_run(training, table, [split], config.embedding, output, should_stop=should_stop)
+    comparison = compare(
+        evaluation,
+        restored.model.statistics,
+        rival.predictions[split] if rival else {},
+        samples=config.report.bootstrap_samples,
+        confidence=config.report.confidence,
+        seed=config.seed,
+        in_sample=split == "train",
+    )
+    scored = Scored(evaluation, comparison, rival, without)
+    # Another dataset's numbers do not take the place of the run's own.
+    other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
+    target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
+    write_json(target, {"checkpoint": str(path), "dataset": str(dataset), **record(scored)})
+    say("workflow_evaluation_saved", path=target)
+    return scored
+
+
+def _training_data(
+    config: Config, manifest: Mapping[str, Any], table: SituationTable
+) -> tuple[SituationTable | None, str | None]:
+    """The data that the checkpoint was trained on, which the rival has to be fitted to; else why it is not to be had."""
+    run = Path(config.output) / "run.json"
+    about = read_json(run) if run.exists() else {}
+    same_run = about.get("run") is not None and about.get("run") == manifest.get("run")
+    trained_on = manifest.get("dataset") or (about["identity"]["dataset"] if same_run else None)
+    if trained_on is None:
+        return None, text("rival_data_unknown")
+    if table.identity == trained_on:
+        return table, None
+    path = embedded_of_run(config)
+    if path is not None:
+        needs: tuple[Split, ...] = ("train",)
+        try:
+            training = SituationTable.open(path, needs=needs)
+        except (
+            RedHeartError
+        ) as error:  # what the evaluation itself does not need; the reason is told beside its numbers
+            return None, str(error)
+        if training.identity == trained_on:
+            return training, None
+    return None, text("rival_data_absent", path=table.path)

@@ -1,0 +1,105 @@
+"""The command ``evaluate``: any checkpoint, any split; which data the rival is fitted to; what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from redheart.checkpoint import list_epochs
+from redheart.cli.main import main
+from redheart.config import load_config
+from redheart.messages import set_language
+from redheart.storage import read_json
+from redheart.training.stage import TrainingStage
+from tests.training.small_data import embedded_items, write_embedded
+
+FAST = ("report.bootstrap_samples=200", "--lang", "en")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs, in a folder of its own beside its data."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    dataset = write_embedded(folder)
+    config = load_config(None, ["training.epochs=2", "model.preset=tiny"])
+    TrainingStage(config, dataset, folder / "training", learning_rate=1e-3).run()
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A copy that a test may write to, as the current folder."""
+    shutil.copytree(trained / "training", tmp_path / "training")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    set_language("ko")
+
+
+def scored(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", "--json", *words, *FAST]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("split", ["train", "choose", "judge", "test"])
+def test_every_split_is_scored_with_a_rival_fitted_to_the_training_split(folder, capsys, split) -> None:
+    found = scored(capsys, "--split", split)
+    run = read_json(folder / "training" / "run.json")
+    assert found["count"] == run["counts"][split] and found["rival"]["trained_on"] == run["counts"]["train"]
+    assert found["comparison"]["in_sample"] is (split == "train")
+    if split == "train":
+        assert found["comparison"]["standing"] is None
+    regret = found["comparison"]["tasks"]["regret"]["metrics"]["r2"]
+    assert regret["rival"]["value"] > 0.2, "what is written in the vectors is found by a linear model"
+    assert regret["difference"]["value"] == pytest.approx(regret["model"]["value"] - regret["rival"]["value"])
+    stored = read_json(folder / "training" / "evaluation" / f"epoch_0002_{split}.json")
+    assert stored["comparison"] == found["comparison"]
+
+
+def test_other_data_is_scored_beside_the_rival_of_the_data_that_trained_the_model(folder, capsys) -> None:
+    other = write_embedded(folder, embedded_items(100)[20:])
+    found = scored(capsys, "--data", str(other))
+    assert found["rival"]["trained_on"] == read_json(folder / "training" / "run.json")["counts"]["train"]
+    (folder / "training" / "run.json").unlink()
+    alone = scored(capsys, "--data", str(other))
+    assert "is not the data that the checkpoint was trained on" in alone["rival"]["absent"]
+    assert alone["comparison"]["tasks"]["regret"]["metrics"]["r2"]["rival"] is None
+    assert alone["tasks"] == found["tasks"]
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes_and_exit_2(folder, capsys) -> None:
+    items = embedded_items()
+    for item in items:
+        item["embedding"] = [vector[:8] for vector in item["embedding"]]
+    narrow = write_embedded(folder, items)
+    checkpoint = ["evaluate", "--checkpoint", "training/checkpoints/epoch_0002"]
+    assert main([*checkpoint, "--data", str(narrow), *FAST]) == 2
+    shown = capsys.readouterr().err
+    assert "preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers" in shown and "vectors of 8 numbers" in shown
+    assert main([*checkpoint, "--preset", "small", *FAST]) == 2
+    shown = capsys.readouterr().err
+    assert "preset 'tiny'" in shown and "model.preset=small asks for a width of 384" in shown
+    assert not (folder / "training" / "evaluation").exists()
+
+
+def test_what_is_not_there_is_named_and_not_replaced(folder, capsys) -> None:
+    assert main(["evaluate", *FAST]) == 4
+    assert "best_model: there is no finished model; run `redheart crossover`" in capsys.readouterr().err
+    assert main(["evaluate", "--checkpoint", "nowhere", *FAST]) == 2
+    assert "nowhere: found no such file or folder; wanted a checkpoint" in capsys.readouterr().err
+    run = folder / "training" / "run.json"
+    run.write_text(json.dumps({**read_json(run), "dataset": "gone/data.embedded.json"}))
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 2
+    shown = capsys.readouterr().err
+    assert "gone/data.embedded.json" in shown and "name a dataset with --data" in shown
+
+
+def test_the_epochs_folder_is_the_model_that_training_scored(folder, capsys) -> None:
+    found = scored(capsys, "--split", "choose")
+    recorded = list_epochs(folder / "training")[-1].manifest["metrics"]["choose"]
+    assert found["loss"] == pytest.approx(recorded["loss"], abs=1e-5)
+    assert found["tasks"]["emotion"]["kl"] == pytest.approx(recorded["tasks"]["emotion"]["kl"], abs=1e-5)
