@@ -13,15 +13,21 @@ from redheart.config import Config
 
 def show_parameters(arguments: Namespace) -> int:
     """``redheart params``."""
+    from redheart.model.flops import count_flops
     from redheart.model.parameters import count_parameters
+    from redheart.model.presets import dimensions
 
     counted = count_parameters(arguments.preset, arguments.d_embed)
+    operations = count_flops(dimensions(arguments.preset, d_embed=arguments.d_embed), situations=8)
     if arguments.json:
-        print(json.dumps({"preset": arguments.preset, "total": counted.total, "modules": counted.by_module}, indent=2))
+        flops = {"segments": operations.segments, "forward": operations.per_situation, "modules": operations.by_module}
+        facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
+        print(json.dumps(facts, indent=2))
         return 0
-    from redheart.workflow.parameter_check import breakdown, check_line
+    from redheart.workflow.parameter_check import breakdown, check_line, operations_line
 
     print(breakdown(counted))
+    print(operations_line(operations))
     if arguments.preset == "730m":
         print(check_line(counted))
     return 0

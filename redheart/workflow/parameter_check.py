@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from redheart.messages import say, text, warn
+from redheart.model.flops import FlopCount
 from redheart.model.parameters import ParameterCount, count_parameters
 from redheart.tasks import MODULES
 
@@ -37,6 +38,17 @@ def breakdown(counted: ParameterCount) -> str:
                 lines.append(f"  {module.split('.')[1]:<26}{count:>14,}{count / counted.total:>9.1%}")
     lines.append(f"{'total':<28}{counted.total:>14,}{1:>9.1%}")
     return "\n".join(lines)
+
+
+def operations_line(counted: FlopCount) -> str:
+    """What a situation costs, in billions of floating-point operations."""
+    step, checkpointed = (
+        counted.training_step(activation_checkpointing=on) / counted.situations for on in (False, True)
+    )
+    return (
+        f"GFLOPs a situation of {counted.segments} segments: {counted.per_situation / 1e9:.4g} forward, {step / 1e9:.4g} a "
+        f"training step, {checkpointed / 1e9:.4g} with activation checkpointing"
+    )
 
 
 def check_parameters(d_embed: int) -> bool:

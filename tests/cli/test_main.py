@@ -64,14 +64,16 @@ def test_counting_parameters_gives_730_million(capsys: pytest.CaptureFixture[str
     counted = json.loads(capsys.readouterr().out)
     assert abs(counted["total"] - 730e6) <= 7.3e6
     assert sum(counted["modules"].values()) == counted["total"]
-    assert len(counted["modules"]) == 17
+    assert len(counted["modules"]) == len(counted["flops"]["modules"]) == 17
+    assert counted["flops"]["forward"] > 1e10
 
 
 def test_the_table_of_parameters_ends_with_the_line_that_people_search_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["params", "--lang", "ko"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("✅ 목표 파라미터 수 달성: 7") and lines[-1].endswith("M ≈ 730M")
-    assert lines[-2].split()[0] == "total"
+    assert lines[-2].startswith("GFLOPs a situation of 16 segments: 17.")
+    assert lines[-3].split()[0] == "total"
 
 
 def test_the_reader_of_our_output_may_go() -> None:
