@@ -34,8 +34,8 @@ class EmbeddingConfig(Section, frozen=True, kw_only=True):
     """Segments a forward pass."""
     window_word_pieces: Positive = 48
     """A text window is as many consecutive sentences as fit into this."""
-    max_segments: Annotated[int, Meta(ge=3)] = 16
-    """Title, action and at most two fewer windows; beyond that neighbouring windows are merged."""
+    max_segments: Annotated[int, Meta(ge=4)] = 16
+    """Title, action, the text whole, and at most three fewer windows; beyond that neighbouring windows are merged."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a CUDA device, fp32 elsewhere."""
     inline: bool = False

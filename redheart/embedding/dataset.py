@@ -26,7 +26,7 @@ class Segments:
 
     Attributes:
         vectors: ``(segments, d_embed)`` float32.
-        kinds: ``(segments,)`` int64 – 0 title, 1 action, 2 text window.
+        kinds: ``(segments,)`` int64 – 0 title, 1 action, 2 text window, 3 whole text.
         positions: ``(segments,)`` int64 – 0 for title and action, a running number for windows.
     """
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from redheart.data import Situation
 from redheart.data.json_stream import Item, stream_items
 from redheart.embedding.dataset import EmbeddedDataset
-from redheart.embedding.segments import WINDOW
+from redheart.embedding.segments import WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
 from redheart.storage import read_json, replace_file, write_json
 
@@ -62,15 +62,15 @@ def inline_vectors(situation: Situation, *, path: Path, max_segments: int) -> In
     if kinds is None:
         if len(vectors) > 1 and (vectors == vectors[0]).all():
             vectors = vectors[:1]
-        vectors = _merged(vectors, max_segments - 2)
+        vectors = _merged(vectors, max_segments - 3)
         return InlineVectors(vectors, str(WINDOW) * len(vectors), is_ours=False)
-    good = isinstance(kinds, list) and all(type(kind) is int and 0 <= kind <= WINDOW for kind in kinds)
+    good = isinstance(kinds, list) and all(type(kind) is int and 0 <= kind <= WHOLE for kind in kinds)
     if not good or len(kinds) != len(vectors) or WINDOW not in kinds or kinds != sorted(kinds):
         raise DataError(
             f"{path}: the vectors of one item can't be used; nothing was written",
             (
                 f"{path}, id {json.dumps(situation.id)}, field embedding_kinds: found {json.dumps(kinds)[:80]}; "
-                f"wanted {len(vectors)} numbers, one a vector: 0 title, 1 action, 2 text window, in this order",
+                f"wanted {len(vectors)} numbers, one a vector: 0 title, 1 action, 2 text window, 3 whole text, in this order",
             ),
         )
     return InlineVectors(vectors, "".join(map(str, kinds)), is_ours=situation.embedding_key is not None)

@@ -142,6 +142,11 @@ class Encoder:
         Raises:
             MissingRequirement: the model gives something that is not a number.
         """
+        places: dict[str, int] = {}
+        for text in texts:  # a short story is its only window: it is read once
+            places.setdefault(text, len(places))
+        if len(places) < len(texts):
+            return self.encode(list(places))[[places[text] for text in texts]]
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
         found: list[NDArray[np.float32]] = []
         start = 0

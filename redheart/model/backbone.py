@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from redheart.model.batch import KINDS
 from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, masked_mean, sinusoidal_positions
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.tasks import TASKS
-
-KINDS = 3
-"""Title, action, text window."""
 
 
 class Backbone(nn.Module):

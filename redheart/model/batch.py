@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Kinds of segments, in the order in which they stand: title, action, text windows, and last the text whole.
+KINDS = 4
+WHOLE_TEXT = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -16,7 +20,7 @@ class Batch:
         ids: one identifier a situation.
         segments: (batch, segments, d_embed) float32; padding stands after the real segments.
         segment_mask: (batch, segments) bool, True = real.
-        kinds: (batch, segments) int64: 0 title, 1 action, 2 text window.
+        kinds: (batch, segments) int64: 0 title, 1 action, 2 text window, 3 whole text.
         positions: (batch, segments) int64: the running number of a window, 0 elsewhere.
         targets: (batch, dims) float32 by target: the five tasks' names and ``votes``.
         target_mask: bool, as ``targets``: True = annotated.

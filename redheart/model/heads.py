@@ -14,18 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from redheart.model.batch import KINDS
 from redheart.model.blocks import FeedForward, Projection, masked_mean
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
-#: Title, action, all segments, text windows.
-VIEWS = 4
+#: Title, action, the mean of the text windows, the text whole: a view a kind of segment.
+VIEWS = KINDS
 
 
 def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tensor:
-    """Title, action, mean of all segments and mean of the text windows, side by side; zeros for what a story lacks.
+    """Title, action, mean of the text windows and the text whole, side by side; zeros for what a story lacks.
 
     Args:
         segments: (batch, segments, d_embed) of unit mean square. That size lets the linear path learn at learning rates
@@ -38,10 +39,7 @@ def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tenso
     Returns:
         (batch, 4 * d_embed).
     """
-    parts = [masked_mean(segments, segment_mask & (kinds == kind)) for kind in (0, 1)]
-    parts.append(masked_mean(segments, segment_mask))
-    parts.append(masked_mean(segments, segment_mask & (kinds == 2)))
-    return torch.cat(parts, dim=-1)
+    return torch.cat([masked_mean(segments, segment_mask & (kinds == kind)) for kind in range(VIEWS)], dim=-1)
 
 
 def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:

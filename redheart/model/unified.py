@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from redheart.model.analyzers import Analyzer
 from redheart.model.backbone import Backbone, MeanPool
+from redheart.model.batch import WHOLE_TEXT
 from redheart.model.blocks import attention_mask
 from redheart.model.depth import Depths
 from redheart.model.dsp import DspSimulator
@@ -85,10 +86,12 @@ class UnifiedModel(nn.Module):
         if self.phases is not None:
             features["phases"], levels = self.phases(hidden, attend)
             found |= {f"phases.{level}": prediction for level, prediction in levels.items()}
+        # The text whole stands after the story's course and is no moment of it.
+        course = segment_mask & (kinds != WHOLE_TEXT)
         if self.dsp_simulator is not None:
-            features["dsp_simulator"], found["dsp_simulator"] = self.dsp_simulator(hidden, segment_mask)
+            features["dsp_simulator"], found["dsp_simulator"] = self.dsp_simulator(hidden, course)
         if self.kalman_filter is not None:
-            features["kalman_filter"], found["kalman_filter"] = self.kalman_filter(hidden, segment_mask)
+            features["kalman_filter"], found["kalman_filter"] = self.kalman_filter(hidden, course)
 
         pool_of = {task.name: pools[:, index] for index, task in enumerate(TASKS)}
         # Wrappers read the tasks' pools in the place of analyzers that were left out.
