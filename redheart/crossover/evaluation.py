@@ -20,7 +20,7 @@ from redheart.tasks import TASK_BY_NAME, TASKS
 from redheart.training.bootstrap import Array, Resamples, paired_difference
 from redheart.training.evaluation import Evaluation, constant_predictor, evaluate_model
 from redheart.training.intervals import draw, measures_of
-from redheart.training.restore import build_from_manifest
+from redheart.training.restore import build_from_manifest, misfit_of
 from redheart.training.table import SituationTable
 
 
@@ -44,15 +44,15 @@ def load_into(
         Interrupted: ``should_stop``, asked after every module's files were read, said so; the model is a mixture.
         StorageError: a file is missing, damaged, or of another model.
     """
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    wanted = model.state_dict()
     for module, tensors in files.modules(recipe):
         stop_if(should_stop)
-        own = {name: shape for name, shape in wanted.items() if name.startswith(f"{module}.")}
-        if {name: tensor.shape for name, tensor in tensors.items()} != own:
+        own = {name: tensor for name, tensor in wanted.items() if name.startswith(f"{module}.")}
+        if misfit := misfit_of(tensors, own):
             raise StorageError(
                 f"{files.folder}: module {module!r} of epochs {list(recipe.epochs[module])} does not fit the model "
-                f"that the last epoch's manifest describes: the epochs are of different models; train anew into an "
-                f"empty folder"
+                f"that the last epoch's manifest describes: {misfit}; the epochs are of different models, or of another "
+                "version of it: train anew into an empty folder"
             )
         model.load_state_dict(tensors, strict=False)
 

@@ -27,7 +27,7 @@ class Segments:
     Attributes:
         vectors: ``(segments, d_embed)`` float32.
         kinds: ``(segments,)`` int64 – 0 title, 1 action, 2 text window, 3 whole text.
-        positions: ``(segments,)`` int64 – 0 for title and action, a running number for windows.
+        positions: ``(segments,)`` int64 – a running number for windows, 0 for the others.
     """
 
     vectors: NDArray[np.float32]

@@ -259,7 +259,7 @@ def _embed(
 
 
 def _batches(run: _Run, encoder: Encoder, todo: Sequence[int]) -> Iterator[list[tuple[int, list[Segment]]]]:
-    """Whole situations with at most ``batch_size`` parts together (one with more is a batch of its own)."""
+    """Whole situations with at most ``batch_size`` parts to read together (one with more is a batch of its own)."""
     batch: list[tuple[int, list[Segment]]] = []
     size = 0
     for start in range(0, len(todo), _CUT_AT_ONCE):
@@ -268,7 +268,7 @@ def _batches(run: _Run, encoder: Encoder, todo: Sequence[int]) -> Iterator[list[
             [run.situations[index] for index in chosen], run.config.window_word_pieces, run.config.max_segments
         )
         for index, cut in zip(chosen, cuts, strict=True):
-            parts = sum(len(segment.parts) for segment in cut)
+            parts = len({part.text for segment in cut for part in segment.parts})
             if batch and size + parts > run.config.batch_size:
                 yield batch
                 batch, size = [], 0

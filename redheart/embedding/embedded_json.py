@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from redheart.data import Situation
 from redheart.data.json_stream import Item, stream_items
 from redheart.embedding.dataset import EmbeddedDataset
-from redheart.embedding.segments import WHOLE, WINDOW
+from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
 from redheart.storage import read_json, replace_file, write_json
 
@@ -65,12 +65,14 @@ def inline_vectors(situation: Situation, *, path: Path, max_segments: int) -> In
         vectors = _merged(vectors, max_segments - 3)
         return InlineVectors(vectors, str(WINDOW) * len(vectors), is_ours=False)
     good = isinstance(kinds, list) and all(type(kind) is int and 0 <= kind <= WHOLE for kind in kinds)
-    if not good or len(kinds) != len(vectors) or WINDOW not in kinds or kinds != sorted(kinds):
+    only_once = all(kinds.count(kind) <= 1 for kind in (TITLE, ACTION, WHOLE)) if good else False
+    if not only_once or len(kinds) != len(vectors) or WINDOW not in kinds or kinds != sorted(kinds):
         raise DataError(
             f"{path}: the vectors of one item can't be used; nothing was written",
             (
                 f"{path}, id {json.dumps(situation.id)}, field embedding_kinds: found {json.dumps(kinds)[:80]}; "
-                f"wanted {len(vectors)} numbers, one a vector: 0 title, 1 action, 2 text window, 3 whole text, in this order",
+                f"wanted {len(vectors)} numbers, one a vector: 0 title, 1 action, 2 text window, 3 whole text, in this order, "
+                "and only 2 more than once",
             ),
         )
     return InlineVectors(vectors, "".join(map(str, kinds)), is_ours=situation.embedding_key is not None)

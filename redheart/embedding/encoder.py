@@ -145,13 +145,12 @@ class Encoder:
         places: dict[str, int] = {}
         for text in texts:  # a short story is its only window: it is read once
             places.setdefault(text, len(places))
-        if len(places) < len(texts):
-            return self.encode(list(places))[[places[text] for text in texts]]
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]), reverse=True)
+        different = list(places)
+        order = sorted(range(len(different)), key=lambda place: len(different[place]), reverse=True)
         found: list[NDArray[np.float32]] = []
         start = 0
         while start < len(order):
-            batch = [texts[place] for place in order[start : start + self._pass_size]]
+            batch = [different[place] for place in order[start : start + self._pass_size]]
             try:
                 with self._torch.inference_mode():
                     vectors = self._model.encode(
@@ -174,7 +173,7 @@ class Encoder:
                 f"embedding model {self._name!r}: found vectors with NaN or Infinity in {self.precision}; wanted finite "
                 "numbers: its weights are damaged, or it needs embedding.precision=fp32"
             )
-        return vectors_in_order
+        return vectors_in_order[[places[text] for text in texts]]
 
     def encode_whole(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors ``(texts, d_embed)`` of texts of any length: where one passes the limit, its parts are averaged."""

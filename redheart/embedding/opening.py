@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from redheart.data import Situation, read_dataset
 from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors, check_sizes, inline_vectors
 from redheart.embedding.paths import paths_in
+from redheart.embedding.segments import WHOLE
 from redheart.embedding.store import VectorStore, stores_in
 from redheart.errors import StorageError
 
@@ -44,12 +46,36 @@ def from_store(
     return EmbeddedDataset(path, situations, keys, store, first_rows, kinds, model_name=model_name)
 
 
+def _check_whole_texts(
+    path: Path, situations: Sequence[Situation], keys: Sequence[str | None], kinds: Iterable[str]
+) -> None:
+    """Whether vectors of ours have one of the text whole, which an earlier version did not embed.
+
+    Without it the heads' linear path would read zeros in its place, and numbers would come out all the same. Vectors that
+    have no key of ours are taken as they are; embedding said so.
+
+    Raises:
+        StorageError: with how many have none, and what to do.
+    """
+    lacking = [
+        one.id
+        for one, key, of_one in zip(situations, keys, kinds, strict=True)
+        if key is not None and not key.startswith(OLDER_KEY) and not of_one.endswith(str(WHOLE))
+    ]
+    if lacking:
+        raise StorageError(
+            f"{path}: the vectors of {len(lacking)} of {len(situations)} items (first: {json.dumps(lacking[0])}) are an "
+            "earlier version's: found none of the text whole, wanted one behind those of title, action and windows; "
+            f"embed the dataset again (redheart embed --data {path})"
+        )
+
+
 def open_embedded(path: Path) -> EmbeddedDataset:
     """Opens an ``.embedded.json`` with the vectors beside it, or in it; the model is not needed.
 
     Raises:
         DataError: the file is broken or holds no vectors.
-        StorageError: vectors are missing or damaged.
+        StorageError: vectors are missing, damaged, or of an earlier version.
     """
     situations = read_dataset(path)
     check_sizes(situations, path)
@@ -60,6 +86,7 @@ def open_embedded(path: Path) -> EmbeddedDataset:
         stores = stores_in(folder)
         for store in stores:
             if all(key in store for key in named):
+                _check_whole_texts(path, situations, keys, (store.records[key].kinds for key in named))
                 return from_store(path, situations, named, store, store.model_name)
         if not all(one.embedding is not None for one in situations):
             best = max((sum(key in store for key in named) for store in stores), default=0)
@@ -74,4 +101,5 @@ def open_embedded(path: Path) -> EmbeddedDataset:
             f"{path}: {len(found) - len(whole)} of {len(found)} items have neither an embedding_key nor an embedding; "
             "wanted vectors for all: embed the dataset first"
         )
+    _check_whole_texts(path, situations, keys, (one.kinds for one in whole))
     return in_memory(path, situations, whole, keys)

@@ -133,5 +133,4 @@ def segment_situation(
     ):
         parts = _parts(story, offsets, first, last, start, end, limits.part_pieces)
         segments.append(Segment(WINDOW, position, parts))
-    parts = _parts(story, offsets, 0, len(offsets), 0, len(story), limits.part_pieces)
-    return [*segments, Segment(WHOLE, 0, parts)]
+    return [*segments, Segment(WHOLE, 0, whole_text(story, offsets, limits.part_pieces))]

@@ -28,8 +28,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: cut off the unfinished end of an interrupted run ({bytes} bytes); only its items are embedded again",
     ),
     "embedding_older_vectors": (
-        "⚠️ {path}: {count}개 항목의 임베딩이 이전 형식입니다. 제목·행위 조각이 없으므로, 필요하면 다시 임베딩하세요 (--force)",
-        "⚠️ {path}: the vectors of {count} items are in an older form, without segments for title and action; "
+        "⚠️ {path}: {count}개 항목의 임베딩이 이전 형식입니다. 제목·행위·글 전체 조각이 없을 수 있습니다. "
+        "필요하면 다시 임베딩하세요 (--force)",
+        "⚠️ {path}: the vectors of {count} items are in an older form, perhaps without segments for title, action and whole text; "
         "embed again (--force) to have them",
     ),
     "embedding_older_file_kept": (

@@ -69,13 +69,13 @@ class DspSimulator(nn.Module):
         self.summarise = Projection(4 * channels, dims.signal_width) if dims.has("heads") else nn.Identity()
 
     def forward(self, hidden: Tensor, segment_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """H (batch, segments, d_model), mask (batch, segments) -> features and prediction.
+        """H (batch, segments, d_model), mask (batch, segments) of the story's course -> features and prediction.
 
         Returns:
             Features (batch, signal_width), and the mean over the story of the emotion trajectory, as logits over the
             prior (batch, 7).
         """
-        # Padding stands at the end and the filters are causal, so what it sounds like reaches no real segment.
+        # What is masked – the text whole, padding – stands at the end and the filters are causal: it reaches no segment.
         signal = self.source(hidden)
         band, ring = self.filters(signal * self.envelope(signal))
         response = torch.cat((band, F.gelu(ring)), dim=-1)

@@ -85,7 +85,12 @@ class KalmanFilter(nn.Module):
         self.predict = Projection(3 * STATE, len(EMOTIONS), gain=0.1)
 
     def forward(self, hidden: Tensor, segment_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """H (batch, segments, d_model), mask (batch, segments) -> features (batch, width), prediction (batch, 7)."""
+        """Features (batch, width) and prediction (batch, 7).
+
+        Args:
+            hidden: H (batch, segments, d_model).
+            segment_mask: (batch, segments) bool, True = a segment of the story's course; all of them stand first.
+        """
         observed = self.observe(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             observations, noise = observed.float().chunk(2, dim=-1)

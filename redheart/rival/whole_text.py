@@ -1,7 +1,7 @@
-"""The vectors of whole texts, which only the rival wants: made once and kept in one file beside the run's results.
+"""The vectors of whole texts for the rival: made once and kept in one file beside the run's results.
 
-The store of vectors holds title, action and windows, what the model reads. What is kept here is known by the same keys, so
-a dataset that grew, or another one, costs what is new in it.
+What is kept here is known by the keys of the store of vectors, so a dataset that grew, or another one, costs what is new
+in it.
 """
 
 from __future__ import annotations

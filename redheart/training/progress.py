@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
-from redheart.errors import ConfigError
+from redheart.errors import ConfigError, StorageError
 from redheart.messages import say, warn
 from redheart.model.presets import ModelDimensions
 from redheart.training.engine import Engine
@@ -59,9 +59,21 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
 
 
 def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Progress:
-    """Puts weights, optimizer and counters back. Collective."""
+    """Puts weights, optimizer and counters back. Collective.
+
+    Raises:
+        StorageError: the weights are of another version of the model; naming both shapes.
+    """
     cursor = state.cursor
-    engine.load_state(state.path / "engine")
+    try:
+        engine.load_state(state.path / "engine")
+    except RuntimeError as error:
+        if "state_dict" not in str(error):  # torch has no error of its own for weights that don't fit
+            raise
+        raise StorageError(
+            f"{state.path}: its weights are of another version of the model: {' '.join(str(error).split())}; go on with the "
+            "version that wrote it, or start anew with --force"
+        ) from error
     loop.global_step = cursor["global_step"]
     loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
     say("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +17,9 @@ from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def build_from_manifest(manifest: Mapping[str, Any]) -> UnifiedModel:
@@ -181,11 +184,22 @@ def _open_combined(path: Path) -> Restored:
     return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
 
 
+def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape."""
+    for name in (*wanted, *found):
+        shapes = [tuple(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
+    return None
+
+
 def _filled(model: UnifiedModel, state: Mapping[str, Any], path: Path) -> UnifiedModel:
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise StorageError(f"{path}: its tensors don't fit the model that its manifest describes: {error}") from error
+    if misfit := misfit_of(state, model.state_dict()):
+        raise StorageError(
+            f"{path}: its tensors don't fit the model that its manifest describes: {misfit}; they are of another version of "
+            "the model: use the one that wrote them, or train anew"
+        )
+    model.load_state_dict(state)
     return model
 
 
@@ -193,7 +207,8 @@ def restore_model(path: Path, *, verify: bool = True) -> UnifiedModel:
     """The model that the checkpoint in folder ``path`` holds, in evaluation mode, on the CPU.
 
     Raises:
-        StorageError: the folder is damaged, or its tensors are not those of the model that its manifest describes.
+        StorageError: the folder is damaged, or its tensors are not those of the model that its manifest describes; naming
+            both shapes.
     """
     model = build_from_manifest(open_checkpoint(path, verify=verify))
     return _filled(model, load_modules(path), path)

@@ -49,6 +49,17 @@ def write_items(path: Path, items: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
+class WatchedNetwork:
+    """A SentenceTransformer, as far as the encoder uses one, that tells what it reads."""
+
+    def __init__(self, model: Any, seen: list[str]) -> None:
+        self._model, self._seen = model, seen
+
+    def encode(self, texts: Sequence[str], **options: Any) -> Any:
+        self._seen.extend(texts)
+        return self._model.encode(texts, **options)
+
+
 @pytest.fixture(scope="session")
 def source() -> ModelSource:
     return find_model("all-MiniLM-L6-v2")
@@ -66,16 +77,13 @@ def config() -> EmbeddingConfig:
 
 @pytest.fixture
 def embedded_texts(monkeypatch: pytest.MonkeyPatch, encoder: Encoder) -> list[str]:
-    """The texts that the encoder embeds from here on. The encoder is the real one, loaded once for all tests."""
+    """The texts that the network reads from here on. The encoder is the real one, loaded once for all tests."""
     seen: list[str] = []
 
     class Watching(Encoder):
         def __init__(self, source: ModelSource, **options: Any) -> None:
             self.__dict__.update(encoder.__dict__)
-
-        def encode(self, texts: Sequence[str]) -> Any:
-            seen.extend(texts)
-            return super().encode(texts)
+            self._model = WatchedNetwork(encoder._model, seen)
 
     monkeypatch.setattr("redheart.embedding.encoder.Encoder", Watching)
     return seen

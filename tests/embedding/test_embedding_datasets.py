@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def embed(dataset: Path, config: EmbeddingConfig, **options: Any) -> EmbeddedDat
     return embed_dataset(dataset, config, output_root=dataset.parent / "training", **options)
 
 
-def test_every_item_has_its_title_action_and_windows(
+def test_every_item_has_its_title_action_windows_and_whole_text(
     tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], encoder: Encoder
 ) -> None:
     items = [*make_items(4), {"id": "bare", "text": "Only a text."}]
@@ -44,11 +45,27 @@ def test_every_item_has_its_title_action_and_windows(
     assert [one.id for one in made.situations] == [item["id"] for item in items]
     assert (made.d_embed, made.model_name, len(made)) == (384, "all-MiniLM-L6-v2", 5)
     first = made.segments(0)
-    assert first.kinds.tolist() == [0, 1, *[2] * (len(first.kinds) - 2)]
-    assert first.positions.tolist() == [0, 0, *range(len(first.kinds) - 2)]
-    np.testing.assert_allclose(first.vectors[:2], encoder.encode(["Story 0", "telling it"]), atol=2e-6)
-    assert made.segments(4).kinds.tolist() == [2]
-    np.testing.assert_allclose(made.segments(4).vectors, encoder.encode(["Only a text."]), atol=2e-6)
+    windows = len(first.kinds) - 3
+    assert first.kinds.tolist() == [0, 1, *[2] * windows, 3]
+    assert first.positions.tolist() == [0, 0, *range(windows), 0]
+    headings_and_whole = encoder.encode(["Story 0", "telling it", items[0]["text"]])
+    np.testing.assert_allclose(first.vectors[[0, 1, -1]], headings_and_whole, atol=2e-6)
+    assert made.segments(4).kinds.tolist() == [2, 3]
+    np.testing.assert_allclose(made.segments(4).vectors, encoder.encode(["Only a text."] * 2), atol=2e-6)
+    assert embedded_texts.count("Only a text.") == 1
+
+
+def test_a_single_window_leaves_room_for_title_action_and_whole_text(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    items = make_items(2)
+    items[1]["text"] = "It went on and on, and nobody knew why it did. " * 40
+    least = msgspec.structs.replace(config, max_segments=4)
+    made = embed(write_items(tmp_path / "x.json", items), least)
+    for index in range(2):
+        one = made.segments(index)
+        assert (one.kinds.tolist(), one.positions.tolist()) == ([0, 1, 2, 3], [0, 0, 0, 0])
+        np.testing.assert_array_equal(one.vectors[2], one.vectors[3])  # the only window is the text whole
 
 
 def test_gathered_batches_are_the_padded_sequences(
@@ -210,8 +227,17 @@ def test_a_stop_stores_what_is_embedded_and_the_next_run_goes_on(
     done = len(embedded_texts)
     made = embed(path, config)
     assert len(made) == 20
-    assert len(embedded_texts) == int(made.counts.sum())  # nothing twice
+    check_no_story_was_read_twice(embedded_texts, 20)
     assert len(embedded_texts) > done
+    made.verify()
+
+
+def check_no_story_was_read_twice(embedded_texts: list[str], stories: int) -> None:
+    """Titles and texts of ``make_items`` are unlike each other, so nothing of them is read again but by mistake."""
+    read = Counter(text for text in embedded_texts if text != "telling it")
+    assert set(read.values()) == {1}
+    assert {f"Story {number}" for number in range(stories)} <= set(read)
+    assert sum(text.startswith("This is story number") for text in read) >= stories
 
 
 def stored_items(folder: Path) -> list[str]:
@@ -269,7 +295,7 @@ def test_two_processes_at_once_do_not_embed_anything_twice(
     for thread in threads:
         thread.join()
     assert made[0].identity == made[1].identity
-    assert len(embedded_texts) == int(made[0].counts.sum())
+    check_no_story_was_read_twice(embedded_texts, 40)
     made[0].verify()
 
 
@@ -395,6 +421,7 @@ def test_items_with_the_same_texts_are_embedded_once(
 ) -> None:
     made = embed(write_items(tmp_path / "x.json", [{"id": name, "text": "The same."} for name in "abc"]), config)
     assert embedded_texts == ["The same."]
+    assert made.counts.tolist() == [2, 2, 2]
     assert len(set(made.keys)) == 1
     np.testing.assert_array_equal(made.segments(0).vectors, made.segments(2).vectors)
 
@@ -405,3 +432,26 @@ def test_forcing_embeds_everything_again(tmp_path: Path, config: EmbeddingConfig
     embedded_texts.clear()
     embed(path, config, force=True)
     assert sum(text.startswith("Story") for text in embedded_texts) == 2
+
+
+def test_a_store_of_the_first_segmentation_is_refused_on_opening_and_embedded_again(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the first version left it: other keys, and no vectors of whole texts."""
+    path = write_items(tmp_path / "x.json", make_items(3))
+    with monkeypatch.context() as then:
+        then.setattr("redheart.embedding.embed.SEGMENTATION_VERSION", 1)
+        cut = Encoder.segment
+        then.setattr(Encoder, "segment", lambda *given: [segments[:-1] for segments in cut(*given)])
+        old = embed(path, config)
+    assert old.segments(0).kinds.max() == 2
+    with pytest.raises(StorageError, match=r'vectors of 3 of 3 items \(first: "item-0"\).*text whole') as caught:
+        open_embedded(old.path)
+    assert f"redheart embed --data {old.path}" in str(caught.value)
+    embedded_texts.clear()
+    made = embed(path, config)
+    check_no_story_was_read_twice(embedded_texts, 3)
+    assert not set(made.keys) & set(old.keys)
+    opened = open_embedded(old.path)
+    assert opened.identity == made.identity != old.identity
+    assert all(opened.segments(index).kinds[-1] == 3 for index in range(3))

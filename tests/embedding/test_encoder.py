@@ -14,8 +14,9 @@ import pytest
 from redheart.data import Situation
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource, find_model, fingerprint_of
-from redheart.embedding.segments import WINDOW, Part, Segment
+from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW, Part, Segment
 from redheart.errors import MissingRequirement
+from tests.embedding.conftest import WatchedNetwork
 
 TEXTS = [
     "I broke my neighbour's window and did not tell her.",
@@ -79,7 +80,8 @@ def test_the_end_of_a_long_story_still_counts(encoder: Encoder) -> None:
     start = "Nothing happened on that day, as on the days before. " * 300
     cuts = encoder.segment([Situation("a", start + "I ate."), Situation("b", start + "I shot a man.")], 48, 16)
     one, other = (encoder.encode_segments(cut) for cut in cuts)
-    assert np.abs(one[-1] - other[-1]).max() > 0.01
+    assert np.abs(one[-2] - other[-2]).max() > 0.01, "the last window"
+    assert np.abs(one[-1] - other[-1]).max() > 0.002, "the text whole, of which the end is one of 13 parts"
 
 
 def test_too_little_memory_halves_the_batch_and_loses_nothing(
@@ -96,11 +98,37 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(texts, **options)
 
-    expected = encoder.encode(TEXTS * 2)
+    texts = [*TEXTS, *(f"{text} And so on." for text in TEXTS)]
+    expected = encoder.encode(texts)
     monkeypatch.setattr(encoder, "_pass_size", 8)
     monkeypatch.setattr(encoder._model, "encode", short_of_memory)
-    np.testing.assert_allclose(encoder.encode(TEXTS * 2), expected, atol=2e-6)
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=2e-6)
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_equal_texts_are_read_once_and_each_gets_its_vector(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = encoder.encode(TEXTS)
+    seen: list[str] = []
+    monkeypatch.setattr(encoder, "_model", WatchedNetwork(encoder._model, seen))
+    found = encoder.encode([*TEXTS[3:], *TEXTS, *TEXTS[:2]])
+    assert sorted(seen) == sorted(TEXTS)
+    np.testing.assert_allclose(found, expected[[3, 4, 0, 1, 2, 3, 4, 0, 1]], atol=2e-6)
+
+
+@pytest.mark.parametrize("sentences", [2, 200])
+def test_the_whole_text_comes_last_and_is_the_mean_of_its_parts_at_unit_length(
+    encoder: Encoder, sentences: int
+) -> None:
+    text = " ".join(f"On day {number} it rained, and I said nothing." for number in range(sentences))
+    (cut,) = encoder.segment([Situation("a", text, title="Rain", action="saying nothing")], 48, 16)
+    assert [segment.kind for segment in cut] == [TITLE, ACTION, *[WINDOW] * (len(cut) - 3), WHOLE]
+    assert cut[-1].position == 0
+    parts = cut[-1].parts
+    assert " ".join(part.text for part in parts) == text
+    pieces = np.array([len(offsets) for offsets in encoder.offsets([part.text for part in parts])])
+    assert pieces.max() <= encoder.part_pieces and len(parts) == -(-pieces.sum() // encoder.part_pieces)
+    mean = (pieces / pieces.sum()) @ encoder.encode([part.text for part in parts])
+    np.testing.assert_allclose(encoder.encode_segments(cut)[-1], mean / np.linalg.norm(mean), atol=2e-6)
 
 
 def test_the_name_with_and_without_publisher_and_the_path_are_one_model(source: ModelSource) -> None:

@@ -80,13 +80,14 @@ def test_one_vector_of_an_older_file_is_one_window_with_a_warning(
     assert open_embedded(path).identity == made.identity
 
 
-def test_many_different_vectors_of_an_older_file_are_merged_to_at_most_fourteen_windows(
+def test_many_different_vectors_of_an_older_file_are_merged_to_at_most_thirteen_windows(
     tmp_path: Path, config: EmbeddingConfig
 ) -> None:
     item = {"id": "a", "text": "t", "embedding": np.eye(30, 384).tolist()}
     made = embed_dataset(write_items(tmp_path / "x.embedded.json", [item]), config, output_root=tmp_path)
-    assert made.counts.tolist() == [14]
-    assert made.segments(0).vectors.sum() == pytest.approx(14)
+    assert made.counts.tolist() == [13]  # with a title, an action and the text whole there would be 16
+    assert made.segments(0).kinds.tolist() == [2] * 13
+    assert made.segments(0).vectors.sum() == pytest.approx(13)
 
 
 def test_what_an_older_file_lacks_is_embedded_and_the_file_is_kept(
@@ -98,8 +99,9 @@ def test_what_an_older_file_lacks_is_embedded_and_the_file_is_kept(
     made = embed_dataset(path, config, output_root=tmp_path)
     assert "  - 임베딩 없음: 1 (33.3%)" in log()
     assert [text for text in embedded_texts if text.startswith("Story")] == ["Story 7"]
+    assert made.segments(1).kinds.tolist() == [2]
     np.testing.assert_array_equal(made.segments(1).vectors, vectors[1:2])
-    assert made.segments(2).kinds[0] == 0
+    assert made.segments(2).kinds[[0, -1]].tolist() == [0, 3]
     assert (tmp_path / "x.embedded.json.older").read_bytes() == before
     opened = open_embedded(path)
     assert opened.identity == made.identity
@@ -147,12 +149,54 @@ def test_older_vectors_of_another_size_than_the_models_are_not_mixed_with_its_ow
         embed_dataset(path, config, output_root=tmp_path)
 
 
-@pytest.mark.parametrize("kinds", [[2], [2, 0, 2], [0, 1, 3], [0, 1], "012", [0, 1, True]])
+@pytest.mark.parametrize(
+    "kinds", [[2], [2, 0, 2], [0, 1, 3], [0, 1], "012", [0, 1, True], [2, 3, 3], [0, 0, 2], [3, 2, 2], [2, 2, 4]]
+)
 def test_kinds_that_do_not_fit_the_vectors_are_refused(tmp_path: Path, config: EmbeddingConfig, kinds: Any) -> None:
     item = {"id": "a", "text": "t", "embedding": [[1.0, 2.0]] * 3, "embedding_kinds": kinds, "embedding_key": "k"}
     path = write_items(tmp_path / "x.embedded.json", [item])
     with pytest.raises(DataError, match='id "a", field embedding_kinds'):
         embed_dataset(path, config, output_root=tmp_path)
+
+
+def as_version_1_wrote_it(path: Path) -> None:
+    """Takes the whole texts from an inline file and gives it the keys that it had then."""
+    items = json.loads(path.read_text())
+    for number, item in enumerate(items):
+        assert item["embedding_kinds"].pop() == 3 and item["embedding"].pop()
+        item["embedding_key"] = f"{number:032x}"
+    write_items(path, items)
+
+
+def test_an_inline_file_of_the_first_segmentation_is_refused_on_opening_and_embedded_again(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    written = embed_dataset(write_items(tmp_path / "x.json", make_items(3)), config, output_root=tmp_path, inline=True)
+    path = tmp_path / "old" / "x.embedded.json"
+    path.parent.mkdir()
+    path.write_bytes(written.path.read_bytes())
+    as_version_1_wrote_it(path)
+    with pytest.raises(StorageError, match=r'3 of 3 items \(first: "item-0"\).*found none of the text whole') as caught:
+        open_embedded(path)
+    assert f"redheart embed --data {path}" in str(caught.value)
+    embedded_texts.clear()
+    made = embed_dataset(path, config, output_root=tmp_path, inline=True)
+    assert sum(text.startswith("Story ") for text in embedded_texts) == 3
+    assert made.identity == open_embedded(path).identity == written.identity
+    np.testing.assert_array_equal(made.gather([0, 1, 2]).kinds, written.gather([0, 1, 2]).kinds)
+
+
+def test_lists_with_kinds_but_without_a_key_are_taken_as_they_are_and_said_to_be_older(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], log: Callable[[], str]
+) -> None:
+    items = [{"id": name, "text": name, "embedding": np.eye(4).tolist()} for name in "ab"]
+    items[0]["embedding_kinds"], items[1]["embedding_kinds"] = [0, 1, 2, 3], [0, 1, 2, 2]
+    path = write_items(tmp_path / "x.embedded.json", items)
+    for made in (open_embedded(path), embed_dataset(path, config, output_root=tmp_path)):
+        assert [made.segments(index).kinds.tolist() for index in range(2)] == [[0, 1, 2, 3], [0, 1, 2, 2]]
+        assert made.segments(0).positions.tolist() == [0, 0, 0, 0]
+    assert "이전 형식" in log()
+    assert not embedded_texts
 
 
 def test_a_file_without_vectors_or_with_lost_ones_is_refused_on_opening(

@@ -12,15 +12,19 @@ from redheart.tasks import TASKS
 
 
 def make_batch(items: int = 16, *, d_embed: int = 48, longest: int = 9, seed: int = 0) -> Batch:
-    """Stories of 3 to ``longest`` segments whose targets are smooth functions of their mean vector."""
+    """Stories of 4 to ``longest`` segments whose targets are smooth functions of their mean vector.
+
+    A title, an action, windows and, last, the text whole.
+    """
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(3, longest + 1, (items,), generator=generator)
+    lengths = torch.randint(4, longest + 1, (items,), generator=generator)
     lengths[0] = longest
     mask = torch.arange(longest)[None, :] < lengths[:, None]
     segments = torch.randn(items, longest, d_embed, generator=generator) * mask.unsqueeze(-1)
     kinds = torch.full((items, longest), 2)
     kinds[:, 0], kinds[:, 1] = 0, 1
-    positions = (torch.arange(longest) - 2).clamp(min=0).repeat(items, 1)
+    kinds[torch.arange(items), lengths - 1] = 3
+    positions = torch.where(kinds == 2, torch.arange(longest) - 2, 0)
     mean = segments.sum(1) / lengths.unsqueeze(-1) ** 0.5
     teacher = torch.Generator().manual_seed(99)
     targets: dict[str, torch.Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -101,12 +102,59 @@ def test_untrained_it_is_about_as_good_as_the_constant_predictor() -> None:
         assert ((served - constant) / scale).square().mean().sqrt() < 0.5, task.name
 
 
-def test_a_story_without_title_has_zeros_in_its_place() -> None:
+def test_linear_views_are_title_action_mean_of_the_windows_and_the_text_whole() -> None:
     batch = make_batch()
-    batch.kinds[:, 0] = 2
-    views = linear_views(batch.segments, batch.segment_mask, batch.kinds)
-    assert views[:, :48].abs().max() == 0.0
-    assert views[:, 48:96].abs().min(0).values.max() > 0.0
+    segments, mask = batch.segments.numpy(), batch.segment_mask.numpy()
+    loud = batch.segments.masked_fill(~batch.segment_mask.unsqueeze(-1), 1e3)  # padding is in no view
+    views = linear_views(loud, batch.segment_mask, batch.kinds).numpy()
+    assert views.shape == (16, 4 * 48)
+    for item, count in enumerate(mask.sum(axis=1)):
+        title, action, *windows, whole = segments[item, :count]
+        wanted = np.concatenate([title, action, np.mean(windows, axis=0), whole])
+        np.testing.assert_allclose(views[item], wanted, atol=1e-5)
+
+
+def test_what_a_story_lacks_is_zeros_in_its_view() -> None:
+    for place, kind in ((0, 0), (1, 1), (-1, 3)):
+        batch = make_batch()
+        batch.kinds[batch.kinds == kind] = 2
+        views = linear_views(batch.segments, batch.segment_mask, batch.kinds).view(16, 4, 48)
+        assert views[:, place].abs().max() == 0.0
+        others = [view for view in range(4) if view != place % 4]
+        assert views[:, others].abs().amax(dim=-1).min() > 0.0
+
+
+def test_filter_and_smoother_hear_the_storys_course_and_not_the_text_whole() -> None:
+    model, _, batch = build()
+    whole = (batch.kinds == 3) & batch.segment_mask
+    heard: dict[str, tuple[torch.Tensor, ...]] = {}
+    for name in ("dsp_simulator", "kalman_filter"):
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs, name=name: heard.__setitem__(name, inputs)
+        )
+    model(*batch.inputs)
+    for name, (hidden, mask) in heard.items():
+        module = model.get_submodule(name)
+        other = torch.where(whole.unsqueeze(-1), 5 * torch.randn_like(hidden), hidden)
+        for before, after in zip(module(hidden, mask), module(other, mask), strict=True):
+            assert torch.equal(before, after), name
+        window = torch.zeros_like(whole)
+        window[:, 2] = True
+        changed = torch.where(window.unsqueeze(-1), 5 * torch.randn_like(hidden), hidden)
+        for before, after in zip(module(hidden, mask), module(changed, mask), strict=True):
+            assert (before != after).any(dim=-1).all(), name
+        # As if the text whole had never stood there.
+        shorter = hidden[0, :8].unsqueeze(0), mask[0, :8].unsqueeze(0)
+        for before, after in zip(module(hidden, mask), module(*shorter), strict=True):
+            torch.testing.assert_close(before[:1], after, msg=name)
+
+
+def test_the_text_whole_changes_predictions() -> None:
+    model, _, batch = build()
+    segments = torch.where((batch.kinds == 3).unsqueeze(-1), batch.segments.flip(0), batch.segments)
+    one, other = model(*batch.inputs).predictions, model(segments, *batch.inputs[1:]).predictions
+    for task in TASKS:
+        assert not torch.allclose(one[task.name][0], other[task.name][0], atol=1e-5), task.name
 
 
 def test_the_order_of_the_windows_matters() -> None:
