@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data import Situation
-from redheart.embedding.segments import WINDOW
+from redheart.embedding.segments import WHOLE, WINDOW
 from redheart.embedding.store import VectorStore
 from redheart.errors import StorageError
 
@@ -133,11 +133,11 @@ class EmbeddedDataset:
         return self._counts
 
     def kinds_in(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
-        """Which kinds – title, action, text window – the sequences of ``indices`` hold, and the longest one's length."""
+        """Which kinds – title, action, text window, whole text – the sequences of ``indices`` hold, and the longest one's length."""
         chosen = np.asarray(indices, np.int64)
         counts = self._counts[chosen]
         real = np.arange(self._kinds.shape[1])[None, :] < counts[:, None]
-        return np.bincount(self._kinds[chosen][real], minlength=WINDOW + 1) > 0, int(counts.max(initial=0))
+        return np.bincount(self._kinds[chosen][real], minlength=WHOLE + 1) > 0, int(counts.max(initial=0))
 
     @property
     def _rows(self) -> NDArray[np.float32]:

@@ -151,6 +151,8 @@ class Encoder:
         start = 0
         while start < len(order):
             batch = [different[place] for place in order[start : start + self._pass_size]]
+            # Windows beside a whole text would be padded to its length: that took a third more time than this.
+            batch = [text for text in batch if len(text) >= len(batch[0]) / 2]
             try:
                 with self._torch.inference_mode():
                     vectors = self._model.encode(

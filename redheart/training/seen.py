@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from redheart.checkpoint.epoch import module_of
-from redheart.model.backbone import KINDS
+from redheart.model.batch import KINDS
 from redheart.model.losses import TARGETS, TERMS, terms_of
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
@@ -25,7 +25,7 @@ from redheart.training.order import Indices
 from redheart.training.table import SituationTable
 
 #: What a segment's kind means, in the order of the model's embedding of kinds, and that embedding's name.
-KIND_NAMES = ("title", "action", "text window")
+KIND_NAMES = ("title", "action", "text window", "whole text")
 KIND_EMBEDDING = "backbone.kind.weight"
 _WIDTHS = (
     *("d_embed", "d_model", "head_width", "analyzer_width", "wrapper_width", "phase_width"),
@@ -43,7 +43,7 @@ class Seen:
 
     Attributes:
         targets: (dims,) by target: whether it was annotated; a distribution is so as a whole or not at all.
-        kinds: (3,) whether there was a segment of this kind.
+        kinds: (4,) whether there was a segment of this kind.
         longest: segments of the longest story.
     """
 
@@ -111,7 +111,7 @@ def terms_fed(dims: ModelDimensions) -> dict[str, set[str]]:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = UnifiedModel(narrow, TargetStatistics.neutral())
         length = min(4, narrow.max_segments)
-        kinds = torch.tensor([[0, 1, 2, 2][:length]])
+        kinds = torch.tensor([[0, 1, 2, 3][:length]])
         positions = torch.zeros_like(kinds)
         outputs = model(torch.randn(1, length, 4), torch.ones(1, length, dtype=torch.bool), kinds, positions)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

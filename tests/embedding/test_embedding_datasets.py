@@ -455,3 +455,15 @@ def test_a_store_of_the_first_segmentation_is_refused_on_opening_and_embedded_ag
     opened = open_embedded(old.path)
     assert opened.identity == made.identity != old.identity
     assert all(opened.segments(index).kinds[-1] == 3 for index in range(3))
+
+
+def test_a_dataset_tells_which_kinds_its_sequences_hold(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    made = embed(write_items(tmp_path / "x.json", [*make_items(1), {"id": "bare", "text": "Only a text."}]), config)
+    kinds, longest = made.kinds_in([0, 1])
+    assert kinds.tolist() == [True] * 4 and longest == len(made.segments(0).kinds)
+    kinds, longest = made.kinds_in([1])
+    assert (kinds.tolist(), longest) == ([False, False, True, True], 2)
+    older = write_items(tmp_path / "older.json", [{"id": "a", "text": "t", "embedding": [1.0, 2.0]}])
+    assert open_embedded(older).kinds_in([0])[0].tolist() == [False, False, True, False]

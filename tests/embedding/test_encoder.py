@@ -98,12 +98,28 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return inner(texts, **options)
 
-    texts = [*TEXTS, *(f"{text} And so on." for text in TEXTS)]
+    texts = [f"{TEXTS[0]} That was in the year {year}." for year in range(2010, 2020)]
     expected = encoder.encode(texts)
     monkeypatch.setattr(encoder, "_pass_size", 8)
     monkeypatch.setattr(encoder._model, "encode", short_of_memory)
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=2e-6)
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_short_texts_are_not_padded_to_long_ones(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = encoder._model.encode
+    passes: list[list[int]] = []
+
+    def watched(texts: list[str], **options: object) -> object:
+        passes.append([len(text) for text in texts])
+        return inner(texts, **options)
+
+    texts = [f"Day {day}: " + "it rained. " * times for day in range(9) for times in (1, 2, 20)]
+    monkeypatch.setattr(encoder._model, "encode", watched)
+    encoder.encode(texts)
+    assert sum(map(len, passes)) == len(texts)
+    assert all(min(lengths) >= max(lengths) / 2 for lengths in passes)
+    assert len(passes) < len(texts) / 3
 
 
 def test_equal_texts_are_read_once_and_each_gets_its_vector(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
