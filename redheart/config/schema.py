@@ -74,6 +74,9 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Share of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
     """Where the schedule ends, as a fraction of the peak."""
+    linear_start: bool = True
+    """Start the heads' linear paths at the best linear prediction from the training split, found in closed form, and let them
+    learn at a tenth of the rate."""
     layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
     max_grad_norm: PositiveNumber = 1.0

@@ -23,6 +23,9 @@ from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
 #: Title, action, the mean of the text windows, the text whole: a view a kind of segment.
 VIEWS = KINDS
+#: Title and action are a dozen words that say nearly the same: at half the size, where a penalty holds them back more, the
+#: best linear prediction of 768 stories' annotations had a KL of 0.224 instead of 0.229, and an R² of 0.336 instead of 0.329.
+VIEW_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
 
 
 def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tensor:
@@ -39,7 +42,8 @@ def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tenso
     Returns:
         (batch, 4 * d_embed).
     """
-    return torch.cat([masked_mean(segments, segment_mask & (kinds == kind)) for kind in range(VIEWS)], dim=-1)
+    views = (masked_mean(segments, segment_mask & (kinds == kind)) * weight for kind, weight in enumerate(VIEW_WEIGHTS))
+    return torch.cat([*views], dim=-1)
 
 
 def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:
@@ -80,6 +84,10 @@ class Predictor(nn.Module):
         return prediction + self.prior_log.float() if self.is_distribution else prediction
 
 
+class LinearPath(Projection):
+    """Straight from the linear views. Zero, or filled with the best linear prediction (``redheart.training.linear_start``)."""
+
+
 class Head(Predictor):
     """From a task's pool, the features of other modules and the linear path to its prediction."""
 
@@ -93,8 +101,9 @@ class Head(Predictor):
         self.combine = Projection(dims.d_model + sum(widths.values()), width)
         self.layers = nn.ModuleList(FeedForward(width, dims.dropout) for _ in range(dims.head_layers))
         self.norm = nn.LayerNorm(width)
-        self.read_out = Projection(width, outputs, bias=False, gain=0.1)
-        self.linear = Projection(VIEWS * dims.d_embed, outputs, gain=0.0)
+        # Small enough not to spoil what the linear path starts with, and not nothing: all behind it has a gradient.
+        self.read_out = Projection(width, outputs, bias=False, gain=0.01)
+        self.linear = LinearPath(VIEWS * dims.d_embed, outputs, gain=0.0)
 
     def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
         """Pool (batch, d_model), features (batch, all their widths; 0 if it reads none), views -> (batch, dims)."""

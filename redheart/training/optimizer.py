@@ -11,9 +11,13 @@ from torch import nn
 
 from redheart.config import TrainingConfig
 from redheart.model import Model
+from redheart.model.heads import LinearPath
 
 #: Where a group keeps what its rate is multiplied by; a group without it learns at the rate of the schedule.
 SCALE = "learning_rate_scale"
+#: Of a linear path that starts at the best linear prediction: there is little left for it to learn, and much to overfit.
+#: At the full rate the emotions' KL of 768 stories was 0.2299 instead of 0.2272 (two folds of five).
+LINEAR_START_RATE = 0.1
 
 
 def decays(parameter: nn.Parameter) -> bool:
@@ -24,12 +28,20 @@ def decays(parameter: nn.Parameter) -> bool:
 def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, float]:
     """What each parameter's learning rate is multiplied by: ``layer_lr_decay`` to the power of its distance from the output.
 
+    A linear path that starts at its best learns more slowly besides.
+
     Raises:
         ValueError: a parameter whose depth no module declares.
     """
-    if config.layer_lr_decay == 1.0:
-        return {name: 1.0 for name, _ in model.named_parameters()}
-    return {name: config.layer_lr_decay**distance for name, distance in model.distances().items()}
+    scales = {name: 1.0 for name, _ in model.named_parameters()}
+    if config.layer_lr_decay != 1.0:
+        scales = {name: config.layer_lr_decay**distance for name, distance in model.distances().items()}
+    if config.linear_start:
+        for name, module in model.named_modules():
+            if isinstance(module, LinearPath):
+                for parameter, _ in module.named_parameters(prefix=name):
+                    scales[parameter] *= LINEAR_START_RATE
+    return scales
 
 
 def build_optimizer(model: Model, learning_rate: float, config: TrainingConfig) -> torch.optim.AdamW:
@@ -42,7 +54,7 @@ def build_optimizer(model: Model, learning_rate: float, config: TrainingConfig) 
     groups = []
     for scale in sorted(set(scales.values()), reverse=True):
         members = [p for name, p in model.named_parameters() if p.requires_grad and scales[name] == scale]
-        settings = {} if config.layer_lr_decay == 1.0 else {"lr": learning_rate * scale, SCALE: scale}
+        settings = {} if scale == 1.0 else {"lr": learning_rate * scale, SCALE: scale}
         for weight_decay, parameters in (
             (config.weight_decay, [p for p in members if decays(p)]),
             (0.0, [p for p in members if not decays(p)]),

@@ -24,6 +24,7 @@ from redheart.storage import append_line, write_text
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.identity import run_identity
+from redheart.training.linear_start import apply_linear_start, fit_linear_start
 from redheart.training.liveness_check import announce_liveness
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
@@ -156,6 +157,8 @@ class TrainingStage:
         statistics = table.statistics(train)
         shape = dimensions(self.preset, d_embed=table.d_embed, dropout=config.model.dropout)
         model = UnifiedModel(shape, statistics)
+        if training.linear_start:
+            apply_linear_start(model, fit_linear_start(table, train, statistics))
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, training))
         loop = TrainingLoop(

@@ -22,6 +22,7 @@ from redheart.errors import Interrupted, TrainingError
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
+from redheart.training.linear_start import apply_linear_start, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.placement import choose_preset
@@ -76,6 +77,7 @@ class TrialRunner:
             train = np.sort(chosen)
         self.train = train
         self.statistics = self.table.statistics(train)
+        self.linear_start = fit_linear_start(self.table, train, self.statistics) if config.training.linear_start else {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
 
@@ -101,6 +103,7 @@ class TrialRunner:
         torch.manual_seed(seed)
         engine = Engine(self.config)
         model = build(self.dimensions, self.statistics)
+        apply_linear_start(model, self.linear_start)
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         epochs = self.config.trial_epochs
         loop = TrainingLoop(

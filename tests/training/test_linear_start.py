@@ -1,0 +1,147 @@
+"""The linear paths start at the best linear prediction of the training split; scikit-learn is the independent witness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from redheart.model import UnifiedModel, dimensions, natural_units
+from redheart.model.heads import linear_views
+from redheart.model.unified import normalise
+from redheart.tasks import TASKS
+from redheart.training.linear_start import FEWEST, PENALTIES, apply_linear_start, fit_linear_start
+from redheart.training.table import SituationTable
+from tests.training.small_data import embedded_items, write_embedded
+
+NUMBERS = [task.name for task in TASKS if not task.is_distribution]
+DISTRIBUTIONS = [task.name for task in TASKS if task.is_distribution]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> SituationTable:
+    return SituationTable.open(write_embedded(tmp_path), needs=("train",))
+
+
+def _views(table: SituationTable, indices: np.ndarray) -> torch.Tensor:
+    batch = table.batch(indices)
+    return linear_views(normalise(batch.segments, batch.segment_mask), batch.segment_mask, batch.kinds).double()
+
+
+def _size(views: torch.Tensor) -> float:
+    return float((views - views.mean(dim=0)).square().sum() / len(views))
+
+
+def test_numbers_are_scikit_learns_ridge_at_the_penalty_with_the_least_leave_one_out_error(
+    table: SituationTable,
+) -> None:
+    from sklearn.linear_model import RidgeCV
+
+    train = table.split_indices["train"]
+    statistics = table.statistics(train)
+    found = fit_linear_start(table, train, statistics)
+    views = _views(table, train)
+    alphas = sorted(penalty * _size(views) for penalty in PENALTIES)
+    for task in NUMBERS:
+        target = statistics.standardise(task, torch.from_numpy(table.targets.values[task][train])).double()
+        witness = RidgeCV(alphas, alpha_per_target=True).fit(views.numpy(), target.numpy())
+        assert np.allclose(np.atleast_1d(witness.alpha_) / _size(views), found[task].penalties, rtol=1e-6), task
+        assert np.allclose(witness.coef_.reshape(target.shape[1], -1), found[task].weight, atol=1e-5), task
+        assert np.allclose(witness.intercept_, found[task].bias, atol=1e-5), task
+
+
+def test_distributions_are_scikit_learns_logistic_regression_on_weighted_classes(table: SituationTable) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    train = table.split_indices["train"]
+    statistics = table.statistics(train)
+    found = fit_linear_start(table, train, statistics)
+    views = _views(table, train)
+    for task in DISTRIBUTIONS:
+        shares = table.targets.values[task][train].astype(np.float64)
+        classes = np.flatnonzero(shares.sum(axis=0) > 0)
+        rows, weight = np.repeat(views.numpy(), len(classes), axis=0), shares[:, classes].reshape(-1)
+        inverse = 1 / (found[task].penalties[0] * _size(views))
+        witness = LogisticRegression(C=inverse, max_iter=5000, tol=1e-8).fit(
+            rows[weight > 0], np.tile(classes, len(views))[weight > 0], sample_weight=weight[weight > 0]
+        )
+        # The witness penalises what is left of the prior too little to matter, and gives no class without any share.
+        logits = views @ found[task].weight.double().T + found[task].bias + np.log(statistics[task].prior)
+        assert np.abs(logits.softmax(dim=-1).numpy()[:, classes] - witness.predict_proba(views.numpy())).max() < 2e-3
+
+
+def test_an_untrained_model_predicts_better_than_the_constant_from_the_start(table: SituationTable) -> None:
+    train = table.split_indices["train"]
+    rest = np.setdiff1d(np.arange(len(table.ids)), train)
+    statistics = table.statistics(train)
+    torch.manual_seed(0)
+    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed), statistics).eval()
+    batch = table.batch(rest)
+
+    def error() -> float:
+        with torch.no_grad():
+            predicted = natural_units("regret", model(*batch.inputs).predictions["regret"], statistics)
+        return float((predicted - batch.targets["regret"]).square().mean())
+
+    before = error()
+    apply_linear_start(model, fit_linear_start(table, train, statistics))
+    assert error() < 0.8 * before
+
+
+def test_nothing_but_the_training_split_is_looked_at(tmp_path: Path) -> None:
+    items = embedded_items()
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    first = fit_linear_start(table, train, table.statistics(train))
+    for index in np.setdiff1d(np.arange(len(items)), train):
+        items[index]["embedding"] = (np.array(items[index]["embedding"]) * -5 + 1).tolist()
+        items[index]["regret_factor"] = 1.0
+    other = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    second = fit_linear_start(other, train, other.statistics(train))
+    for task in first:
+        assert torch.equal(first[task].weight, second[task].weight), task
+
+
+def test_a_dimension_that_some_situations_lack_is_fitted_to_those_that_have_it(tmp_path: Path) -> None:
+    items = embedded_items()
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    lacking = train[::3]
+    having = np.setdiff1d(train, lacking)
+    for index in lacking:
+        del items[index]["surd_metrics"]
+    partly = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    statistics = partly.statistics(train)
+    found = fit_linear_start(partly, train, statistics)["surd"]
+    alone = fit_linear_start(table, having, statistics)["surd"]
+    assert torch.allclose(found.weight, alone.weight, atol=1e-6)
+    assert found.penalties == alone.penalties
+
+
+def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> None:
+    items = embedded_items()
+    for item in items[FEWEST - 1 :]:
+        del item["regret_factor"]
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    found = fit_linear_start(table, train, table.statistics(train))
+    assert "regret" not in found
+    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed), table.statistics(train))
+    apply_linear_start(model, found)
+    assert not model.get_submodule("heads.regret.linear").weight.any()
+    assert model.get_submodule("heads.bentham.linear").weight.any()
+
+
+def test_constant_targets_and_equal_stories_give_finite_weights(tmp_path: Path) -> None:
+    items = embedded_items()
+    for item in items:
+        item["regret_factor"] = 0.4
+        item["embedding"] = items[0]["embedding"] if len(item["embedding"]) == 3 else item["embedding"]
+        item["embedding_kinds"] = item["embedding_kinds"][: len(item["embedding"])]
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    found = fit_linear_start(table, train, table.statistics(train))
+    assert all(torch.isfinite(one.weight).all() and torch.isfinite(one.bias).all() for one in found.values())
+    assert found["regret"].weight.abs().max() < 1e-6
