@@ -1,0 +1,253 @@
+"""The single runs that ``benchmarks.model_quality`` is made of: one model, or one rival, on one division of the data.
+
+Every finished run is a file, so that a benchmark of hours can be stopped and goes on. What a run leaves is each test
+situation's prediction; all scores are computed from these, by ``quality_scores``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from redheart.config import Config, ModelConfig, TrainingConfig
+from redheart.embedding import open_embedded
+from redheart.embedding.dataset import EmbeddedDataset
+from redheart.model import UnifiedModel, dimensions
+from redheart.rival.features import rival_features
+from redheart.rival.fit import fit_rival
+from redheart.storage import replace_file
+from redheart.tasks import TASKS
+from redheart.training.engine import Engine
+from redheart.training.evaluation import Evaluation, evaluate_model
+from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.loop import TrainingLoop
+from redheart.training.optimizer import build_optimizer
+from redheart.training.table import SituationTable
+
+Indices = NDArray[np.int64]
+FOLDS = 5
+#: Share of the training situations on which the epoch is chosen.
+VALIDATION = 0.15
+
+
+@dataclass(frozen=True)
+class Run:
+    """One unit of work.
+
+    Attributes:
+        kind: ``constant``, ``rival`` or a preset.
+        section: ``annotated`` (cross-validated), ``votes`` (one fixed test part) or ``both`` (trained on both).
+        fold: of the annotated situations; what is tested. For ``votes`` always 0.
+        fraction: of the training situations.
+    """
+
+    section: str
+    kind: str
+    fold: int = 0
+    seed: int = 0
+    fraction: float = 1.0
+    epochs: int = 8
+    learning_rate: float = 3e-4
+
+    @property
+    def name(self) -> str:
+        return f"{self.section}-{self.kind}-fold{self.fold}-seed{self.seed}-{self.fraction:g}-{self.epochs}-{self.learning_rate:g}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Embedded datasets: ``annotated`` with every target, ``votes`` with votes alone and how many of it are tested."""
+
+    annotated: str
+    votes: str | None
+    votes_tested: int
+
+
+def _draw(identifier: str, salt: str) -> float:
+    """A number of 0..1 that only the identifier decides."""
+    return int(hashlib.sha256(f"{salt} {identifier}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+@dataclass(frozen=True)
+class Division:
+    """Positions: what is trained on, the part of it that chooses the epoch, and the tested parts by name."""
+
+    table: SituationTable
+    train: Indices
+    validation: Indices
+    tests: dict[str, Indices]
+
+
+@lru_cache(maxsize=4)
+def _table(source: Source, section: str) -> tuple[SituationTable, int]:
+    """The table of a section, and how many of its situations are the annotated ones (they come first)."""
+    paths = {"annotated": [source.annotated], "votes": [source.votes], "both": [source.annotated, source.votes]}[
+        section
+    ]
+    datasets = [open_embedded(Path(path)) for path in paths if path]
+    dataset = datasets[0] if len(datasets) == 1 else _joined(datasets)
+    annotated = 0 if section == "votes" else len(datasets[0])
+    return SituationTable(dataset, dataset.path), annotated
+
+
+def _joined(datasets: Sequence[EmbeddedDataset]) -> EmbeddedDataset:
+    rows = [np.concatenate([one.segments(index).vectors for index in range(len(one))]) for one in datasets]
+    kinds = ["".join(map(str, one.segments(index).kinds)) for one in datasets for index in range(len(one))]
+    lengths = np.array([len(one) for one in kinds], np.int64)
+    return EmbeddedDataset(
+        datasets[0].path,
+        [situation for one in datasets for situation in one.situations],
+        [key for one in datasets for key in one.keys],
+        np.concatenate(rows),
+        np.cumsum(lengths) - lengths,
+        kinds,
+        model_name=datasets[0].model_name,
+    )
+
+
+def divide(source: Source, run: Run) -> Division:
+    """What ``run`` is trained and tested on; decided by the situations' ids alone."""
+    table, annotated = _table(source, run.section)
+    fold = np.array([int(FOLDS * _draw(name, "fold of the benchmark")) for name in table.ids])
+    everything = np.arange(len(table.ids))
+    mine, votes = everything[:annotated], everything[annotated:]
+    order = votes[np.argsort([_draw(table.ids[index], "votes of the benchmark") for index in votes])]
+    tested, rest = np.sort(order[: source.votes_tested]), np.sort(order[source.votes_tested :])
+    tests = {"annotated": mine[fold[:annotated] == run.fold], "votes": tested}
+    train = np.concatenate([mine[fold[:annotated] != run.fold], rest]).astype(np.int64)
+    rank = np.array([_draw(table.ids[index], "part of the benchmark") for index in train])
+    train = train[rank < run.fraction] if run.fraction < 1 else train
+    aside = np.array([_draw(table.ids[index], "validation of the benchmark") < VALIDATION for index in train])
+    return Division(table, train, train[aside], {name: part for name, part in tests.items() if len(part)})
+
+
+def carry_out(source: Source, run: Run, folder: Path) -> Path:
+    """Does ``run`` unless its file is there.
+
+    Returns:
+        The file: arrays ``<test>/<task>`` (tested situations, dims) in natural units, ``<test>/ids``, and ``about``.
+    """
+    path = folder / f"{run.name}.npz"
+    if path.exists():
+        return path
+    division = divide(source, run)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    about: dict[str, object] = asdict(run) | {"trained_on": len(division.train)}
+    if run.kind == "constant":
+        said = _constant(division)
+    elif run.kind == "rival":
+        said, penalties = _rival(division)
+        about |= {"penalties": penalties}
+    else:
+        epoch, curve = _choose_epoch(division, run)
+        said = _train(division, run, until=epoch)
+        about |= {"epoch": epoch, "validation_loss": curve}
+    for test, predictions in said.items():
+        arrays[f"{test}/ids"] = np.array([division.table.ids[index] for index in division.tests[test]])
+        arrays |= {f"{test}/{task}": values.astype(np.float32) for task, values in predictions.items()}
+    arrays["about"] = np.array(json.dumps(about))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as out:
+            np.savez(out, **arrays)
+
+    replace_file(path, write)
+    return path
+
+
+Said = dict[str, dict[str, NDArray[np.float64]]]
+
+
+def _constant(division: Division) -> Said:
+    targets, train = division.table.targets, division.train
+    said: Said = {test: {} for test in division.tests}
+    for task in TASKS:
+        known = targets.mask[task.name][train]
+        values = np.where(known, targets.values[task.name][train], np.nan)
+        mean = np.full(values.shape[1], 1 / values.shape[1] if task.is_distribution else 0.5)
+        if known.any():
+            mean = np.nanmean(values, axis=0)
+        for test, indices in division.tests.items():
+            said[test][task.name] = np.tile(mean, (len(indices), 1)).astype(np.float64)
+    return said
+
+
+def _rival(division: Division) -> tuple[Said, object]:
+    table, train = division.table, division.train
+    rival = fit_rival(
+        rival_features(table.dataset, train, _whole_texts(table, train)),
+        {name: values[train] for name, values in table.targets.values.items()},
+        {name: known[train] for name, known in table.targets.mask.items()},
+    )
+    said = {}
+    for test, part in division.tests.items():
+        said[test] = rival.predict(rival_features(table.dataset, part, _whole_texts(table, part)))
+    return said, rival.record()
+
+
+def _whole_texts(table: SituationTable, indices: Indices) -> NDArray[np.float32]:
+    return np.stack([table.dataset.segments(int(index)).vectors[-1] for index in indices])
+
+
+def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored: dict[str, Indices]):  # type: ignore[no-untyped-def]
+    """Trains on ``train`` and yields the evaluations of ``scored`` after each epoch up to ``until``."""
+    table = division.table
+    config = Config(
+        model=ModelConfig(preset=run.kind),  # type: ignore[arg-type]
+        training=TrainingConfig(epochs=run.epochs, learning_rate=run.learning_rate, precision="no"),
+        seed=run.seed,
+    )
+    statistics = table.statistics(train)
+    torch.manual_seed(run.seed)
+    engine = Engine(config)
+    model = UnifiedModel(dimensions(run.kind, d_embed=table.d_embed, dropout=config.model.dropout), statistics)
+    apply_linear_start(model, fit_linear_start(table, train, statistics))
+    engine.prepare(model, build_optimizer(model, run.learning_rate, config.training))
+    loop = TrainingLoop(
+        engine,
+        table,
+        train,
+        statistics,
+        learning_rate=run.learning_rate,
+        total_epochs=run.epochs,
+        seed=run.seed,
+        norms_every=1000,
+    )
+    for epoch in range(1, until + 1):
+        for _ in loop.epoch(epoch):
+            pass
+        found: dict[str, Evaluation] = {}
+        for test, indices in scored.items():
+            table.split_indices["judge"] = indices
+            found[test] = evaluate_model(engine.model, table, "judge", statistics=statistics, device=engine.device)
+        yield epoch, found
+    engine.accelerator.free_memory()
+
+
+def _choose_epoch(division: Division, run: Run) -> tuple[int, list[float]]:
+    """The epoch at which what is served has the lowest loss on the validation part, trained on the rest."""
+    rest = np.setdiff1d(division.train, division.validation)
+    scored = {"validation": division.validation}
+    curve = [
+        float(found["validation"].item_losses.mean())
+        for _, found in _epochs(division, rest, run, until=run.epochs, scored=scored)
+    ]
+    return int(np.argmin(curve)) + 1, curve
+
+
+def _train(division: Division, run: Run, *, until: int) -> Said:
+    """Trains on all training situations with the same schedule, as long as was chosen, and predicts the tested ones."""
+    said: Said = {}
+    for epoch, found in _epochs(division, division.train, run, until=until, scored=division.tests):
+        if epoch == until:
+            said = {test: one.predictions for test, one in found.items()}
+    return said
