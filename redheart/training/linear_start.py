@@ -56,7 +56,11 @@ def fit_linear_start(table: SituationTable, train: Indices, statistics: TargetSt
     Returns:
         By task; a task with fewer than 20 annotated training situations is absent.
     """
-    space = _Space(_views(table, train))
+    views = _views(table, train)
+    # A vector that is no number is the training loop's affair: it names the batch and skips the step.
+    usable = views.isfinite().all(dim=1).numpy()
+    views, train = views[usable], train[usable]
+    space = _Space(views)
     found: dict[str, LinearStart] = {}
     for task in TASKS:
         target = torch.from_numpy(table.targets.values[task.name][train]).double()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from redheart.model import UnifiedModel, dimensions, natural_units
+from redheart.model.batch import Batch
 from redheart.model.heads import linear_views
 from redheart.model.unified import normalise
 from redheart.tasks import TASKS
@@ -145,3 +146,19 @@ def test_constant_targets_and_equal_stories_give_finite_weights(tmp_path: Path) 
     found = fit_linear_start(table, train, table.statistics(train))
     assert all(torch.isfinite(one.weight).all() and torch.isfinite(one.bias).all() for one in found.values())
     assert found["regret"].weight.abs().max() < 1e-6
+
+
+def test_a_situation_whose_vectors_are_no_numbers_is_left_to_the_training_loop(table: SituationTable) -> None:
+    train = table.split_indices["train"]
+    statistics = table.statistics(train)
+    without = fit_linear_start(table, train[1:], statistics)
+    first, whole = int(train[0]), table.batch
+
+    def batch(indices: np.ndarray) -> Batch:
+        made = whole(indices)
+        made.segments[torch.from_numpy(indices == first)] = torch.nan
+        return made
+
+    table.batch = batch  # type: ignore[method-assign]
+    found = fit_linear_start(table, train, statistics)
+    assert all(torch.allclose(found[task].weight, without[task].weight, atol=1e-5) for task in without)

@@ -37,7 +37,7 @@ def test_matrices_decay_and_vectors_do_not_at_every_depth(settings):
 
 def test_every_tensor_learns_at_decay_to_the_power_of_its_distance(settings):
     model = tiny()
-    config = settings(layer_lr_decay=DECAY).training
+    config = settings(layer_lr_decay=DECAY, linear_start=False).training
     rates = by_name(model, build_optimizer(model, 1e-3, config), "lr")
     distances = model.distances()
     assert rates == pytest.approx({name: 1e-3 * DECAY**distance for name, distance in distances.items()})
@@ -49,10 +49,23 @@ def test_every_tensor_learns_at_decay_to_the_power_of_its_distance(settings):
 
 def test_without_decay_there_are_two_groups_at_one_rate(settings):
     model = tiny()
-    optimizer = build_optimizer(model, 1e-3, settings().training)
+    config = settings(linear_start=False).training
+    optimizer = build_optimizer(model, 1e-3, config)
     assert [set(group) & {"learning_rate_scale"} for group in optimizer.param_groups] == [set(), set()]
     assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
-    assert set(learning_rate_scales(model, settings().training).values()) == {1.0}
+    assert set(learning_rate_scales(model, config).values()) == {1.0}
+
+
+@pytest.mark.parametrize("decay", [1.0, DECAY])
+def test_linear_paths_that_start_at_their_best_learn_at_a_tenth_of_their_rate(settings, decay):
+    model = tiny()
+    config = settings(layer_lr_decay=decay).training
+    rates = by_name(model, build_optimizer(model, 1e-3, config), "lr")
+    distances = model.distances()
+    slow = {name for name in rates if ".linear." in name}
+    assert len(slow) == 10
+    for name, rate in rates.items():
+        assert rate == pytest.approx(1e-3 * decay ** distances[name] * (0.1 if name in slow else 1.0)), name
 
 
 def test_a_planted_module_without_a_declared_depth_is_an_error(settings):
@@ -63,7 +76,7 @@ def test_a_planted_module_without_a_declared_depth_is_an_error(settings):
 
 
 def test_the_schedule_moves_all_groups_and_keeps_their_ratios(table, settings):
-    loop = make_loop(settings(layer_lr_decay=DECAY, global_batch_size=8), table)
+    loop = make_loop(settings(layer_lr_decay=DECAY, linear_start=False, global_batch_size=8), table)
     distances = loop.engine.unwrapped.distances()
     seen = set()
     for step in loop.epoch(1):
@@ -75,7 +88,7 @@ def test_the_schedule_moves_all_groups_and_keeps_their_ratios(table, settings):
 
 def test_the_first_step_of_adam_moves_each_tensor_by_its_own_rate(table, settings):
     """In its first step Adam moves a weight by the rate, whatever its gradient: so the rates that act can be read off."""
-    loop = make_loop(settings(layer_lr_decay=DECAY, weight_decay=0.0, warmup_fraction=0.0), table)
+    loop = make_loop(settings(layer_lr_decay=DECAY, linear_start=False, weight_decay=0.0, warmup_fraction=0.0), table)
     before = state_of(loop)
     step = next(loop.epoch(1))
     after = state_of(loop)
