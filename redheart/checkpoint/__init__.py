@@ -8,6 +8,7 @@ from redheart.checkpoint.epoch import (
     open_checkpoint,
     save_epoch,
     save_model,
+    weights_identity,
 )
 from redheart.checkpoint.resume import ResumeState, newest_resume_state, save_resume_state
 
@@ -22,4 +23,5 @@ __all__ = [
     "save_epoch",
     "save_model",
     "save_resume_state",
+    "weights_identity",
 ]

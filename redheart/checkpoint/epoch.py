@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from redheart.errors import StorageError
-from redheart.storage import read_json, replace_folder, sha256_of, write_json
+from redheart.storage import fingerprint, read_json, replace_folder, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 from redheart.tasks import MODULES
 
@@ -180,6 +180,12 @@ def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
         if verify and sha256_of(file) != expected["sha256"]:
             raise StorageError(f"{file}: its SHA-256 is not the manifest's: the file is damaged")
     return manifest
+
+
+def weights_identity(manifest: Mapping[str, Any]) -> str | None:
+    """16 hex digits that tell a checkpoint's weights from others'; None for what has no hashes of files."""
+    files = manifest.get("files")
+    return fingerprint({name: entry["sha256"] for name, entry in files.items()}) if files else None
 
 
 def _is_manifest(content: Any) -> TypeGuard[dict[str, Any]]:

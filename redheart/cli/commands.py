@@ -107,6 +107,15 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     return 0
 
 
+def _export(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+    from redheart.workflow.export import export
+
+    checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
+    print(export(checkpoint, Path(arguments.to)))
+    return 0
+
+
 def _report(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.stages import report
 
@@ -148,6 +157,7 @@ COMMANDS: dict[str, Callable[[Namespace, Config], int]] = {
     "analyze": _analyze,
     "crossover": _crossover,
     "evaluate": _evaluate,
+    "export": _export,
     "report": _report,
     "workflow": _workflow,
     "doctor": _doctor,

@@ -166,6 +166,11 @@ def build_parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _common(evaluate)
 
+    export = add("export", "Write a checkpoint as one folder for others: weights, configuration, model card.")
+    export.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
+    export.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
+    _common(export)
+
     _common(add("report", "Write the report, the curves and their exports from what is there."))
 
     workflow = add("workflow", "Run all stages in order, as run_learning.sh does.")

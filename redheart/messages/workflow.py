@@ -70,6 +70,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "✅ Data: {path}, {count} situations (train {train}, choose {choose}, judge {judge}, test {test})",
     ),
     "workflow_evaluation_saved": ("💾 평가 저장: {path}", "💾 Evaluation saved: {path}"),
+    "export_done": (
+        "💾 모델 내보내기: {checkpoint} → {path} (모델 카드의 평가 {count}개)",
+        "💾 Model exported: {checkpoint} → {path} (evaluations in its card: {count})",
+    ),
     "stage_embed": ("데이터와 임베딩", "Data and embedding"),
     "stage_sweep": ("계층적 LR 스윕", "Hierarchical learning-rate sweep"),
     "stage_model": ("모델 확인", "Model check"),

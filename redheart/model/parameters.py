@@ -45,10 +45,11 @@ class _ShapesOnly(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def meta_model(dims: ModelDimensions) -> UnifiedModel:
+def meta_model(dims: ModelDimensions, statistics: TargetStatistics | None = None) -> UnifiedModel:
     """The model with shapes but no numbers: nothing is allocated."""
+    statistics = statistics or TargetStatistics.neutral()
     with torch.device("meta"), _ShapesOnly():
-        return UnifiedModel(dims, TargetStatistics.neutral())
+        return UnifiedModel(dims, statistics)
 
 
 def count_parameters(preset: str, d_embed: int = 384) -> ParameterCount:

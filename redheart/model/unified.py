@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from redheart.model.blocks import attention_mask
 from redheart.model.depth import Depths
 from redheart.model.dsp import DspSimulator
 from redheart.model.heads import Head, PoolReadOut, Predictor, linear_views
+from redheart.model.hub import HubModel
 from redheart.model.kalman import KalmanFilter
 from redheart.model.phases import LEVELS, Phases
 from redheart.model.presets import ModelDimensions
@@ -39,17 +41,21 @@ class Outputs(NamedTuple):
     auxiliary: dict[str, Tensor]
 
 
-class UnifiedModel(nn.Module):
+class UnifiedModel(nn.Module, HubModel):
     """``prediction_t = head_t(pool_t(H), features_t) + gate_t * wrapper_t(all analyzers, H)``.
 
     The 17 modules of ``redheart.tasks.MODULES`` hold all its parameters; it has none of its own. Those of the groups in
     ``config.without`` are absent or have a simple replacement under their name.
+
+    Attributes:
+        facts: where it comes from – encoder, data, training –, as its checkpoint tells; empty for one that comes from none.
     """
 
     def __init__(self, config: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__()
         self.config = config
         self.statistics = statistics
+        self.facts: Mapping[str, Any] = {}
         analyzed, wrapped = (
             ANALYZED_TASKS if config.has(group) else () for group in ("neural_analyzers", "advanced_wrappers")
         )

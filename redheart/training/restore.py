@@ -14,6 +14,7 @@ from redheart.checkpoint import load_modules, open_checkpoint
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
+from redheart.model.exported import CONFIG, facts_of, read_config
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
@@ -33,7 +34,9 @@ def build_from_manifest(manifest: Mapping[str, Any]) -> UnifiedModel:
         statistics = TargetStatistics.from_json(manifest["statistics"])
     except (KeyError, ValueError, TypeError) as error:
         raise StorageError(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
-    return UnifiedModel(dimensions, statistics).eval()
+    model = UnifiedModel(dimensions, statistics).eval()
+    model.facts = facts_of(manifest)
+    return model
 
 
 def check_encoder(manifest: Mapping[str, Any], dataset: EmbeddedDataset) -> None:
@@ -152,8 +155,8 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
     """The model of a checkpoint, wherever it came from.
 
     Args:
-        path: a folder with a manifest – an epoch, ``best_model``, what ``consolidate`` wrote –, the file
-            ``crossover_final.pth``, or the folder ``crossover`` beside it.
+        path: a folder with a manifest – an epoch, ``best_model``, what ``consolidate`` wrote –, what ``export`` wrote,
+            the file ``crossover_final.pth``, or the folder ``crossover`` beside it.
 
     Raises:
         UsageError: nothing of that kind is there.
@@ -163,10 +166,12 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
     if combined.is_file():
         return _open_combined(combined)
     if not (path / "manifest.json").is_file():
+        if (path / CONFIG).is_file():
+            return Restored(path, read_config(path), UnifiedModel.from_pretrained(path))
         found = "a folder without manifest.json" if path.is_dir() else "no such file or folder"
         raise UsageError(
             f"{combined}: found {found if combined == path else 'no such file'}; wanted a checkpoint: a folder with a "
-            "manifest.json (checkpoints/epoch_NNNN, best_model, consolidated), or crossover_final.pth"
+            "manifest.json (checkpoints/epoch_NNNN, best_model, consolidated), an export, or crossover_final.pth"
         )
     return Restored(path, open_checkpoint(path, verify=False), restore_model(path, verify=verify))
 

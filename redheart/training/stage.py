@@ -175,6 +175,7 @@ class TrainingStage:
         self._manifest = {
             "run": self.folder.run,
             "dataset": table.identity,
+            "data": {"name": table.name, "counts": table.counts},
             "preset": self.preset,
             "d_embed": table.d_embed,
             # What else a text has to go through to be predicted as it was trained on.

@@ -56,6 +56,11 @@ class SituationTable:
         return {split: len(indices) for split, indices in self.split_indices.items()}
 
     @property
+    def name(self) -> str:
+        """The dataset's name, without a path: no folder of this machine goes with a model."""
+        return self.path.name.removesuffix(".json").removesuffix(".embedded")
+
+    @property
     def d_embed(self) -> int:
         return self.dataset.d_embed
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.checkpoint import weights_identity
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import open_embedded
@@ -79,7 +80,13 @@ def evaluate(
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
     target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
-    write_json(target, {"checkpoint": str(path), "dataset": str(dataset), **record(scored)})
+    about = {
+        "checkpoint": str(path),
+        "weights": weights_identity(manifest),
+        "dataset": str(dataset),
+        "data": table.name,
+    }
+    write_json(target, {**about, **record(scored)})
     say("workflow_evaluation_saved", path=target)
     return scored
 

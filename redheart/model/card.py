@@ -1,0 +1,158 @@
+"""The model card: what a folder's ``config.json`` and evaluations tell, in words. No number in it comes from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redheart
+from redheart.tasks import TASK_BY_NAME, TASKS
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from redheart.model.unified import UnifiedModel
+
+_TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_PURPOSES = {
+    "train": "train on",
+    "choose": "choose epochs and learning rate with",
+    "judge": "judge finished models with",
+    "test": "test with",
+}
+#: Metric -> what it is called, and how a number is written. In this order.
+_METRICS = {
+    "skill": ("skill", "+.3f"),
+    "kl": ("KL divergence", ".4f"),
+    "log_loss": ("log-loss", ".4f"),
+    "accuracy": ("top-1 accuracy", ".3f"),
+    "macro_f1": ("macro-F1", ".3f"),
+    "r2": ("R²", "+.3f"),
+    "rank_correlation": ("rank correlation", "+.3f"),
+    "mae": ("mean absolute error", ".4f"),
+}
+
+
+def write_card(model: UnifiedModel, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The card's text, with its metadata in front.
+
+    Args:
+        evaluations: what ``redheart evaluate`` stored of exactly these weights, with ``data``, the dataset's name.
+    """
+    import jinja2
+    from huggingface_hub import ModelCardData
+
+    facts = model.facts
+    annotated = {
+        name: max(counts) for name, counts in facts.get("target_counts", {}).items() if name in TASK_BY_NAME and counts
+    }
+    title = f"Red Heart {model.config.preset}"
+    metadata = ModelCardData(
+        license=redheart.__license__.lower(),
+        library_name="redheart",
+        tags=["model_hub_mixin", "pytorch_model_hub_mixin", "redheart"],
+    )
+    if results := _results(evaluations):
+        metadata.model_name, metadata.eval_results = title, results
+    tables = [_table(one) for one in evaluations] or _of_selection(facts.get("selection"))
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        title=title,
+        export={"version": redheart.__version__, "parameters": sum(one.numel() for one in model.parameters())},
+        model=model.config.to_json(),
+        tasks=[
+            {
+                "name": task.name,
+                "what": "shares that sum to 1" if task.is_distribution else "numbers from 0 to 1",
+                "dimensions": task.dimensions,
+            }
+            for task in TASKS
+        ],
+        encoder={"name": "", "fingerprint": "", **facts.get("encoder", {})},
+        segmentation=facts.get("segmentation"),
+        data=facts.get("data"),
+        dataset=facts.get("dataset"),
+        purposes=_PURPOSES,
+        annotated=annotated,
+        facts={"learning_rate": None, "selection": None, **facts},
+        tables=tables,
+        where="this/folder",
+        licence=redheart.__license__,
+    )
+    return f"---\n{metadata.to_yaml()}\n---\n\n{text}"
+
+
+def _table(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation as rows of text, each metric beside the constant predictor's and the rival's."""
+    comparison = evaluation["comparison"]
+    rows: list[tuple[str, ...]] = []
+    for task, scored in comparison["tasks"].items():
+        for metric, (label, style) in _METRICS.items():
+            if one := scored["metrics"].get(metric):
+                constant = "–" if one["constant"] is None else format(one["constant"], style.lstrip("+"))
+                cells = (_cell(one["model"], style), constant, _cell(one["rival"], style))
+                rows.append((f"`{task}`", label, *cells))
+    return {
+        "count": evaluation["count"],
+        "split": evaluation["split"],
+        "of": f" of `{evaluation['data']}`",
+        "confidence": f"{100 * comparison['confidence']:.3g} %",
+        "samples": comparison["bootstrap_samples"],
+        "note": "",
+        "rows": rows,
+    }
+
+
+def _of_selection(selection: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The skills by which the model was chosen, where nothing better is known."""
+    if not selection or not (judge := selection.get("judge")):
+        return []
+    rows = [
+        (f"`{task}`", "skill", _cell({"value": one["skill"], "low": one["low"], "high": one["high"]}, "+.3f"), "0", "–")
+        for task, one in judge["tasks"].items()
+        if one["skill"] is not None
+    ]
+    return [
+        {
+            "count": judge["count"],
+            "split": selection["decided_on"],
+            "of": "",
+            "confidence": "bootstrap",
+            "samples": None,
+            "note": " By these numbers it was chosen among several models, so they are a little too good.",
+            "rows": rows,
+        }
+    ]
+
+
+def _cell(estimate: Mapping[str, Any] | None, style: str) -> str:
+    """A number with its interval, if it has one."""
+    if estimate is None:
+        return "–"
+    value = format(estimate["value"], style)
+    if estimate["low"] is None or estimate["high"] is None:
+        return value
+    return f"{value} ({format(estimate['low'], style)} … {format(estimate['high'], style)})"
+
+
+def _results(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
+    """The same for programs: each task's loss-like metric and skill."""
+    from huggingface_hub import EvalResult
+
+    return [
+        EvalResult(
+            task_type="other",
+            task_name=task,
+            dataset_type=evaluation["data"],
+            dataset_name=evaluation["data"],
+            dataset_split=evaluation["split"],
+            metric_type=metric,
+            metric_name=f"{task}: {_METRICS[metric][0]}",
+            metric_value=scored["metrics"][metric]["model"]["value"],
+        )
+        for evaluation in evaluations
+        for task, scored in evaluation["comparison"]["tasks"].items()
+        for metric in ("skill", "kl", "log_loss", "r2", "mae")
+        if metric in scored["metrics"]
+    ]
