@@ -141,7 +141,29 @@ def _workflow(arguments: Namespace, config: Config) -> int:
     return 0
 
 
+def _liveness(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+    from redheart.workflow.liveness import examine_liveness
+    from redheart.workflow.liveness_table import as_json, as_table
+
+    with stop_requested() as should_stop:
+        found = examine_liveness(
+            config,
+            stages.embed_once(config, should_stop=should_stop),
+            batches=arguments.batches or 20,
+            batch_size=arguments.batch_size or 8,
+            with_gradients=arguments.check_gradients,
+            should_stop=should_stop,
+        )
+    if found is None:  # the first process speaks for all
+        return 0
+    print(as_json(found) if arguments.json else as_table(found))
+    return 0 if found.is_alive else 1
+
+
 def _doctor(arguments: Namespace, config: Config) -> int:
+    if arguments.what == "liveness":
+        return _liveness(arguments, config)
     from redheart.workflow.doctor import examine
 
     findings = examine(config)

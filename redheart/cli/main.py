@@ -73,7 +73,8 @@ def run(arguments: Namespace) -> int:
     config = load_config(Path(arguments.config) if arguments.config else None, _overrides(arguments))
     if Path(config.output).exists() and not Path(config.output).is_dir():
         raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
-    starts_nothing = arguments.command == "doctor" or getattr(arguments, "mode", "") == "validate"
+    only_looks = arguments.command == "doctor" and arguments.what is None
+    starts_nothing = only_looks or getattr(arguments, "mode", "") == "validate"
     set_up_logging(
         verbose=arguments.verbose,
         debug=arguments.debug,

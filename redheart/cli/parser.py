@@ -186,8 +186,37 @@ def build_parser() -> Parser:
     params.add_argument("--json", action="store_true", help="print JSON instead of a table")
     params.add_argument("--lang", choices=("ko", "en"))
 
-    _common(add("doctor", "Say what this machine offers, what is missing, and how to mend it."))
+    doctor = add("doctor", "Say what this machine offers and lacks; or examine the model: doctor liveness.")
+    doctor.add_argument("what", nargs="?", metavar="liveness", help="does every parameter of the model train?")
+    liveness = doctor.add_argument_group("options of doctor liveness")
+    liveness.add_argument(
+        "--batches", type=_positive, metavar="N", help="optimizer steps on real batches (default: 20)"
+    )
+    liveness.add_argument("--batch-size", type=_positive, metavar="N", help="situations a batch (default: 8)")
+    liveness.add_argument("--lr", type=_rate, metavar="RATE", help="peak learning rate (default: 3e-4)")
+    liveness.add_argument(
+        "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"
+    )
+    liveness.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _common(doctor)
     return parser
+
+
+def _settle_doctor(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> None:
+    """``doctor``'s one optional word may be a setting; and without ``liveness`` it has none of that one's options."""
+    if arguments.what is not None and _OVERRIDE.fullmatch(arguments.what):
+        rest.insert(0, arguments.what)
+        arguments.what = "liveness" if "liveness" in rest else None
+        rest[:] = [word for word in rest if word != "liveness"]
+    if arguments.what not in (None, "liveness"):
+        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness' or nothing")
+    given = [
+        option
+        for option in ("batches", "batch_size", "lr", "check_gradients", "json")
+        if getattr(arguments, option) not in (None, False)
+    ]
+    if arguments.what is None and given:
+        parser.refuse(f"'--{given[0].replace('_', '-')}' is an option of doctor liveness only")
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -198,6 +227,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "doctor":
+        _settle_doctor(parser.commands()["doctor"], arguments, rest)
     takes_settings = arguments.command not in _WITHOUT_SETTINGS
     arguments.overrides = [word for word in rest if takes_settings and _OVERRIDE.fullmatch(word)]
     unknown = [word for word in rest if word not in arguments.overrides]

@@ -81,7 +81,13 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "출력 {rows}개 중 {count}개가 죽어 있음 ({ranges}번)",
         "{count} of its {rows} outputs are dead (rows {ranges})",
     ),
+    "liveness_wrong_gradient": (
+        "autograd와 유한 차분이 다름 (상대 오차 {error:.1e}, float64)",
+        "autograd and finite differences differ (relative error {error:.1e}, float64)",
+    ),
+    "liveness_saved": ("💾 생존 검사 저장: {path}", "💾 Liveness examination saved: {path}"),
     "training_reason_dry_run": (" (--no-param-update 이므로 당연함)", " (as expected with --no-param-update)"),
+    "training_reason_no_target": (" (데이터에 그 타깃이 없음)", " (the data have no target for them)"),
     "training_oom": (
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
         "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,10 +98,21 @@ class GradientCheck:
         }
 
 
-def check_gradients(model: nn.Module, batch: Batch, statistics_: TargetStatistics, *, seed: int = 0) -> GradientCheck:
+def check_gradients(
+    model: nn.Module,
+    batch: Batch,
+    statistics_: TargetStatistics,
+    *,
+    seed: int = 0,
+    progress: Callable[[], object] = lambda: None,
+) -> GradientCheck:
     """Checks every parameter of ``model``, which stays as it is, on the loss of ``batch``, without dropout.
 
     Costs four forward passes a tensor in float64: meant for the smallest preset and a few situations.
+
+    Args:
+        seed: of the directions.
+        progress: called after each tensor.
     """
     exact = copy.deepcopy(model).cpu().double().eval()
     batch = batch.to("cpu")
@@ -131,6 +142,7 @@ def check_gradients(model: nn.Module, batch: Batch, statistics_: TargetStatistic
             ]
             median = _median_of_group(name, sizes)
             tensors.append(CheckedTensor(name, sizes[name] / median if median else 0.0, (errors[0], errors[1])))
+            progress()
     return GradientCheck(tuple(tensors))
 
 

@@ -21,6 +21,7 @@ from redheart.training.liveness_report import LivenessReport, Measured, judge
 from redheart.training.order import Indices
 from redheart.training.seen import Seen
 from redheart.training.table import SituationTable
+from redheart.training.unfed import find_unfed
 from redheart.training.weight_changes import Take, TensorChange, WeightChanges, sample_of
 
 
@@ -70,7 +71,10 @@ class LivenessGate:
             self._changes.stepped()
 
     def report(self) -> LivenessReport:
-        """Judges what was measured so far. The weights as they are now are compared with those at the start."""
+        """Judges what was measured so far. Between two steps only.
+
+        The weights as they are now are compared with those at the start.
+        """
         changes: dict[str, TensorChange] = {}
         if self.updates:
             changes = {change.name: change for change in self._changes.compare()}
@@ -80,7 +84,7 @@ class LivenessGate:
             steps=self.observed,
             updates=self.updates,
             seen=self._seen,
-            unfed=self._seen.unfed(self._engine.unwrapped.config),
+            unfed=find_unfed(self._engine, self._table, self._seen),
         )
 
     def _parameters(self) -> list[tuple[str, torch.nn.Parameter]]:

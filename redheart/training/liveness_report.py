@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from redheart.checkpoint.epoch import module_of
 from redheart.tasks import MODULES
 from redheart.training.seen import Seen
+from redheart.training.unfed import Unfed
 
 #: The smallest gradient that training could notice, relative to the median of the tensors of its group.
 SMALLEST_GRADIENT = 1e-6
@@ -56,7 +57,7 @@ class TensorLiveness:
     Attributes:
         relative_gradient: its gradient's root mean square over the median of its group's tensors.
         faults: why it is dead; empty: it is alive, or nothing in the data could have trained it.
-        is_unfed: it feeds only terms of the loss that no situation had a target for.
+        is_unfed: it got no gradient, and only targets that no situation had could have given it one.
         dead_rows: rows of a living tensor that are dead.
         unseen_rows: rows that no situation had data for.
     """
@@ -156,25 +157,17 @@ class LivenessReport:
         }
 
 
-def judge(
-    measured: Sequence[Measured], *, steps: int, updates: int, seen: Seen, unfed: Collection[str]
-) -> LivenessReport:
-    """Holds what was measured against the criteria.
-
-    Args:
-        unfed: names of the tensors that no situation had a target for, by whatever way.
-    """
+def judge(measured: Sequence[Measured], *, steps: int, updates: int, seen: Seen, unfed: Unfed) -> LivenessReport:
+    """Holds what was measured against the criteria."""
     groups: dict[str, list[float]] = {}
     for one in measured:
-        if one.name not in unfed and (size := one.rms(steps)):
+        if size := one.rms(steps):
             groups.setdefault(_group(one.name), []).append(size)
     medians = {group: statistics.median(sizes) for group, sizes in groups.items()}
     return LivenessReport(
         steps=steps,
         updates=updates,
-        tensors=tuple(
-            _judged(one, steps, medians.get(_group(one.name), 0.0), seen, one.name in unfed) for one in measured
-        ),
+        tensors=tuple(_judged(one, steps, medians.get(_group(one.name), 0.0), unfed) for one in measured),
         lacking=tuple(seen.lacking()),
         longest=seen.longest,
     )
@@ -184,8 +177,9 @@ def _group(name: str) -> str:
     return module_of(name).partition(".")[0]
 
 
-def _judged(one: Measured, steps: int, median: float, seen: Seen, is_unfed: bool) -> TensorLiveness:
+def _judged(one: Measured, steps: int, median: float, unfed: Unfed) -> TensorLiveness:
     size = one.rms(steps)
+    is_unfed = not size and one.name in unfed.whole()
     faults: list[Fault] = []
     if not one.is_held:
         faults.append("not_held")
@@ -196,14 +190,7 @@ def _judged(one: Measured, steps: int, median: float, seen: Seen, is_unfed: bool
             faults.append("faint_gradient")
         if one.relative_update is not None and not one.relative_update:
             faults.append("no_update")
-    dead: set[int] = set()
-    if not faults and not is_unfed:
-        row_sizes = (one.row_squares / (one.inputs * max(1, steps))).sqrt()
-        is_dead = row_sizes < SMALLEST_GRADIENT * median
-        if one.still_rows is not None:
-            is_dead = is_dead | one.still_rows
-        dead = set(torch.nonzero(is_dead).flatten().tolist())
-    unseen = dead & set(seen.unseen_rows(one.name, len(one.row_squares)))
+    dead, unseen = _dead_rows(one, steps, median, unfed) if not faults and not is_unfed else ((), ())
     return TensorLiveness(
         name=one.name,
         module=module_of(one.name),
@@ -214,6 +201,16 @@ def _judged(one: Measured, steps: int, median: float, seen: Seen, is_unfed: bool
         relative_update=one.relative_update,
         faults=tuple(faults),
         is_unfed=is_unfed,
-        dead_rows=tuple(sorted(dead - unseen)),
-        unseen_rows=tuple(sorted(unseen)),
+        dead_rows=dead,
+        unseen_rows=unseen,
     )
+
+
+def _dead_rows(one: Measured, steps: int, median: float, unfed: Unfed) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Rows that are dead, and rows that nothing in the data could have brought to life."""
+    sizes = (one.row_squares / (one.inputs * max(1, steps))).sqrt()
+    is_dead = sizes < SMALLEST_GRADIENT * median
+    if one.still_rows is not None:
+        is_dead = is_dead | one.still_rows
+    is_unseen = is_dead & sizes.eq(0) & unfed.rows.get(one.name, torch.tensor(False))
+    return tuple((is_dead & ~is_unseen).nonzero().flatten().tolist()), tuple(is_unseen.nonzero().flatten().tolist())

@@ -42,7 +42,9 @@ from redheart.training.progress import (
 from redheart.training.records import METRICS, EpochSums, evaluation_record
 from redheart.training.run_folder import RunFolder
 from redheart.training.schedule import learning_rate_at
+from redheart.training.seen import Seen
 from redheart.training.table import SituationTable
+from redheart.training.unfed import find_unfed
 from redheart.training.update_check import announce_updates
 
 
@@ -219,6 +221,7 @@ class TrainingStage:
         if state is not None:
             load_monitor(state, monitor)
         watch_first_steps(loop, state)
+        self._unfed = find_unfed(engine, table, Seen.of(table, train)).whole()
         started = time.monotonic()
         bar = tqdm(
             total=loop.total_steps,
@@ -289,7 +292,7 @@ class TrainingStage:
             if done % training.monitor_every == 0 or done == step.batches:
                 report = monitor.look()
                 sums.add_look(report)
-                announce_updates(report, training)
+                announce_updates(report, training, self._unfed)
             if done < step.batches and engine.any_process(self.should_stop()):
                 sums.seconds += time.monotonic() - started
                 raise self._stop_within(engine, loop, monitor, Progress(epoch, done, sums))

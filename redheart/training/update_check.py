@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from redheart.config import TrainingConfig
 from redheart.errors import TrainingError
 from redheart.messages import say, text, warn
@@ -9,16 +11,33 @@ from redheart.tasks import MODULES
 from redheart.training.monitor import UpdateReport
 
 
-def announce_updates(report: UpdateReport, config: TrainingConfig) -> None:
-    """Says which modules changed since the last look, or warns which did not.
+def announce_updates(report: UpdateReport, config: TrainingConfig, unfed: Collection[str] = ()) -> None:
+    """Says how much each module changed since the last look, and which did or did not.
+
+    Args:
+        unfed: names of the tensors that nothing in the data can train; ``strict`` does not hold them against the model.
 
     Raises:
         TrainingError: under ``strict``, naming what did not change.
     """
     still = report.unchanged_modules(config.dead_update_threshold)
-    if still:
-        reason = text("training_reason_dry_run") if config.no_param_update else ""
-        warn("training_not_updated", modules=", ".join(still), reason=reason)
+    dead = [name for name in report.unchanged_tensors if name not in unfed]
+    excused = [
+        module
+        for module in still
+        if report.relative[module] == 0 and not any(name.startswith(f"{module}.") for name in dead)
+    ]
+    if not config.no_param_update:
+        _announce_modules(report, config.dead_update_threshold)
+    if config.no_param_update:
+        warn("training_not_updated", modules=", ".join(still), reason=text("training_reason_dry_run"))
+    elif still:
+        for modules, reason in (
+            ([module for module in still if module not in excused], ""),
+            (excused, text("training_reason_no_target")),
+        ):
+            if modules:
+                warn("training_not_updated", modules=", ".join(modules), reason=reason)
     else:
         changes = report.relative.values()
         say(
@@ -29,14 +48,14 @@ def announce_updates(report: UpdateReport, config: TrainingConfig) -> None:
             highest=max(changes),
             steps=report.steps,
         )
-    if report.unchanged_tensors and not config.no_param_update:
-        shown = ", ".join(report.unchanged_tensors[:5]) + (", …" if len(report.unchanged_tensors) > 5 else "")
-        warn("training_dead_tensors", count=len(report.unchanged_tensors), tensors=shown)
-    if not config.no_param_update:
-        _announce_modules(report, config.dead_update_threshold)
-    if config.strict and not config.no_param_update and (still or report.unchanged_tensors):
-        dead = still or report.unchanged_tensors
-        raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(dead)}")
+    if config.no_param_update:
+        return
+    if dead:
+        shown = ", ".join(dead[:5]) + (", …" if len(dead) > 5 else "")
+        warn("training_dead_tensors", count=len(dead), tensors=shown)
+    blamed = [module for module in still if module not in excused] or dead
+    if config.strict and blamed:
+        raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(blamed)}")
 
 
 def _announce_modules(report: UpdateReport, threshold: float) -> None:

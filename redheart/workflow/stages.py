@@ -55,6 +55,14 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
         return prepare(config, should_stop=should_stop)
 
 
+def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+    """``embed`` in the first of several processes; the others wait and find what it wrote."""
+    from redheart.training.engine import wait_for_first_process
+
+    with wait_for_first_process():
+        return embed(config, should_stop=should_stop)
+
+
 def sweep_folder(config: Config) -> Path:
     return Path(config.output) / "lr_sweep_results"
 

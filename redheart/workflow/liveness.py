@@ -1,0 +1,224 @@
+"""``redheart doctor liveness``: some real optimizer steps of a preset, and the verdict on every one of its tensors.
+
+What counts here is whole tensors: a second copy of the weights is kept to compare with. It runs in one process or under a
+launcher, with whatever engine that means, and changes no run: its weights are thrown away.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from tqdm import tqdm
+
+from redheart.config import Config
+from redheart.errors import Interrupted, MissingRequirement, UsageError
+from redheart.messages import say
+from redheart.model import UnifiedModel, count_parameters, dimensions
+from redheart.storage import write_json
+from redheart.training.engine import Engine
+from redheart.training.gradient_check import GradientCheck, check_gradients
+from redheart.training.liveness import LivenessGate
+from redheart.training.liveness_report import LivenessReport
+from redheart.training.loop import Step, TrainingLoop
+from redheart.training.optimizer import build_optimizer
+from redheart.training.placement import GIB, choose_preset, inspect_machine
+from redheart.training.table import SituationTable
+from redheart.training.weight_changes import all_of
+from redheart.workflow.stages import DEFAULT_LEARNING_RATE, Stop
+
+RESULT = "liveness.json"
+#: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
+BYTES_A_PARAMETER = 5 * 4
+#: For the process itself, the activations of a few situations and the largest tensor's temporaries.
+BYTES_BESIDE = 2 * GIB
+#: Float64 and hundreds of forward passes: for the smallest preset.
+CHECKED_PRESET = "tiny"
+CHECKED_SITUATIONS = 4
+
+
+@dataclass(frozen=True)
+class LivenessExamination:
+    """What ``redheart doctor liveness`` found.
+
+    Attributes:
+        seconds_a_step: median over the steps.
+        peak_host_bytes: this process's largest resident memory; ``peak_device_bytes`` torch's on its GPU, 0 without one.
+    """
+
+    preset: str
+    parameters: int
+    engine: str
+    world_size: int
+    device: str
+    precision: str
+    batch_size: int
+    dataset: str
+    learning_rate: float
+    seconds_a_step: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+    report: LivenessReport
+    gradients: GradientCheck | None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.report.is_alive and not (self.gradients and self.gradients.wrong)
+
+    def to_json(self) -> dict[str, Any]:
+        facts = {
+            field: getattr(self, field) for field in self.__dataclass_fields__ if field not in ("report", "gradients")
+        }
+        checked = {} if self.gradients is None else {"gradient_check": self.gradients.to_json()}
+        return {**facts, **self.report.to_json(), **checked, "alive": self.is_alive}
+
+
+def examine_liveness(
+    config: Config,
+    dataset: Path,
+    *,
+    batches: int,
+    batch_size: int,
+    with_gradients: bool = False,
+    should_stop: Stop = lambda: False,
+) -> LivenessExamination | None:
+    """Takes ``batches`` steps on the training split and judges every tensor; writes ``OUTPUT/liveness.json``. Collective.
+
+    Args:
+        dataset: an ``.embedded.json``.
+        with_gradients: compare autograd with finite differences in float64 too.
+
+    Returns:
+        What was found, on the first process; None on the others.
+
+    Raises:
+        UsageError: ``with_gradients`` with a preset that is too large for it.
+        MissingRequirement: not enough memory.
+        Interrupted: asked to stop.
+    """
+    preset, _ = choose_preset(config)
+    if with_gradients and preset != CHECKED_PRESET:
+        raise UsageError(
+            f"--check-gradients computes hundreds of forward passes in float64: found --preset {preset}, wanted "
+            f"--preset {CHECKED_PRESET}"
+        )
+    table = SituationTable.open(dataset, needs=["train"])
+    training = msgspec.structs.replace(
+        config.training,
+        global_batch_size=batch_size,
+        micro_batch_size=None,
+        gradient_accumulation_steps=None,
+        no_param_update=False,
+    )
+    config = msgspec.structs.replace(config, training=training)
+    learning_rate = training.learning_rate or DEFAULT_LEARNING_RATE
+    loop = _prepare(config, table, preset, batches, learning_rate)
+    engine = loop.engine
+    loop.gate = gate = LivenessGate(engine, table, steps=batches, take=all_of)
+    seconds = []
+    bar = tqdm(total=batches, unit="batch", disable=None if engine.is_main else True, dynamic_ncols=True)
+    with bar:
+        started = time.monotonic()
+        for step in _steps(loop):
+            seconds.append(time.monotonic() - started)
+            bar.set_postfix(loss=f"{step.loss:.4f}")
+            bar.update()
+            if gate.is_due:
+                break
+            if engine.any_process(should_stop()):
+                raise Interrupted(f"stopped after {gate.observed} of {batches} batches; nothing was written")
+            started = time.monotonic()
+    loop.gate = None
+    report = gate.report()
+    gradients = _check_gradients(loop, table, preset) if with_gradients else None
+    examination = LivenessExamination(
+        preset=preset,
+        parameters=count_parameters(preset, table.d_embed).total,
+        engine=engine.kind,
+        world_size=engine.world_size,
+        device=str(engine.device),
+        precision="fp32" if engine.precision == "no" else engine.precision,
+        batch_size=batch_size,
+        dataset=str(table.path),
+        learning_rate=learning_rate,
+        seconds_a_step=statistics.median(seconds),
+        peak_host_bytes=_peak_host_bytes(),
+        peak_device_bytes=torch.cuda.max_memory_allocated() if engine.device.type == "cuda" else 0,
+        report=report,
+        gradients=gradients,
+    )
+    if not engine.is_main:
+        return None
+    path = Path(config.output) / RESULT
+    write_json(path, examination.to_json())
+    say("liveness_saved", path=path)
+    return examination
+
+
+def _prepare(config: Config, table: SituationTable, preset: str, batches: int, learning_rate: float) -> TrainingLoop:
+    """The loop of a training that is as long as the examination."""
+    training = config.training
+    train = table.split_indices["train"]
+    statistics_ = table.statistics(train)
+    engine = Engine(config)
+    if engine.kind == "plain" and engine.device.type == "cpu":
+        _check_memory(preset, table.d_embed, Path(config.output))
+    torch.manual_seed(config.seed)
+    model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics_)
+    engine.prepare(model, build_optimizer(model, learning_rate, training))
+    an_epoch = math.ceil(len(train) / training.global_batch_size)
+    return TrainingLoop(
+        engine,
+        table,
+        train,
+        statistics_,
+        learning_rate=learning_rate,
+        total_epochs=math.ceil(batches / an_epoch),
+        seed=config.seed,
+    )
+
+
+def _steps(loop: TrainingLoop) -> Iterator[Step]:
+    """As many epochs as it takes. Too many steps in a row that are not finite end it with an error of the loop's."""
+    epoch = 0
+    while True:
+        epoch += 1
+        yield from loop.epoch(epoch)
+
+
+def _check_memory(preset: str, d_embed: int, output: Path) -> None:
+    needed = count_parameters(preset, d_embed).total * BYTES_A_PARAMETER + BYTES_BESIDE
+    found = inspect_machine(output).host_bytes
+    if found < needed:
+        raise MissingRequirement(
+            f"preset {preset} wants about {needed / GIB:.1f} GiB of memory (weights, gradients, two moments of the optimizer "
+            f"and a copy to compare with), and {found / GIB:.1f} GiB are free: end other programs, or choose a smaller --preset"
+        )
+
+
+def _check_gradients(loop: TrainingLoop, table: SituationTable, preset: str) -> GradientCheck:
+    """On a plain copy of the model as the steps have left it, whatever engine holds it. Collective."""
+    engine = loop.engine
+    state = engine.whole_tensors()
+    shape = dimensions(preset, d_embed=table.d_embed, dropout=0.0)
+    model = UnifiedModel(shape, loop.statistics)
+    model.load_state_dict(state)
+    bar = tqdm(unit="tensor", disable=None if engine.is_main else True, dynamic_ncols=True)
+    with bar:
+        return check_gradients(
+            model, table.batch(loop.train[:CHECKED_SITUATIONS]), loop.statistics, progress=bar.update
+        )
+
+
+def _peak_host_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,110 @@
+"""The liveness gate finds each way not to train, by name, and nothing else; and says what data alone is to blame for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from redheart.config import Config
+from redheart.model import UnifiedModel, dimensions
+from redheart.training.engine import Engine
+from redheart.training.liveness import LivenessGate
+from redheart.training.liveness_report import SMALLEST_GRADIENT, LivenessReport
+from redheart.training.loop import TrainingLoop
+from redheart.training.optimizer import build_optimizer
+from redheart.training.table import SituationTable
+from redheart.training.weight_changes import all_of, sample_of
+from tests.training.planted import PLANTS, Plant, detach
+from tests.training.runs import LEARNING_RATE
+
+NOTHING = Plant(lambda model: None)
+
+
+def planted_loop(
+    config: Config, table: SituationTable, plant: Plant, learning_rate: float = LEARNING_RATE
+) -> TrainingLoop:
+    """A loop as the stage builds it, on a model with something planted in it."""
+    torch.manual_seed(config.seed)
+    train = table.split_indices["train"]
+    statistics = table.statistics(train)
+    engine = Engine(config)
+    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout), statistics)
+    plant.plant(model)
+    optimizer = build_optimizer(model, learning_rate, config.training)
+    outside = {id(parameter) for name, parameter in model.named_parameters() if name in plant.outside}
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in outside]
+    engine.prepare(model, optimizer)
+    epochs, seed = config.training.epochs, config.seed
+    return TrainingLoop(engine, table, train, statistics, learning_rate=learning_rate, total_epochs=epochs, seed=seed)
+
+
+def watch(loop: TrainingLoop, steps: int = 4, take: Callable[[torch.Tensor], torch.Tensor] = all_of) -> LivenessReport:
+    loop.gate = LivenessGate(loop.engine, loop.table, steps=steps, take=take)
+    for _ in loop.epoch(1):
+        if loop.gate.is_due:
+            break
+    return loop.gate.report()
+
+
+@pytest.fixture
+def strong_decay(settings) -> Config:
+    return settings(weight_decay=0.5, global_batch_size=8)
+
+
+@pytest.mark.parametrize("take", [all_of, sample_of], ids=["whole", "sampled"])
+def test_a_healthy_model_is_alive_to_the_last_row(table, strong_decay, take):
+    report = watch(planted_loop(strong_decay, table, NOTHING), take=take)
+    assert report.is_alive and report.steps == report.updates == 4
+    assert all(tensor.is_alive and not tensor.dead_rows and not tensor.unseen_rows for tensor in report.tensors)
+    assert not report.lacking
+    modules = report.modules()
+    assert len(modules) == 17 and all(one.alive == one.tensors > 0 for one in modules)
+    assert min(one.smallest_gradient for one in modules) > 1e3 * SMALLEST_GRADIENT
+    assert min(one.smallest_update for one in modules) > 1e-4
+
+
+@pytest.mark.parametrize("take", [all_of, sample_of], ids=["whole", "sampled"])
+@pytest.mark.parametrize("what", PLANTS)
+def test_what_does_not_train_is_found_by_name_and_nothing_else_is(table, strong_decay, what, take):
+    plant = PLANTS[what]
+    report = watch(planted_loop(strong_decay, table, plant), take=take)
+    assert {tensor.name: tensor.faults for tensor in report.dead} == plant.dead
+    assert {tensor.name: list(tensor.dead_rows) for tensor in report.with_dead_rows} == {
+        name: list(rows) for name, rows in plant.rows.items()
+    }
+    assert not report.is_alive
+
+
+def test_a_dry_run_judges_gradients_and_claims_no_update(table, settings):
+    config = settings(global_batch_size=8, no_param_update=True)
+    report = watch(planted_loop(config, table, PLANTS["a detached branch"]))
+    assert report.steps == 4 and report.updates == 0
+    assert {tensor.name: tensor.faults for tensor in report.dead} == {
+        "dsp_simulator.summarise.weight": ("no_gradient",),
+        "dsp_simulator.summarise.bias": ("no_gradient",),
+    }
+    assert all(tensor.relative_update is None for tensor in report.tensors)
+
+
+def test_where_most_of_a_group_is_dead_the_dead_do_not_set_the_measure(table, strong_decay):
+    """A median of zero would let every gradient of zero pass."""
+    plant = Plant(lambda model: [detach(wrapper.correct) for wrapper in model.advanced_wrappers.values()])
+    report = watch(planted_loop(strong_decay, table, plant))
+    wrappers = {tensor.name for tensor in report.tensors if tensor.group == "advanced_wrappers"}
+    gates = {name for name in wrappers if name.endswith(".gate")}
+    assert {tensor.name for tensor in report.dead} == wrappers - gates and len(gates) == 4
+
+
+def test_a_gate_changes_no_bit_of_the_training(table, settings):
+    numbers = []
+    for watched in (True, False):
+        loop = planted_loop(settings(dropout=0.1), table, NOTHING)
+        loop.gate = LivenessGate(loop.engine, table, steps=2) if watched else None
+        steps = [(step.loss, step.gradient_norm, step.module_norms) for step in loop.epoch(1)]
+        numbers.append((steps, loop.engine.whole_tensors()))
+    (watched_steps, watched_state), (steps, state) = numbers
+    assert watched_steps == steps
+    assert all(torch.equal(watched_state[name], tensor) for name, tensor in state.items())
