@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +103,7 @@ def check_gradients(
     batch: Batch,
     statistics_: TargetStatistics,
     *,
+    only: Collection[str] | None = None,
     seed: int = 0,
     progress: Callable[[], object] = lambda: None,
 ) -> GradientCheck:
@@ -111,6 +112,7 @@ def check_gradients(
     Costs four forward passes a tensor in float64: meant for the smallest preset and a few situations.
 
     Args:
+        only: names of the parameters to check; None: all.
         seed: of the directions.
         progress: called after each tensor.
     """
@@ -136,6 +138,8 @@ def check_gradients(
     tensors = []
     with torch.no_grad():
         for name, parameter in parameters.items():
+            if only is not None and name not in only:
+                continue
             errors = [
                 _relative_error(loss, parameter, gradients[name], direction)
                 for direction in _directions(gradients[name], generator)

@@ -210,7 +210,7 @@ def _dead_rows(one: Measured, steps: int, median: float, unfed: Unfed) -> tuple[
     """Rows that are dead, and rows that nothing in the data could have brought to life."""
     sizes = (one.row_squares / (one.inputs * max(1, steps))).sqrt()
     is_dead = sizes < SMALLEST_GRADIENT * median
-    if one.still_rows is not None:
+    if one.still_rows is not None and one.inputs > 1:  # a single number may happen to be back where it was
         is_dead = is_dead | one.still_rows
     is_unseen = is_dead & sizes.eq(0) & unfed.rows.get(one.name, torch.tensor(False))
     return tuple((is_dead & ~is_unseen).nonzero().flatten().tolist()), tuple(is_unseen.nonzero().flatten().tolist())
