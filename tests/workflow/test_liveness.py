@@ -9,6 +9,7 @@ import torch
 
 from redheart.cli.main import main
 from redheart.errors import MissingRequirement
+from redheart.messages import set_language
 from redheart.model import UnifiedModel
 from redheart.storage import read_json
 from redheart.tasks import MODULES
@@ -31,7 +32,8 @@ def examine(tmp_path, monkeypatch, capsys):
         code = main(["doctor", "liveness", "--preset", "tiny", "--data", str(dataset), "--output", output, *words])
         return code, capsys.readouterr().out
 
-    return run
+    yield run
+    set_language("ko")
 
 
 def test_a_living_model_has_a_row_a_module_and_exit_code_0(examine, tmp_path):
