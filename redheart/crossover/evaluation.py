@@ -83,6 +83,7 @@ class Scorer:
         self.model = build_from_manifest(files.manifest(files.epochs[-1])).to(self.device)
         self._loaded: str | None = None
         self._reference: dict[str, Array] = {}
+        self._scored: dict[tuple[str, Split], Evaluation] = {}
 
     def evaluate(self, recipe: Recipe, split: Split, *, with_items: bool = True) -> Evaluation:
         """The recipe's model on a split.
@@ -105,6 +106,10 @@ class Scorer:
             with_items=with_items,
             should_stop=self.should_stop,
         )
+
+    def scored(self, recipe: Recipe, split: Split) -> Evaluation:
+        """What ``score_all`` found of a recipe that it was given."""
+        return self._scored[self.files.identity(recipe), split]
 
     def choose_loss(self, recipe: Recipe) -> float:
         """The served loss on ``choose``."""
@@ -133,6 +138,7 @@ class Scorer:
 
     def _score(self, recipe: Recipe, split: Split, comparisons: int) -> Score:
         evaluation = self.evaluate(recipe, split)
+        self._scored[self.files.identity(recipe), split] = evaluation
         resamples = Resamples(evaluation.count, self.samples, self.seed)
         losses = evaluation.item_losses
         reference = self._reference.setdefault(split, losses)

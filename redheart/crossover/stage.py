@@ -11,6 +11,7 @@ import msgspec
 
 from redheart.checkpoint import save_model
 from redheart.config import Config
+from redheart.crossover.beside_rival import BesideRival, beside_rival, save_beside_rival
 from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
@@ -27,6 +28,7 @@ from redheart.crossover.result import (
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover
 from redheart.errors import StorageError
 from redheart.messages import say, warn
+from redheart.rival.sentences import standings
 from redheart.storage import read_lines, replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
@@ -94,8 +96,8 @@ def run_crossover(
 ) -> CrossoverResult:
     """Combines epochs, compares what came of it, and writes the combined model and the one to use.
 
-    Writes ``crossover_final.pth``, ``best_model/`` and ``crossover/candidates.json``, in this order: the last is there
-    only once the models are.
+    Writes ``crossover_final.pth``, ``best_model/``, ``crossover/rival.json`` (the delivered model beside the simple rival;
+    not after a dry run) and ``crossover/candidates.json``, in this order: the last is there only once the others are.
 
     Args:
         device: where candidates are scored; None: the CUDA device if there is one.
@@ -162,9 +164,11 @@ def run_crossover(
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
     )
+    recipe = next(recipe for recipe in recipes if recipe.name == result.delivered)
+    rival = beside_rival(config, output, table, scorer, recipe, should_stop=should_stop) if changed else None
     stop_if(should_stop)
     del scorer  # the model that was scored makes room for the one that is written
-    _write(output, files, {recipe.name: recipe for recipe in recipes}, result)
+    _write(output, files, {recipe.name: recipe for recipe in recipes}, result, rival)
     return result
 
 
@@ -188,7 +192,13 @@ def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score])
     return candidates
 
 
-def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: CrossoverResult) -> None:
+def _write(
+    output: Path,
+    files: EpochFiles,
+    recipes: dict[str, Recipe],
+    result: CrossoverResult,
+    rival: BesideRival | None,
+) -> None:
     explanation = explain(result)
     base = {
         key: value
@@ -210,6 +220,8 @@ def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: 
     }
     state = whole_state(files, recipes[result.delivered])
     save_model(output, BEST_MODEL, state, {**base, "selection": selection})
+    if rival is not None:
+        save_beside_rival(output, rival)
     save_result(output, result, explanation)
     for candidate in result.candidates:
         loss = candidate.scores["judge"].loss
@@ -218,7 +230,7 @@ def _write(output: Path, files: EpochFiles, recipes: dict[str, Recipe], result: 
             say("crossover_candidate_identical", other=candidate_label(candidate.identical_to), **values)
         else:
             say("crossover_candidate", **values)
-    for sentence in explanation:
+    for sentence in [*explanation, *(standings(rival.splits["test"], "test") if rival is not None else [])]:
         say("crossover_sentence", sentence=sentence)
     say("crossover_saved", path=output / COMBINED, best=output / BEST_MODEL)
 

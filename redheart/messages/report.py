@@ -69,6 +69,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "In brackets: what the constant predictor gets on the same items. judge picked the model; test decided "
         "nothing.",
     ),
+    "report_beside_rival": ("단순 경쟁자와의 차이 (test)", "less the simple rival (test)"),
+    "report_rival_skill": ("경쟁자 {skill}", "rival {skill}"),
+    "report_no_rival": ("경쟁자 없음", "no rival"),
+    "report_note_rival": (
+        "경쟁자와의 차이는 같은 재표본에서 짝지어 계산한 스킬의 차이로, 0보다 크면 모델이 낫습니다. 구간이 0을 포함하면 "
+        "둘은 구별되지 않습니다.",
+        "The difference to the rival is one of skills, paired on the same resamples: above 0 the model is better, and an "
+        "interval that holds 0 does not tell them apart.",
+    ),
+    "report_absent_rival": (
+        "이 모델을 단순 경쟁자와 비교한 결과가 없습니다. `redheart evaluate`로 볼 수 있습니다.",
+        "This model was not set beside the simple rival; `redheart evaluate` does it.",
+    ),
     "report_task": ("과제", "task"),
     "report_measure": ("척도", "measure"),
     "report_details_test": ("test 세부 (상수 예측기)", "details on test (constant predictor)"),

@@ -22,11 +22,14 @@ import psutil
 import redheart
 from redheart.config import Config, resolved_yaml
 from redheart.crossover import CrossoverResult, candidate_label, load_result
+from redheart.crossover.beside_rival import FILE_NAME as RIVAL_FILE
+from redheart.crossover.beside_rival import load_beside_rival
 from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
 from redheart.errors import DataError, StorageError
 from redheart.report.curves import read_curves
+from redheart.rival.sentences import about_rival, standings
 from redheart.storage import read_json, read_lines
 from redheart.sweet_spot import load_analysis
 from redheart.sweet_spot.choice import FILE_NAME as ANALYSIS_FILE
@@ -67,6 +70,7 @@ def gather_facts(config: Config, output: Path) -> Facts:
         "run": run
         | {key: start[key] for key in ("preset", "parameters", "learning_rate", "world_size") if key in start},
         "result": _part(output / "crossover" / "candidates.json", lambda: _result(load_result(output))),
+        "rival": _part(output / "crossover" / RIVAL_FILE, lambda: _rival(output)),
         "sweep": _part(output / SWEEP_FOLDER, lambda: _sweep(output / SWEEP_FOLDER)),
         "training": _part(output / METRICS, lambda: _training(output)),
         "modules": _part(output / METRICS, lambda: _modules(output)),
@@ -135,6 +139,20 @@ def _result(result: CrossoverResult) -> Facts:
         "soup": msgspec.to_builtins(result.soup),
         "better_controls": better,
         "controls": controls,
+    }
+
+
+def _rival(output: Path) -> Facts:
+    """The delivered model beside the simple rival; an earlier model's comparison says nothing about this one."""
+    result = load_result(output)
+    found = load_beside_rival(output, result[result.delivered].identity)
+    if found is None:
+        return {"status": "absent"}
+    return {
+        "description": msgspec.to_builtins(found.rival),
+        "about": about_rival(found.rival),
+        "sentences": {split: standings(comparison, split) for split, comparison in found.splits.items()},
+        "splits": msgspec.to_builtins(found.splits),
     }
 
 

@@ -93,6 +93,7 @@ def render(facts: Facts, output: Path) -> str:
         pictures=_pictures(output),
         skill_scale=_skill_scale(facts["result"]),
         difference_scale=_difference_scale(facts["result"]),
+        rival_scale=_rival_scale(facts["rival"]),
     )
 
 
@@ -150,6 +151,15 @@ def _difference_scale(result: Facts) -> tuple[float, float]:
         if (difference := score["difference"])
         for end in ("low", "high")
     ]
+    reach = 1.05 * max(ends, default=0.0) or 1.0
+    return -reach, reach
+
+
+def _rival_scale(rival: Facts) -> tuple[float, float]:
+    """A scale around 0 that holds the intervals of the tasks' differences to the rival on test."""
+    tasks = rival["splits"]["test"]["tasks"].values() if rival["status"] == "present" else ()
+    differences = [task["metrics"]["skill"]["difference"] for task in tasks if "skill" in task["metrics"]]
+    ends = [abs(one[end]) for one in differences if one for end in ("value", "low", "high") if one[end] is not None]
     reach = 1.05 * max(ends, default=0.0) or 1.0
     return -reach, reach
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,49 +45,20 @@ class TaskComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model on a split.
+    """A model on a split. Plain values all through: as JSON it has the same names (``msgspec`` writes and reads it).
 
     Attributes:
-        overall: the mean of the tasks' skills, over those that the rival has too where there is a rival.
+        mean_skill: the mean of the tasks' skills, over those that the rival has too where there is a rival.
+        standing: by that mean.
         in_sample: both were fitted to these very situations, so nothing follows from who is better.
     """
 
     tasks: dict[str, TaskComparison]
-    overall: Metric | None
+    mean_skill: Metric | None
     standing: Standing | None
     confidence: float
-    samples: int
+    bootstrap_samples: int
     in_sample: bool
-
-    def record(self) -> dict[str, Any]:
-        """The same, for JSON."""
-        return {
-            "confidence": self.confidence,
-            "bootstrap_samples": self.samples,
-            "in_sample": self.in_sample,
-            "standing": self.standing,
-            "mean_skill": _record(self.overall) if self.overall else None,
-            "tasks": {
-                name: {
-                    "standing": task.standing,
-                    "metrics": {metric: _record(one) for metric, one in task.metrics.items()},
-                }
-                for name, task in self.tasks.items()
-            },
-        }
-
-
-def _record(metric: Metric) -> dict[str, Any]:
-    def estimate(one: Estimate | None) -> dict[str, float | None] | None:
-        return None if one is None else {"value": one.value, "low": one.low, "high": one.high}
-
-    return {
-        "higher_is_better": metric.higher_is_better,
-        "model": estimate(metric.model),
-        "constant": metric.constant,
-        "rival": estimate(metric.rival),
-        "difference": estimate(metric.difference),
-    }
 
 
 def standing_of(difference: Estimate | None) -> Standing | None:
@@ -126,18 +97,18 @@ def compare(
         if own is not None and (theirs is not None or not rival):
             of_model.append(own)
             of_rival += [theirs] if theirs is not None else []
-    overall = None
+    mean_skill = None
     if of_model:
         model, other = Draws.mean(of_model), Draws.mean(of_rival) if of_rival else None
-        overall = Metric(
+        mean_skill = Metric(
             True,
             model.estimate(confidence),
             0.0,
             other.estimate(confidence) if other else None,
             (model - other).estimate(confidence) if other else None,
         )
-    standing = None if overall is None or in_sample else standing_of(overall.difference)
-    return Comparison(tasks, overall, standing, confidence, samples, in_sample)
+    standing = None if mean_skill is None or in_sample else standing_of(mean_skill.difference)
+    return Comparison(tasks, mean_skill, standing, confidence, samples, in_sample)
 
 
 def _task(

@@ -22,29 +22,32 @@ FOLDER = "rival"
 
 
 @dataclass(frozen=True)
+class RivalDescription:
+    """What a rival is; as JSON it has the same names.
+
+    Attributes:
+        features: the blocks that it saw; ``without`` says why one is not among them.
+        trained_on: training situations.
+        tasks: what was fitted for each, or why nothing was (``absent``).
+    """
+
+    features: tuple[str, ...]
+    without: str | None
+    trained_on: int
+    tasks: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class RunRival:
     """A fitted rival and what it says.
 
     Attributes:
         predictions: by split and task ``(situations of the split, dimensions)``, in the split's order.
-        features: the blocks that it saw; ``missing`` says why one is not among them.
-        trained_on: training situations.
     """
 
     rival: Rival
     predictions: dict[Split, dict[str, Array]]
-    features: tuple[str, ...]
-    missing: str | None
-    trained_on: int
-
-    def record(self) -> dict[str, Any]:
-        """What it is, for JSON."""
-        return {
-            "features": list(self.features),
-            "without": self.missing,
-            "trained_on": self.trained_on,
-            "tasks": self.rival.record(),
-        }
+    description: RivalDescription
 
 
 def rival_of_run(
@@ -91,4 +94,4 @@ def rival_of_run(
         predictions[split] = {name: values[first:last] for name, values in said.items()}
         first = last
     features = tuple(block for block in BLOCKS if use or block != "whole_text")
-    return RunRival(rival, predictions, features, missing, len(train))
+    return RunRival(rival, predictions, RivalDescription(features, missing, len(train), rival.record()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redheart.messages import text
 from redheart.rival.comparison import Comparison, Metric, Standing
-from redheart.rival.run import RunRival
+from redheart.rival.run import RivalDescription
 from redheart.training.intervals import Estimate
 
 _ORDER: tuple[Standing, ...] = ("above", "below", "level")
@@ -37,7 +37,7 @@ def standings(comparison: Comparison, split: str) -> list[str]:
     for name, task in comparison.tasks.items():
         place(name, task.metrics.get("skill"), task.standing)
     if sum(map(len, placed.values())) > 1:
-        place(text("rival_mean"), comparison.overall, comparison.standing)
+        place(text("rival_mean"), comparison.mean_skill, comparison.standing)
     found = [
         text(f"rival_{standing}", split=split, tasks=", ".join(placed[standing]))
         for standing in _ORDER
@@ -48,15 +48,13 @@ def standings(comparison: Comparison, split: str) -> list[str]:
     return found
 
 
-def about_rival(rival: RunRival | None, without: str | None) -> list[str]:
+def about_rival(rival: RivalDescription | None, without: str | None = None) -> list[str]:
     """What the rival is, or why there is none, as a whole or for a task."""
     if rival is None:
         return [text("rival_none", reason=without)]
     features = ", ".join(text(f"rival_feature_{block}") for block in rival.features)
     lines = [text("rival_is", features=features, count=rival.trained_on)]
-    if rival.missing is not None:
-        lines.append(text("rival_without_whole_text", reason=rival.missing))
-    return [
-        *lines,
-        *(text("rival_none_for", task=task, reason=reason) for task, reason in rival.rival.absent.items()),
-    ]
+    if rival.without is not None:
+        lines.append(text("rival_without_whole_text", reason=rival.without))
+    absent = {name: about["absent"] for name, about in rival.tasks.items() if "absent" in about}
+    return [*lines, *(text("rival_none_for", task=task, reason=reason) for task, reason in absent.items())]

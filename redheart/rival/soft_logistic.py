@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 #: Penalties that are tried, the strongest first; scikit-learn's C is 1 / penalty.
-PENALTIES: tuple[float, ...] = tuple(float(10**power) for power in np.arange(3.0, -2.01, -1 / 3))
+PENALTIES: tuple[float, ...] = tuple(float(10**power) for power in np.arange(3.0, -2.01, -0.5))
 FOLDS = 5
 #: Weaker penalties cost more steps the weaker they are; after so many in a row that were worse no better one follows.
 _PATIENCE = 2

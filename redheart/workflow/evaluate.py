@@ -14,7 +14,7 @@ from redheart.embedding import open_embedded
 from redheart.errors import RedHeartError
 from redheart.messages import say, text
 from redheart.rival.comparison import Comparison, compare
-from redheart.rival.run import RunRival, rival_of_run
+from redheart.rival.run import RivalDescription, rival_of_run
 from redheart.storage import read_json, write_json
 from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.placement import inference_device
@@ -34,7 +34,7 @@ class Scored:
 
     evaluation: Evaluation
     comparison: Comparison
-    rival: RunRival | None
+    rival: RivalDescription | None
     without_rival: str | None
 
 
@@ -76,7 +76,7 @@ def evaluate(
         seed=config.seed,
         in_sample=split == "train",
     )
-    scored = Scored(evaluation, comparison, rival, without)
+    scored = Scored(evaluation, comparison, rival.description if rival else None, without)
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
     target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"

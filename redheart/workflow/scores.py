@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from redheart.messages import text
 from redheart.rival.sentences import about_rival, signed, standings
 from redheart.tasks import TASKS, Task
@@ -41,8 +43,8 @@ def record(scored: Scored) -> dict[str, Any]:
         "terms": evaluation.terms,
         "tasks": evaluation.tasks,
         "modules": evaluation.modules,
-        "comparison": scored.comparison.record(),
-        "rival": scored.rival.record() if scored.rival else {"absent": scored.without_rival},
+        "comparison": msgspec.to_builtins(scored.comparison),
+        "rival": msgspec.to_builtins(scored.rival) if scored.rival else {"absent": scored.without_rival},
     }
 
 
@@ -104,7 +106,7 @@ def as_table(scored: Scored) -> str:
     confidence = f"{100 * comparison.confidence:.3g}"
     lines = [
         f"{evaluation.split}: {evaluation.count} situations, loss {evaluation.loss:.4f}; in brackets {confidence} % "
-        f"intervals from {comparison.samples} resamples of the situations",
+        f"intervals from {comparison.bootstrap_samples} resamples of the situations",
         "",
         _line("task", "items", "metric", "model", "constant", "rival", "model − rival"),
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -85,13 +86,15 @@ def test_features_are_unit_blocks_in_order_with_zeros_for_what_a_situation_lacks
 def test_what_is_written_in_the_vectors_is_told_about_the_right_situations(tmp_path: Path) -> None:
     table = told_by_regret(tmp_path, noise=False)
     found = rival_of_run(table, table, ["test", "judge"], EmbeddingConfig(), tmp_path)
-    assert found.features == ("title", "action", "windows") and "don't tell which encoder" in str(found.missing)
-    assert found.trained_on == len(table.split_indices["train"])
+    assert found.description.features == ("title", "action", "windows") and "don't tell which encoder" in str(
+        found.description.without
+    )
+    assert found.description.trained_on == len(table.split_indices["train"])
     for split in ("test", "judge"):
         assert len(found.predictions[split]["regret"]) == len(table.split_indices[split])
         assert skill(table, split, found.predictions[split]) > 0.95
     assert set(found.rival.absent) == {"emotion", "bentham", "surd", "verdict"}
-    assert json.loads(json.dumps(found.record()))["tasks"]["regret"]["kind"] == "ridge"
+    assert json.loads(json.dumps(msgspec.to_builtins(found.description)))["tasks"]["regret"]["kind"] == "ridge"
     assert list(tmp_path.iterdir()) == [], "nothing is kept where no whole text was embedded"
 
 
@@ -132,7 +135,7 @@ def test_a_model_that_learned_nothing_is_below_the_rival(untrained) -> None:
         assert one.model.value == pytest.approx(evaluation.tasks[name]["skill"])
     assert found.tasks["emotion"].metrics["kl"].constant == pytest.approx(evaluation.tasks["emotion"]["kl_constant"])
     assert found.tasks["regret"].metrics["mae"].constant == pytest.approx(evaluation.tasks["regret"]["mae_constant"])
-    assert found.overall.model.value == pytest.approx(evaluation.mean_skill)
+    assert found.mean_skill.model.value == pytest.approx(evaluation.mean_skill)
 
 
 def test_the_rival_itself_can_not_be_told_from_the_rival_and_a_better_one_is_above(untrained) -> None:
@@ -158,7 +161,7 @@ def test_without_a_rival_there_are_intervals_and_no_standing(untrained) -> None:
     assert found.standing is None and {one.standing for one in found.tasks.values()} == {None}
     one = found.tasks["bentham"].metrics["r2.purity"]
     assert one.rival is None and one.difference is None and one.model.low < one.model.high
-    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    record = json.loads(json.dumps(msgspec.to_builtins(found), allow_nan=False))
     assert record["tasks"]["bentham"]["metrics"]["r2.purity"]["rival"] is None
 
 

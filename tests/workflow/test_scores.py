@@ -40,7 +40,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     rival = rival_of_run(table, table, ["judge"], EmbeddingConfig(), Path("nowhere"))
     said = rival.predictions["judge"]
     comparison = compare(evaluation, model.statistics, said, samples=200, confidence=0.9, seed=0)
-    return Scored(evaluation, comparison, rival, None)
+    return Scored(evaluation, comparison, rival.description, None)
 
 
 def without(scored: Scored, task: str) -> Scored:

@@ -1,0 +1,88 @@
+"""The delivered model beside the simple rival, on ``judge`` and ``test``: what the report shows. It decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from redheart.config import Config
+from redheart.crossover.evaluation import Scorer
+from redheart.crossover.result import FOLDER
+from redheart.crossover.strategies import Recipe
+from redheart.data.splits import Split
+from redheart.errors import StorageError
+from redheart.rival.comparison import Comparison, compare
+from redheart.rival.run import RivalDescription, rival_of_run
+from redheart.storage import read_json, write_json
+from redheart.training.table import SituationTable
+
+FILE_NAME = "rival.json"
+FORMAT = 1
+_SPLITS: tuple[Split, ...] = ("judge", "test")
+
+
+@dataclass(frozen=True)
+class BesideRival:
+    """How the delivered model compares.
+
+    Attributes:
+        identity: of its weights, as the candidates have theirs.
+    """
+
+    candidate: str
+    identity: str
+    rival: RivalDescription
+    splits: dict[str, Comparison]
+    format: int = FORMAT
+
+
+def beside_rival(
+    config: Config,
+    output: Path,
+    table: SituationTable,
+    scorer: Scorer,
+    recipe: Recipe,
+    *,
+    should_stop: Callable[[], bool],
+) -> BesideRival:
+    """Fits the rival to the training split of ``table`` and sets the recipe's model, which was scored, beside it.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
+    """
+    rival = rival_of_run(table, table, _SPLITS, config.embedding, output, should_stop=should_stop)
+    splits: dict[str, Comparison] = {}
+    for split in _SPLITS:
+        splits[split] = compare(
+            scorer.scored(recipe, split),
+            scorer.model.statistics,
+            rival.predictions[split],
+            samples=config.report.bootstrap_samples,
+            confidence=config.report.confidence,
+            seed=config.seed,
+        )
+    return BesideRival(recipe.name, scorer.files.identity(recipe), rival.description, splits)
+
+
+def save_beside_rival(output: Path, found: BesideRival) -> Path:
+    """Writes ``crossover/rival.json``."""
+    path = output / FOLDER / FILE_NAME
+    write_json(path, msgspec.to_builtins(found))
+    return path
+
+
+def load_beside_rival(output: Path, identity: str) -> BesideRival | None:
+    """What was written for the model with this identity; None where it is about another one.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    path = output / FOLDER / FILE_NAME
+    try:
+        found = msgspec.convert(read_json(path), BesideRival)
+    except msgspec.ValidationError as error:
+        raise StorageError(f"{path}: not a comparison of format {FORMAT}: {error}") from error
+    return found if found.identity == identity else None
