@@ -69,9 +69,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "In brackets: what the constant predictor gets on the same items. judge picked the model; test decided "
         "nothing.",
     ),
-    "report_beside_rival": ("단순 경쟁자와의 차이 (test)", "less the simple rival (test)"),
-    "report_rival_skill": ("경쟁자 {skill}", "rival {skill}"),
-    "report_no_rival": ("경쟁자 없음", "no rival"),
+    "report_heading_rival": ("단순 경쟁자와의 비교 (test)", "Beside the simple rival (test)"),
+    "report_skill_model": ("모델의 스킬", "skill of the model"),
+    "report_skill_rival": ("경쟁자의 스킬", "skill of the rival"),
+    "report_less_rival": ("차이", "difference"),
+    "report_details_rival": ("세부 (경쟁자)", "details (the rival)"),
+    "report_no_rival": ("비교할 경쟁자나 정답이 없음", "no rival, or no target to score"),
     "report_note_rival": (
         "경쟁자와의 차이는 같은 재표본에서 짝지어 계산한 스킬의 차이로, 0보다 크면 모델이 낫습니다. 구간이 0을 포함하면 "
         "둘은 구별되지 않습니다.",

@@ -243,17 +243,19 @@ def test_the_delivered_model_stands_beside_the_simple_rival(output: Path) -> Non
     assert facts["status"] == "present"
     for sentence in facts["sentences"]["test"]:
         assert sentence in page.text
-    assert "less the simple rival (test)" in page.text and "fitted to the" in page.text
+    assert "Beside the simple rival (test)" in page.text and "fitted to the" in page.text
     skill = facts["splits"]["test"]["tasks"]["surd"]["metrics"]["skill"]
     assert f"{skill['difference']['value']:+.3f}".replace("-", "−") in page.text
-    assert f"rival {skill['rival']['value']:+.3f}".replace("-", "−") in page.text
+    assert f"{skill['rival']['value']:+.3f}".replace("-", "−") in page.text
+    mae = facts["splits"]["test"]["tasks"]["surd"]["metrics"]["mae"]
+    assert f"mean error {mae['model']['value']:.3f} ({mae['rival']['value']:.3f})" in page.text
 
 
 def test_another_models_comparison_is_not_shown_as_this_ones(output: Path) -> None:
     path = output / "crossover" / "rival.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "identity": "of another model"}))
     page = read(build_report(CONFIG, output))
-    assert "less the simple rival" not in page.text
+    assert "skill of the rival" not in page.text
     assert "was not set beside the simple rival; `redheart evaluate` does it" in page.text
     path.write_text("torn")
     assert "A file can't be read" in read(build_report(CONFIG, output)).text
