@@ -184,18 +184,14 @@ def _constant(division: Division) -> Said:
 def _rival(division: Division) -> tuple[Said, object]:
     table, train = division.table, division.train
     rival = fit_rival(
-        rival_features(table.dataset, train, _whole_texts(table, train)),
+        rival_features(table.dataset, train),
         {name: values[train] for name, values in table.targets.values.items()},
         {name: known[train] for name, known in table.targets.mask.items()},
     )
     said = {}
     for test, part in division.tests.items():
-        said[test] = rival.predict(rival_features(table.dataset, part, _whole_texts(table, part)))
+        said[test] = rival.predict(rival_features(table.dataset, part))
     return said, rival.record()
-
-
-def _whole_texts(table: SituationTable, indices: Indices) -> NDArray[np.float32]:
-    return np.stack([table.dataset.segments(int(index)).vectors[-1] for index in indices])
 
 
 def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored: dict[str, Indices]):  # type: ignore[no-untyped-def]

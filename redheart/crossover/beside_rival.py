@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,21 +38,9 @@ class BesideRival:
     format: int = FORMAT
 
 
-def beside_rival(
-    config: Config,
-    output: Path,
-    table: SituationTable,
-    scorer: Scorer,
-    recipe: Recipe,
-    *,
-    should_stop: Callable[[], bool],
-) -> BesideRival:
-    """Fits the rival to the training split of ``table`` and sets the recipe's model, which was scored, beside it.
-
-    Raises:
-        Interrupted: ``should_stop`` said so.
-    """
-    rival = rival_of_run(table, table, _SPLITS, config.embedding, output, should_stop=should_stop)
+def beside_rival(config: Config, table: SituationTable, scorer: Scorer, recipe: Recipe) -> BesideRival:
+    """Fits the rival to the training split of ``table`` and sets the recipe's model, which was scored, beside it."""
+    rival = rival_of_run(table, table, _SPLITS)
     splits: dict[str, Comparison] = {}
     for split in _SPLITS:
         splits[split] = compare(

@@ -165,7 +165,7 @@ def run_crossover(
         seed=config.seed,
     )
     recipe = next(recipe for recipe in recipes if recipe.name == result.delivered)
-    rival = beside_rival(config, output, table, scorer, recipe, should_stop=should_stop) if changed else None
+    rival = beside_rival(config, table, scorer, recipe) if changed else None
     stop_if(should_stop)
     del scorer  # the model that was scored makes room for the one that is written
     _write(output, files, {recipe.name: recipe for recipe in recipes}, result, rival)

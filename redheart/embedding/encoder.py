@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 
 from redheart.data import Situation
 from redheart.embedding.model_source import ModelSource
-from redheart.embedding.segments import (
-    WINDOW,
-    Offsets,
-    Part,
-    Segment,
-    SegmentationLimits,
-    segment_situation,
-    whole_text,
-)
+from redheart.embedding.segments import Offsets, Part, Segment, SegmentationLimits, segment_situation
 from redheart.errors import MissingRequirement
 from redheart.messages import note, warn
 
@@ -176,12 +168,6 @@ class Encoder:
                 "numbers: its weights are damaged, or it needs embedding.precision=fp32"
             )
         return vectors_in_order[[places[text] for text in texts]]
-
-    def encode_whole(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors ``(texts, d_embed)`` of texts of any length: where one passes the limit, its parts are averaged."""
-        offsets = self.offsets(texts)
-        parts = [whole_text(text, where, self.part_pieces) for text, where in zip(texts, offsets, strict=True)]
-        return self.encode_segments([Segment(WINDOW, 0, self._within_limit(one)) for one in parts])
 
     def encode_segments(self, segments: Sequence[Segment]) -> NDArray[np.float32]:
         """Vectors ``(segments, d_embed)``. One in several parts is their mean, weighted by word pieces.

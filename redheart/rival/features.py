@@ -11,39 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.embedding import EmbeddedDataset
-from redheart.embedding.segments import ACTION, TITLE, WINDOW
+from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 
-#: The blocks of columns, in order, each as wide as a vector.
+#: The blocks of columns, in order, each as wide as a vector, and the kinds of segments whose mean they are.
 BLOCKS = ("title", "action", "whole_text", "windows")
+_KINDS = (TITLE, ACTION, WHOLE, WINDOW)
 _AT_ONCE = 1024
 
 
-def rival_features(
-    dataset: EmbeddedDataset, indices: NDArray[np.int64], whole_text: NDArray[np.float32] | None
-) -> NDArray[np.float32]:
-    """Features ``(indices, blocks * d_embed)`` of the situations at ``indices``; zeros for a title or action that is absent.
-
-    Args:
-        whole_text: ``(indices, d_embed)`` the vector of each one's whole text, in the order of ``indices``; None: that
-            block is left out, and there are three.
-
-    Raises:
-        ValueError: ``whole_text`` is of another shape, or holds something that is no number.
-    """
-    wanted = (len(indices), dataset.d_embed)
-    if whole_text is not None and (whole_text.shape != wanted or not np.isfinite(whole_text).all()):
-        raise ValueError(f"whole texts: found shape {whole_text.shape}, wanted {wanted} finite numbers")
-    means = {kind: np.zeros(wanted, np.float32) for kind in (TITLE, ACTION, WINDOW)}
+def rival_features(dataset: EmbeddedDataset, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Features ``(indices, 4 * d_embed)`` of the situations at ``indices``; zeros for what a situation lacks."""
+    means = {kind: np.zeros((len(indices), dataset.d_embed), np.float32) for kind in _KINDS}
     for start in range(0, len(indices), _AT_ONCE):
         padded = dataset.gather(indices[start : start + _AT_ONCE])
         for kind, mean in means.items():
             here = (padded.mask & (padded.kinds == kind)).astype(np.float32)
             count = np.maximum(here.sum(axis=1, keepdims=True), 1)
             mean[start : start + _AT_ONCE] = np.einsum("bsd,bs->bd", padded.vectors, here) / count
-    blocks = [means[TITLE], means[ACTION], *([] if whole_text is None else [whole_text]), means[WINDOW]]
-    return np.concatenate([_unit(block) for block in blocks], axis=1)
+    lengths = {kind: np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12) for kind, mean in means.items()}
+    return np.concatenate([means[kind] / lengths[kind] for kind in _KINDS], axis=1)
 
 
-def _unit(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
-    return scaled
+def blocks_of(features: NDArray[np.float32]) -> tuple[str, ...]:
+    """The blocks that any situation has: vectors of an older program are windows and nothing else."""
+    there = np.abs(features).reshape(len(features), len(BLOCKS), -1).max(axis=(0, 2), initial=0) > 0
+    return tuple(block for block, is_there in zip(BLOCKS, there, strict=True) if is_there)

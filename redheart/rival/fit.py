@@ -91,15 +91,17 @@ def fit_rival(
         targets: ``(items, dimensions)`` by task, in natural units; masks: True where annotated.
     """
     exact: Array = np.asarray(features, np.float64)
+    # A vector that is no number is the training loop's affair: it names the batch and skips the step.
+    usable = np.asarray(np.isfinite(exact).all(axis=1))
     fitted: dict[str, LinearRegressions | SoftLogistic] = {}
     absent: dict[str, str] = {}
     rows: dict[str, int] = {}
     for task in TASKS:
         target: Array = np.asarray(targets[task.name], np.float64)
-        mask = masks[task.name]
+        if len(exact) != len(target):
+            raise ValueError(f"{task.name}: {len(target)} targets for {len(exact)} rows of features")
+        mask = masks[task.name] & usable[:, None]
         most = int(mask.all(axis=1).sum()) if task.is_distribution else int(mask.sum(axis=0).max(initial=0))
-        if len(features) != len(target):
-            raise ValueError(f"{task.name}: {len(target)} targets for {len(features)} rows of features")
         if most < FEWEST_ROWS:
             absent[task.name] = (
                 f"{most} of {len(features)} training situations have a target, wanted at least {FEWEST_ROWS}"

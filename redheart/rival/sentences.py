@@ -54,7 +54,5 @@ def about_rival(rival: RivalDescription | None, without: str | None = None) -> l
         return [text("rival_none", reason=without)]
     features = ", ".join(text(f"rival_feature_{block}") for block in rival.features)
     lines = [text("rival_is", features=features, count=rival.trained_on)]
-    if rival.without is not None:
-        lines.append(text("rival_without_whole_text", reason=rival.without))
     absent = {name: about["absent"] for name, about in rival.tasks.items() if "absent" in about}
     return [*lines, *(text("rival_none_for", task=task, reason=reason) for task, reason in absent.items())]

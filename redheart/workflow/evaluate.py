@@ -63,10 +63,7 @@ def evaluate(
     device = inference_device()
     evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
     training, without = _training_data(config, manifest, table)
-    rival = None
-    if training is not None:
-        output = Path(config.output)
-        rival = rival_of_run(training, table, [split], config.embedding, output, should_stop=should_stop)
+    rival = rival_of_run(training, table, [split]) if training is not None else None
     comparison = compare(
         evaluation,
         restored.model.statistics,

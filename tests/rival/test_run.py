@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from redheart.config import EmbeddingConfig
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
 from redheart.rival.comparison import compare
-from redheart.rival.features import rival_features
+from redheart.rival.features import blocks_of, rival_features
 from redheart.rival.run import rival_of_run
 from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.table import SituationTable
@@ -39,7 +38,7 @@ def told_by_regret(folder: Path, *, noise: bool) -> SituationTable:
     """Situations whose regret is written in their vectors, or, with ``noise``, has nothing to do with them."""
     generator = np.random.default_rng(0)
     width = 100 if noise else D_EMBED
-    vectors = generator.standard_normal((200, 3, width)).astype(np.float32)
+    vectors = generator.standard_normal((200, 5, width)).astype(np.float32)
     direction = generator.standard_normal(width) / np.sqrt(width)
     # The rival sees unit vectors: what is told must be in their direction.
     unit = vectors[:, 0] / np.linalg.norm(vectors[:, 0], axis=1, keepdims=True)
@@ -52,9 +51,9 @@ def told_by_regret(folder: Path, *, noise: bool) -> SituationTable:
     ]
     path = folder / "told.embedded.json"
     keys, rows = [f"k{i}" for i in range(200)], vectors.reshape(-1, width)
-    first_rows = np.arange(0, 600, 3, dtype=np.int64)
+    first_rows = np.arange(0, 1000, 5, dtype=np.int64)
     return SituationTable(
-        EmbeddedDataset(path, situations, keys, rows, first_rows, ["012"] * 200, model_name="synthetic"), path
+        EmbeddedDataset(path, situations, keys, rows, first_rows, ["01223"] * 200, model_name="synthetic"), path
     )
 
 
@@ -66,49 +65,49 @@ def skill(table: SituationTable, split: str, predictions: dict[str, np.ndarray])
 
 
 def test_features_are_unit_blocks_in_order_with_zeros_for_what_a_situation_lacks(tmp_path: Path) -> None:
-    table = small_table(tmp_path, 40)  # a title and two windows each, no action
+    table = told_by_regret(tmp_path, noise=False)  # a title, an action, two windows and the text whole
     chosen = np.array([7, 3])
-    whole = np.random.default_rng(0).standard_normal((2, D_EMBED)).astype(np.float32)
-    found = rival_features(table.dataset, chosen, whole).reshape(2, 4, D_EMBED)
+    found = rival_features(table.dataset, chosen).reshape(2, 4, D_EMBED)
     for row, index in enumerate(chosen):
-        segments = table.dataset.segments(int(index))
-        blocks = (segments.vectors[0], None, whole[row], segments.vectors[1:].mean(axis=0))
-        for block, wanted in zip(found[row], blocks, strict=True):
-            wanted = np.zeros(D_EMBED) if wanted is None else wanted / np.linalg.norm(wanted)
-            assert block == pytest.approx(wanted, abs=1e-6)
-    assert rival_features(table.dataset, chosen, None).shape == (2, 3 * D_EMBED)
-    with pytest.raises(ValueError, match="whole texts"):
-        rival_features(table.dataset, chosen, np.full_like(whole, np.nan))
-    with pytest.raises(ValueError, match="whole texts"):
-        rival_features(table.dataset, chosen, whole[:1])
+        title, action, one, two, whole = table.dataset.segments(int(index)).vectors
+        for block, wanted in zip(found[row], (title, action, whole, (one + two) / 2), strict=True):
+            assert block == pytest.approx(wanted / np.linalg.norm(wanted), abs=1e-6)
+    assert blocks_of(found.reshape(2, -1)) == ("title", "action", "whole_text", "windows")
+    fewer = rival_features(small_table(tmp_path, 40).dataset, chosen)  # a title and two windows
+    assert (fewer.reshape(2, 4, D_EMBED)[:, 1:3] == 0).all() and blocks_of(fewer) == ("title", "windows")
 
 
 def test_what_is_written_in_the_vectors_is_told_about_the_right_situations(tmp_path: Path) -> None:
     table = told_by_regret(tmp_path, noise=False)
-    found = rival_of_run(table, table, ["test", "judge"], EmbeddingConfig(), tmp_path)
-    assert found.description.features == ("title", "action", "windows") and "don't tell which encoder" in str(
-        found.description.without
-    )
+    found = rival_of_run(table, table, ["test", "judge"])
+    assert found.description.features == ("title", "action", "whole_text", "windows")
     assert found.description.trained_on == len(table.split_indices["train"])
     for split in ("test", "judge"):
         assert len(found.predictions[split]["regret"]) == len(table.split_indices[split])
         assert skill(table, split, found.predictions[split]) > 0.95
     assert set(found.rival.absent) == {"emotion", "bentham", "surd", "verdict"}
     assert json.loads(json.dumps(msgspec.to_builtins(found.description)))["tasks"]["regret"]["kind"] == "ridge"
-    assert list(tmp_path.iterdir()) == [], "nothing is kept where no whole text was embedded"
+
+
+def test_a_vector_that_is_no_number_keeps_its_situation_out_and_no_other(tmp_path: Path) -> None:
+    table = told_by_regret(tmp_path, noise=False)
+    table.dataset._source[5 * table.split_indices["train"][0]] = np.nan
+    found = rival_of_run(table, table, ["test"])
+    assert found.rival.rows["regret"] == len(table.split_indices["train"]) - 1
+    assert skill(table, "test", found.predictions["test"]) > 0.95
 
 
 def test_nothing_is_known_of_the_situations_that_it_is_asked_about(tmp_path: Path) -> None:
     """Targets that follow from nothing, 300 features: only who was fitted to them could tell them."""
     table = told_by_regret(tmp_path, noise=True)
-    found = rival_of_run(table, table, ["train", "choose", "judge", "test"], EmbeddingConfig(), tmp_path)
+    found = rival_of_run(table, table, ["train", "choose", "judge", "test"])
     for split in ("choose", "judge", "test"):
         assert skill(table, split, found.predictions[split]) < 0.1
     other = told_by_regret(tmp_path, noise=True)
     hidden = other.targets.values["regret"]
     for split in ("choose", "judge", "test"):
         hidden[other.split_indices[split]] = 0.0
-    again = rival_of_run(other, other, ["test"], EmbeddingConfig(), tmp_path)
+    again = rival_of_run(other, other, ["test"])
     assert (again.predictions["test"]["regret"] == found.predictions["test"]["regret"]).all()
 
 
@@ -123,7 +122,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SituationTable,
 
 def test_a_model_that_learned_nothing_is_below_the_rival(untrained) -> None:
     table, model, evaluation = untrained
-    rival = rival_of_run(table, table, ["test"], EmbeddingConfig(), Path("nowhere")).predictions["test"]
+    rival = rival_of_run(table, table, ["test"]).predictions["test"]
     found = compare(evaluation, model.statistics, rival, **SETTINGS)
     assert found.standing == "below"
     for name in ("bentham", "surd", "emotion"):
@@ -168,7 +167,7 @@ def test_without_a_rival_there_are_intervals_and_no_standing(untrained) -> None:
 def test_on_the_training_split_nobody_stands_above_or_below(untrained) -> None:
     table, model, _ = untrained
     evaluation = evaluate_model(model, table, "train")
-    rival = rival_of_run(table, table, ["train"], EmbeddingConfig(), Path("nowhere")).predictions["train"]
+    rival = rival_of_run(table, table, ["train"]).predictions["train"]
     found = compare(evaluation, model.statistics, rival, **SETTINGS, in_sample=True)
     assert found.standing is None and {one.standing for one in found.tasks.values()} == {None}
     assert found.tasks["surd"].metrics["skill"].difference.high < 0, "the numbers are there all the same"
