@@ -76,7 +76,7 @@ def do_all(source: Source, runs: list[Run], folder: Path, workers: int) -> None:
             done.result()
 
 
-def gathered(source: Source, runs: list[Run], folder: Path, test: str) -> tuple[dict[str, np.ndarray], list[str], Run]:
+def gathered(runs: list[Run], folder: Path, test: str) -> tuple[dict[str, np.ndarray], list[str]]:
     """The predictions of runs of several folds, one after the other, by task, and the ids."""
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
     ids: list[str] = []
@@ -84,17 +84,18 @@ def gathered(source: Source, runs: list[Run], folder: Path, test: str) -> tuple[
         with np.load(folder / f"{run.name}.npz") as held:
             ids += held[f"{test}/ids"].tolist()
             for task in TASKS:
-                parts[task.name].append(held[f"{test}/{task.name}"].astype(np.float64))
-    return {task: np.concatenate(values) for task, values in parts.items()}, ids, runs[0]
+                if f"{test}/{task.name}" in held:  # a rival has nothing to say of a task without targets
+                    parts[task.name].append(held[f"{test}/{task.name}"].astype(np.float64))
+    return {task: np.concatenate(values) for task, values in parts.items()}, ids
 
 
-def of_folds(source: Source, by_seed: list[list[Run]], folder: Path, test: str) -> tuple[Predictions, list[str]]:
+def of_folds(by_seed: list[list[Run]], folder: Path, test: str) -> tuple[Predictions, list[str]]:
     """Runs of one way of predicting, a list a seed, as predictions of all tested situations."""
-    found = [gathered(source, runs, folder, test) for runs in by_seed]
+    found = [gathered(runs, folder, test) for runs in by_seed]
     ids = found[0][1]
-    if any(other != ids for _, other, _ in found):
+    if any(other != ids for _, other in found):
         raise AssertionError("seeds were tested on different situations")
-    return Predictions({task.name: np.stack([said[task.name] for said, _, _ in found]) for task in TASKS}), ids
+    return Predictions({task: np.stack([said[task] for said, _ in found]) for task in found[0][0]}), ids
 
 
 def truth_of(source: Source, section: str, ids: list[str], constant: Predictions) -> Truth:
@@ -141,7 +142,7 @@ def _table(source: Source, runs: list[Run], folder: Path, test: str, names: dict
     said: dict[str, Predictions] = {}
     ids: list[str] = []
     for way, seeds in ways.items():
-        said[way], found = of_folds(source, list(seeds.values()), folder, test)
+        said[way], found = of_folds(list(seeds.values()), folder, test)
         if ids and found != ids:
             raise AssertionError(f"{way} was tested on other situations")
         ids = found
