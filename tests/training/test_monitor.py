@@ -130,12 +130,7 @@ def _tiny():
 
 def _initial(dataset, config):
     """The weights that a run starts from."""
-    from redheart.training.linear_start import apply_linear_start, fit_linear_start
     from redheart.training.table import SituationTable
     from tests.training.runs import state_of
 
-    table = SituationTable.open(dataset)
-    loop = make_loop(config, table)
-    train = table.split_indices["train"]
-    apply_linear_start(loop.engine.unwrapped, fit_linear_start(table, train, table.statistics(train)))
-    return state_of(loop)
+    return state_of(make_loop(config, SituationTable.open(dataset)))
