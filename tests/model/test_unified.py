@@ -102,7 +102,7 @@ def test_untrained_it_is_about_as_good_as_the_constant_predictor() -> None:
         assert ((served - constant) / scale).square().mean().sqrt() < 0.5, task.name
 
 
-def test_linear_views_are_title_action_mean_of_the_windows_and_the_text_whole() -> None:
+def test_linear_views_are_title_and_action_at_half_size_mean_of_the_windows_and_the_text_whole() -> None:
     batch = make_batch()
     segments, mask = batch.segments.numpy(), batch.segment_mask.numpy()
     loud = batch.segments.masked_fill(~batch.segment_mask.unsqueeze(-1), 1e3)  # padding is in no view
@@ -110,7 +110,7 @@ def test_linear_views_are_title_action_mean_of_the_windows_and_the_text_whole() 
     assert views.shape == (16, 4 * 48)
     for item, count in enumerate(mask.sum(axis=1)):
         title, action, *windows, whole = segments[item, :count]
-        wanted = np.concatenate([title, action, np.mean(windows, axis=0), whole])
+        wanted = np.concatenate([title / 2, action / 2, np.mean(windows, axis=0), whole])
         np.testing.assert_allclose(views[item], wanted, atol=1e-5)
 
 

@@ -123,7 +123,7 @@ def test_the_monitor_takes_each_groups_own_decay_out(table, settings):
 
 
 def test_a_monitor_takes_the_counters_of_before_layers_had_rates_of_their_own(table, settings):
-    loop = make_loop(settings(weight_decay=0.5), table)
+    loop = make_loop(settings(weight_decay=0.5, linear_start=False), table)
     monitor = UpdateMonitor(loop.engine)
     samples, counters = monitor.to_state()
     monitor.restore(samples, {**counters, "steps": 3, "decay": 0.75})
