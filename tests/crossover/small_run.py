@@ -43,9 +43,9 @@ DIMENSIONS = ModelDimensions(
 
 
 def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTable:
-    """Situations of three segments each; what they are annotated with follows from the mean vector, with noise."""
+    """Situations of a title, two windows and the text whole; what they are annotated with follows from the mean vector, with noise."""
     generator = np.random.default_rng(seed)
-    vectors = generator.standard_normal((count, 3, D_EMBED)).astype(np.float32)
+    vectors = generator.standard_normal((count, 4, D_EMBED)).astype(np.float32)
     hidden = vectors.mean(axis=1) @ generator.standard_normal((D_EMBED, 24))
     noisy = hidden + 0.5 * generator.standard_normal(hidden.shape)
     scores = 1 / (1 + np.exp(-noisy))
@@ -65,11 +65,11 @@ def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTa
         for index in range(count)
     ]
     path = folder / "small.embedded.json"
-    first_rows = np.arange(0, 3 * count, 3, dtype=np.int64)
+    first_rows = np.arange(0, 4 * count, 4, dtype=np.int64)
     keys = [f"k{index}" for index in range(count)]
     rows = vectors.reshape(-1, D_EMBED)
     return SituationTable(
-        EmbeddedDataset(path, situations, keys, rows, first_rows, ["022"] * count, model_name="synthetic"), path
+        EmbeddedDataset(path, situations, keys, rows, first_rows, ["0223"] * count, model_name="synthetic"), path
     )
 
 
@@ -86,7 +86,7 @@ def _copy(model: UnifiedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def train(output: Path, table: SituationTable, *, epochs: int, rate: float = 0.01, dry_run: bool = False) -> SmallRun:
+def train(output: Path, table: SituationTable, *, epochs: int, rate: float = 0.015, dry_run: bool = False) -> SmallRun:
     """Trains, and writes checkpoints and ``metrics.jsonl`` under ``output``."""
     torch.manual_seed(0)
     statistics = table.statistics(table.split_indices["train"])

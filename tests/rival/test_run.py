@@ -73,8 +73,8 @@ def test_features_are_unit_blocks_in_order_with_zeros_for_what_a_situation_lacks
         for block, wanted in zip(found[row], (title, action, whole, (one + two) / 2), strict=True):
             assert block == pytest.approx(wanted / np.linalg.norm(wanted), abs=1e-6)
     assert blocks_of(found.reshape(2, -1)) == ("title", "action", "whole_text", "windows")
-    fewer = rival_features(small_table(tmp_path, 40).dataset, chosen)  # a title and two windows
-    assert (fewer.reshape(2, 4, D_EMBED)[:, 1:3] == 0).all() and blocks_of(fewer) == ("title", "windows")
+    fewer = rival_features(small_table(tmp_path, 40).dataset, chosen)  # a title, two windows and the text whole
+    assert (fewer.reshape(2, 4, D_EMBED)[:, 1] == 0).all() and blocks_of(fewer) == ("title", "whole_text", "windows")
 
 
 def test_what_is_written_in_the_vectors_is_told_about_the_right_situations(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_where_the_model_stands_is_said_in_words(scored: Scored) -> None:
         )
     assert "mean (" in below and "Above the simple rival" not in table
     trained_on = scored.rival.trained_on
-    assert f"on the vectors of title, mean of the windows, fitted to the {trained_on} situations" in table
+    assert f"on the vectors of title, whole text, mean of the windows, fitted to the {trained_on} situations" in table
     assert "judge picked the delivered model" in table
 
 
