@@ -79,6 +79,9 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     learn at a tenth of the rate."""
     layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
+    ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
+    """Share of the weights' running average that an optimizer step leaves as it was; with it the average is what is
+    evaluated and kept a epoch. Null or 0: off."""
     max_grad_norm: PositiveNumber = 1.0
     """Gradients whose norm over all parameters is larger are scaled down to this before a step."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"

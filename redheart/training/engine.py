@@ -32,6 +32,7 @@ from redheart.training.deepspeed_config import deepspeed_config_file, fill_deeps
 from redheart.training.deepspeed_extensions import extensions_to_build
 from redheart.training.optimizer import SCALE
 from redheart.training.order import BatchGeometry
+from redheart.training.shares import Share, plain_shares, spread_zero_shares, zero_shares
 
 
 def _resolve_precision(config: Config) -> str:
@@ -325,6 +326,21 @@ class Engine:
 
         full: Tensor = safe_get_full_fp32_param(parameter)
         return full.detach().view(getattr(parameter, "ds_shape", parameter.shape))
+
+    def weight_shares(self) -> dict[str, Share]:
+        """The fp32 weights that this process holds, by parameter: see ``shares.py``."""
+        if not self.is_deepspeed:
+            return plain_shares(self.unwrapped)
+        return zero_shares(self.model.optimizer, self.unwrapped, stage=self._zero_stage, rank=self.rank)
+
+    def spread_weights(self) -> None:
+        """Lets the forward pass see what was written into ``weight_shares``. Collective under ZeRO."""
+        if self.is_deepspeed:
+            spread_zero_shares(self.model.optimizer, stage=self._zero_stage)
+
+    @property
+    def _zero_stage(self) -> int:
+        return int(self.kind.removeprefix("zero"))
 
     def save_state(self, folder: Path) -> None:
         """Writes what resuming needs of weights, optimizer and random states. Collective."""

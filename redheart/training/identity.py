@@ -18,13 +18,14 @@ _NOT_IDENTITY = {
     "activation_checkpointing",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
-_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine", "compile": False}
+_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine", "ema_decay": 0.0, "compile": False}
 
 
 def _training(config: Config) -> dict[str, Any]:
     section = msgspec.to_builtins(config.training)
     if section["schedule"] != "wsd":
         del section["decay_fraction"]  # which nothing reads
+    section["ema_decay"] = section["ema_decay"] or 0.0
     return {
         key: value
         for key, value in section.items()

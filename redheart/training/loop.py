@@ -6,6 +6,7 @@ caller's business. It never drops a batch: one that does not fit into memory is 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from redheart.messages import warn
 from redheart.model.batch import Batch
 from redheart.model.losses import TERMS, compute_losses, valid_counts
 from redheart.model.statistics import TargetStatistics
+from redheart.training.average import WeightAverage
 from redheart.training.engine import Engine
 from redheart.training.gradient_norms import GradientNorms, measure_gradients
 from redheart.training.liveness import LivenessGate
@@ -60,6 +62,7 @@ class TrainingLoop:
     """Runs epochs of one model.
 
     Args:
+        engine: prepared.
         train: the training situations' positions in ``table``.
         total_epochs: what the schedule is stretched over.
         norms_every: gradient norms a module are measured every so many steps (and at an epoch's first and last).
@@ -94,7 +97,12 @@ class TrainingLoop:
         self.nonfinite_in_a_row = 0
         self.oom = oom or OomLog()
         self.gate: LivenessGate | None = None
+        self.average = WeightAverage(engine, self.config.ema_decay) if self.config.ema_decay else None
         self._norms_every = norms_every
+
+    def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
+        """While it is entered, the model's weights are those that are evaluated and kept: their average where there is one."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
         """The steps of ``epoch`` (1-based), from batch ``start_batch`` on.
@@ -128,6 +136,8 @@ class TrainingLoop:
         updated = False
         if finite and not self.config.no_param_update:
             updated, known = self._update(epoch)
+            if updated and self.average is not None:
+                self.average.update()
             measured = known if measured is None else measured
             finite = updated or self._scales_its_loss()
         else:

@@ -62,7 +62,7 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
     """Puts weights, optimizer and counters back. Collective.
 
     Raises:
-        StorageError: the weights are of another version of the model; naming both shapes.
+        StorageError: the weights are of another version of the model, naming both shapes; or their average can't be read.
     """
     cursor = state.cursor
     try:
@@ -74,6 +74,8 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
             f"{state.path}: its weights are of another version of the model: {' '.join(str(error).split())}; go on with the "
             "version that wrote it, or start anew with --force"
         ) from error
+    if loop.average is not None:
+        loop.average.load(state.path)
     loop.global_step = cursor["global_step"]
     loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
     say("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
@@ -136,6 +138,8 @@ def save_progress(
 
     def write(folder: Path) -> None:
         engine.save_state(folder / "engine")
+        if loop.average is not None:
+            loop.average.save(folder)
         if engine.is_main and progress.batches_done:
             save_file(samples, str(folder / _MONITOR))
         if engine.is_main and measured is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from redheart.checkpoint import save_epoch
@@ -191,6 +192,7 @@ class TrainingStage:
             "statistics": statistics.to_json(),
             "seed": config.seed,
             "learning_rate": self.learning_rate,
+            **({"ema_decay": training.ema_decay} if training.ema_decay else {}),
         }
         state = newest_state(self.output, self.folder.run, engine, shape)
         progress = Progress() if state is None else load_progress(state, engine, loop)
@@ -298,43 +300,50 @@ class TrainingStage:
                 raise self._stop_within(engine, loop, monitor, Progress(epoch, done, sums))
         sums.seconds += time.monotonic() - started
         try:
-            evaluation = self._evaluate(engine, loop)
+            evaluation, state = self._evaluate(engine, loop)
         except Interrupted as stopped:
             done = loop.batches_an_epoch
             raise self._stop_within(engine, loop, monitor, Progress(epoch, done, sums)) from stopped
-        self._end_epoch(engine, loop, epoch, sums, evaluation)
+        self._end_epoch(engine, loop, epoch, sums, evaluation, state)
         self._save(engine, loop, monitor, Progress(epoch + 1))
         if epoch < training.epochs and engine.any_process(self.should_stop()):
             say("training_interrupted", epoch=epoch + 1, batch=0)
             raise Interrupted(f"stopped after epoch {epoch}; the same command goes on from there")
 
-    def _evaluate(self, engine: Engine, loop: TrainingLoop) -> Evaluation:
-        """The model on ``choose``."""
-        return evaluate_model(
-            engine.model,
-            self.table,
-            "choose",
-            statistics=loop.statistics,
-            device=engine.device,
-            rank=engine.rank,
-            world_size=engine.world_size,
-            gather=engine.gather,
-            autocast=engine.accelerator.autocast,
-            with_items=False,
-            should_stop=lambda: engine.any_process(self.should_stop()),
-        )
+    def _evaluate(self, engine: Engine, loop: TrainingLoop) -> tuple[Evaluation, dict[str, Tensor]]:
+        """The model on ``choose``, and on the main process the tensors that were evaluated. Collective."""
+        with loop.evaluated_weights():
+            evaluation = evaluate_model(
+                engine.model,
+                self.table,
+                "choose",
+                statistics=loop.statistics,
+                device=engine.device,
+                rank=engine.rank,
+                world_size=engine.world_size,
+                gather=engine.gather,
+                autocast=engine.accelerator.autocast,
+                with_items=False,
+                should_stop=lambda: engine.any_process(self.should_stop()),
+            )
+            return evaluation, engine.whole_tensors(keep=engine.is_main)
 
     def _end_epoch(
-        self, engine: Engine, loop: TrainingLoop, epoch: int, sums: EpochSums, evaluation: Evaluation
+        self,
+        engine: Engine,
+        loop: TrainingLoop,
+        epoch: int,
+        sums: EpochSums,
+        evaluation: Evaluation,
+        state: dict[str, Tensor],
     ) -> None:
-        """Writes the epoch's checkpoint and its line. Collective."""
+        """Writes the epoch's checkpoint of ``state`` and its line."""
         training = self.config.training
         if not math.isfinite(evaluation.loss):
             raise TrainingError(
                 f"epoch {epoch}: the loss on the validation half 'choose' is not finite at learning rate "
                 f"{self.learning_rate:g}; the last checkpoint is good. Lower the learning rate"
             )
-        state = engine.whole_tensors(keep=engine.is_main)  # collective: every process enters
         scored = evaluation_record(evaluation)
         gradient = sums.gradient_record()
         if engine.is_main:

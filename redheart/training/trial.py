@@ -146,8 +146,9 @@ class TrialRunner:
                     losses.append((step.loss, step.situations))
                     if step.gradient_norm is not None:
                         norms.append(step.gradient_norm)
-                scored = evaluate("choose")
-                on_epoch(epoch, scored, evaluate)
+                with loop.evaluated_weights():
+                    scored = evaluate("choose")
+                    on_epoch(epoch, scored, evaluate)
                 heartbeat()
                 choose_count = scored.count
                 train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)

@@ -1,4 +1,8 @@
-"""One whole model of a resume state: gathered from ZeRO's shards in host memory, or from a plain state as it is."""
+"""One whole model of a resume state: gathered from ZeRO's shards in host memory, or from a plain state as it is.
+
+Where training averages its weights (``training.ema_decay``) the model is the average, as an epoch's checkpoint is; the
+weights that training goes on from stay in the resume state.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,18 @@ from pathlib import Path
 from redheart.checkpoint import newest_resume_state, save_model
 from redheart.errors import StorageError
 from redheart.messages import say, warn
+from redheart.training.average import read_average
 
 
 def consolidate(output: Path, target: Path | None = None) -> Path:
-    """Writes the newest valid resume state's weights as a checkpoint folder.
+    """Writes the newest valid resume state's weights – their average, where one was kept – as a checkpoint folder.
 
     Args:
         output: a run's output folder.
         target: the folder to write; ``output/consolidated`` if None.
 
     Raises:
-        StorageError: there is no valid state, or it holds no weights.
+        StorageError: there is no valid state, it holds no weights, or a share of their average is missing.
     """
     state, reasons = newest_resume_state(output)
     for reason in reasons:
@@ -39,6 +44,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
         weights = load_file(str(engine / "model.safetensors"))
     else:
         raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
+    weights |= read_average(state.path)
     target = target or output / "consolidated"
     path = save_model(target.parent, target.name, weights, manifest)
     say("training_checkpoint", path=path)

@@ -18,9 +18,10 @@ from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.errors import Interrupted
 from redheart.training.engine import Engine
+from redheart.training.evaluation import evaluate_model
 from redheart.training.stage import TrainingStage
 from redheart.training.table import SituationTable
-from tests.training.runs import make_loop
+from tests.training.runs import make_loop, same_bits
 
 
 def train(order: dict[str, Any]) -> int:
@@ -48,21 +49,47 @@ def train(order: dict[str, Any]) -> int:
 
 def probe(order: dict[str, Any]) -> int:
     """Two real steps, with dropped gradients before each: see ``steps_with_drops``. Then a dry run of two epochs."""
+    os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = order["ds_config"]
     config = load_config(None, order["overrides"])
     loop = make_loop(config, SituationTable.open(Path(order["dataset"])), order["learning_rate"])
-    updated = steps_with_drops(loop)
-    state = loop.engine.whole_tensors()
-    if loop.engine.is_main:
+    engine = loop.engine
+    found: dict[str, Any] = {"kind": engine.kind, "updated": steps_with_drops(loop)}
+    state = engine.whole_tensors()
+    found["losses"] = [loss_on_choose(loop)]
+    with loop.evaluated_weights():
+        averaged = engine.whole_tensors()
+        found["losses"].append(loss_on_choose(loop))
+    found["losses"].append(loss_on_choose(loop))
+    found["came back"] = same_bits(state, engine.whole_tensors())
+    held = torch.tensor([float(sum(len(share.values) for share in engine.weight_shares().values()))])
+    found["held"] = engine.gather(held).tolist()
+    found["rates"] = sorted({group["lr"] for group in engine.optimizer.param_groups})
+    if engine.is_main:
         save_file(state, order["state"])
-        Path(order["state"]).with_suffix(".json").write_text(json.dumps([loop.engine.kind, updated]))
-    loop.engine.accelerator.free_memory()
+        save_file(averaged, f"{order['state']}.averaged")
+        Path(order["state"]).with_suffix(".json").write_text(json.dumps(found))
+    engine.accelerator.free_memory()
     AcceleratorState._reset_state()  # or it takes no second DeepSpeed configuration in one process
     order["overrides"] = [*order["overrides"], "training.no_param_update=true"]
     return train(order)
 
 
+def loss_on_choose(loop: Any) -> float:
+    """By a forward pass with what the weights are just now."""
+    engine = loop.engine
+    who = {"rank": engine.rank, "world_size": engine.world_size, "gather": engine.gather, "device": engine.device}
+    return evaluate_model(engine.model, loop.table, "choose", statistics=loop.statistics, **who).loss
+
+
 def steps_with_drops(loop: Any) -> list[bool]:
     """Discards a batch's gradients, steps, lets another's be infinite, steps: whether each of the three steps updated."""
+
+    def step() -> bool:
+        updated: bool = loop.engine.step()[0]
+        if updated:
+            loop.average.update()
+        return updated
+
     batches = [loop.train[start : start + 16] for start in (0, 16, 30)]
     loop.engine.set_learning_rate(loop.peak)
     updated = []
@@ -70,14 +97,14 @@ def steps_with_drops(loop: Any) -> list[bool]:
     list(loop.engine.gradients())
     loop.engine.discard()
     loop._accumulate(batches[1])
-    updated.append(loop.engine.step()[0])
+    updated.append(step())
     hooks = [one.register_hook(lambda gradient: gradient * math.inf) for one in loop.engine.unwrapped.parameters()]
     loop._accumulate(batches[0])
-    updated.append(loop.engine.step()[0])
+    updated.append(step())
     for hook in hooks:
         hook.remove()
     loop._accumulate(batches[2])
-    updated.append(loop.engine.step()[0])
+    updated.append(step())
     return updated
 
 

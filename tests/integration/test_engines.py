@@ -22,7 +22,7 @@ from redheart.training.engine import Engine
 from redheart.training.restore import restore_model
 from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
-from tests.integration.launched import steps_with_drops
+from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
@@ -157,26 +157,49 @@ def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, plai
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2_offload", "zero3"])
 def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, tmp_path, strategy):
+    """Nor does the exchange with the average of the weights; and layers learn at their own rates, as in one process."""
     state = tmp_path / "state.safetensors"
     output = tmp_path / "out"
-    done = launched(strategy, "probe", dataset, output, state=str(state))
+    own = ["training.ema_decay=0.5", "training.layer_lr_decay=0.9"]
+    content = json.loads((PROJECT / "ds_configs" / f"{strategy}.json").read_text())
+    if strategy == "zero3":  # or all of so small a model would stay gathered
+        content["zero_optimization"]["stage3_param_persistence_threshold"] = 5000
+    (tmp_path / "ds.json").write_text(json.dumps(content))
+    order = {"state": str(state), "ds_config": str(tmp_path / "ds.json"), "overrides": [*CUT, *own]}
+    done = launched(strategy, "probe", dataset, output, **order)
     assert done.returncode == 0, done.stderr
-    kind, updated = read_json(state.with_suffix(".json"))
-    assert kind == strategy[:5] and updated == [True, False, True]
+    found = read_json(state.with_suffix(".json"))
+    assert found["kind"] == strategy[:5] and found["updated"] == [True, False, True]
 
-    loop = make_loop(load_config(None, OVERRIDES), SituationTable.open(dataset), LEARNING_RATE)
+    loop = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
     initial = loop.engine.whole_tensors()
     batches = [loop.train[start : start + 16] for start in (16, 30)]
     loop.engine.set_learning_rate(loop.peak)
     for batch in batches:
         loop._accumulate(batch)
         loop.engine.step()
+        loop.average.update()
     expected = loop.engine.whole_tensors()
     assert furthest(load_file(str(state)), expected) < 1e-4
     assert furthest(initial, expected) > 1e-3
-    dropped = make_loop(load_config(None, OVERRIDES), SituationTable.open(dataset), LEARNING_RATE)
+    assert found["rates"] == sorted({group["lr"] for group in loop.engine.optimizer.param_groups})
+    assert len(found["rates"]) > 5
+    dropped = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
     assert steps_with_drops(dropped) == [True, False, True]
     assert same_bits(dropped.engine.whole_tensors(), expected), "so it is in the plain engine"
+
+    losses = [loss_on_choose(loop)]
+    with loop.evaluated_weights():
+        averaged = loop.engine.whole_tensors()
+        losses.append(loss_on_choose(loop))
+    assert furthest(averaged, expected) > 1e-4 and abs(losses[0] - losses[1]) > 1e-4
+    assert furthest(load_file(f"{state}.averaged"), averaged) < 1e-4
+    assert found["losses"] == pytest.approx([*losses, losses[0]], rel=1e-4), (
+        "by forward passes, before, while and after"
+    )
+    assert found["came back"] and found["losses"][2] == found["losses"][0]
+    total = sum(parameter.numel() for parameter in loop.engine.unwrapped.parameters())
+    assert sum(found["held"]) == total and max(found["held"]) < 0.55 * total, "each holds its share and no more"
 
     assert [line["updates"] for line in metrics(output)] == [0, 0]
     for epoch in (1, 2):

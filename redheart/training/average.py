@@ -1,0 +1,145 @@
+"""A running average of the weights: what is evaluated, chosen and kept, while the weights themselves go on training.
+
+It is kept in fp32 and in shares: under ZeRO a process averages what its optimizer steps on and holds no whole model. For
+an evaluation the two are exchanged number by number, and exchanged back, so that the weights come back bit by bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from redheart.errors import Interrupted, StorageError
+from redheart.training.engine import Engine
+from redheart.training.shares import Share, join
+
+#: Numbers that are exchanged at a time: what the exchange needs of memory beside the two.
+EXCHANGED = 1 << 22
+_FILES = "average_*.safetensors"
+
+
+def decay_at(updates: int, decay: float) -> float:
+    """The decay of the next update after ``updates`` of them: ``min(decay, (1 + t) / (10 + t))``.
+
+    The rise keeps the first average from being mostly initial weights (``num_updates`` of TensorFlow's
+    ``ExponentialMovingAverage``).
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+class WeightAverage:
+    """The exponential moving average of an engine's weights, beginning with those that are there.
+
+    Attributes:
+        updates: optimizer steps that went into it.
+    """
+
+    def __init__(self, engine: Engine, decay: float) -> None:
+        self._engine = engine
+        self._decay = decay
+        self.updates = 0
+        self._average = {name: share.values.clone() for name, share in engine.weight_shares().items()}
+
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The averages, and the weights that they are of."""
+        shares = self._engine.weight_shares()
+        return [self._average[name] for name in shares], [share.values for share in shares.values()]
+
+    def update(self) -> None:
+        """Takes the weights in. To be called after an optimizer step that was applied, and only then."""
+        averages, weights = self._pairs()
+        torch._foreach_lerp_(averages, weights, 1.0 - decay_at(self.updates, self._decay))
+        self.updates += 1
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While the body runs, the model's weights are the average; after it, however it ends, they are what they were.
+
+        Collective under ZeRO. Where one of several processes fails the others can't be told, and the group ends: there its
+        share is put back, and nothing more is sent.
+        """
+        self._exchange()
+        is_agreed = True
+        try:
+            self._engine.spread_weights()
+            yield
+        except Interrupted:  # agreed by all processes
+            raise
+        except BaseException:
+            is_agreed = self._engine.world_size == 1
+            raise
+        finally:
+            self._exchange()
+            if is_agreed:
+                self._engine.spread_weights()
+
+    def _exchange(self) -> None:
+        pairs = list(zip(*self._pairs(), strict=True))
+        spare = {one.device: torch.empty(EXCHANGED, device=one.device) for one, _ in pairs}
+        for averages, weights in pairs:
+            for start in range(0, len(averages), EXCHANGED):
+                average, weight = averages[start : start + EXCHANGED], weights[start : start + EXCHANGED]
+                kept = spare[average.device][: len(average)].copy_(average)
+                average.copy_(weight)
+                weight.copy_(kept)
+
+    def save(self, folder: Path) -> None:
+        """Writes this process's share; in the plain engine, where all processes have the same, the main one's."""
+        if not self._engine.is_deepspeed and not self._engine.is_main:
+            return
+        places = {name: [share.start, *share.shape] for name, share in self._engine.weight_shares().items()}
+        metadata = {"updates": str(self.updates), "places": json.dumps(places)}
+        save_file({name: average.contiguous() for name, average in self._average.items()}, self._file(folder), metadata)
+
+    def load(self, folder: Path) -> None:
+        """The inverse of ``save``.
+
+        Raises:
+            StorageError: the file is not there, or does not hold this process's share.
+        """
+        file = self._file(folder)
+        updates, shares = _read(file)
+        if {name: len(one) for name, one in self._average.items()} != {n: len(s.values) for n, s in shares.items()}:
+            raise StorageError(f"{file}: is not the average of this process's share of the weights")
+        self.updates = updates
+        for name, average in self._average.items():
+            average.copy_(shares[name].values)
+
+    def _file(self, folder: Path) -> Path:
+        rank = self._engine.rank if self._engine.is_deepspeed else 0
+        return folder / f"average_{rank:04d}.safetensors"
+
+
+def _read(file: Path) -> tuple[int, dict[str, Share]]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+            places = json.loads(metadata["places"])
+            return int(metadata["updates"]), {
+                name: Share(opened.get_tensor(name), start, tuple(shape)) for name, (start, *shape) in places.items()
+            }
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{file}: the average of the weights can't be read: {error}") from error
+
+
+def read_average(folder: Path) -> dict[str, Tensor]:
+    """The whole average of a resume state, by parameter, from the shares of all processes; empty if none was kept.
+
+    Raises:
+        StorageError: a share can't be read, or one is missing.
+    """
+    shares: dict[str, list[Share]] = {}
+    for file in sorted(folder.glob(_FILES)):
+        for name, share in _read(file)[1].items():
+            shares.setdefault(name, []).append(share)
+    try:
+        return join(shares)
+    except ValueError as error:
+        raise StorageError(f"{folder / _FILES}: {error}") from error

@@ -1,0 +1,215 @@
+"""The average of the weights: of applied steps only, evaluated and kept, resumed to the bit, and never in training's way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from redheart.checkpoint import list_epochs, newest_resume_state
+from redheart.errors import Interrupted, StorageError
+from redheart.storage import read_lines
+from redheart.training import average as average_module
+from redheart.training.average import WeightAverage, decay_at, read_average
+from redheart.training.evaluation import evaluate_model
+from redheart.training.restore import restore_model
+from redheart.training.shares import Share, join
+from redheart.training.table import SituationTable
+from redheart.training.trial import TrialRunner
+from redheart.workflow.consolidate import consolidate
+from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
+
+DECAY = 0.5
+
+
+def parameters_of(loop) -> dict[str, np.ndarray]:
+    names = {name for name, _ in loop.engine.unwrapped.named_parameters()}
+    return {name: tensor.double().numpy() for name, tensor in state_of(loop).items() if name in names}
+
+
+def average_of(loop) -> dict[str, np.ndarray]:
+    with loop.evaluated_weights():
+        return parameters_of(loop)
+
+
+def assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys() and all((found[name] == expected[name]).all() for name in found)
+
+
+def test_the_decay_rises_to_what_was_asked_for():
+    assert [decay_at(t, 0.99) for t in (0, 1, 9, 90)] == [1 / 10, 2 / 11, 10 / 19, 91 / 100]
+    assert decay_at(10_000, 0.99) == 0.99
+
+
+def test_it_is_the_exponential_average_of_the_weights_after_every_step(table, settings):
+    loop = make_loop(settings(ema_decay=DECAY, global_batch_size=4), table)
+    expected = parameters_of(loop)
+    for number, _ in enumerate(loop.epoch(1)):
+        decay = min(DECAY, (1 + number) / (10 + number))
+        now = parameters_of(loop)
+        expected = {name: decay * expected[name] + (1 - decay) * now[name] for name in now}
+        assert_close(average_of(loop), expected)
+    assert loop.average.updates == 12 and decay == DECAY, "both sides of the minimum were met"
+    assert max(np.abs(expected[name] - now[name]).max() for name in now) > 1e-4, "there is something to tell apart"
+
+
+def test_a_step_that_was_skipped_does_not_go_in(table, settings):
+    """Neither for a gradient that is not finite, nor for a loss, nor in a dry run."""
+    loop = make_loop(settings(ema_decay=DECAY, global_batch_size=8), table)
+    planted, hook = next(loop.engine.unwrapped.parameters()), None
+    applied = 0
+    for step in loop.epoch(1):
+        applied += step.updated
+        assert loop.average.updates == applied
+        if hook is None:
+            before = average_of(loop)
+            hook = planted.register_hook(lambda gradient: gradient * math.inf)
+        else:
+            if not step.updated:
+                assert_close(average_of(loop), before)
+                hook.remove()
+    assert applied == 5
+
+    dry = make_loop(settings(ema_decay=DECAY, no_param_update=True), table)
+    before = average_of(dry)
+    list(dry.epoch(1))
+    assert dry.average.updates == 0
+    assert_equal(average_of(dry), before)
+
+
+@pytest.mark.parametrize("exchanged", [1 << 22, 1000], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("failure", [None, RuntimeError("planted"), Interrupted("planted"), KeyboardInterrupt()])
+def test_after_an_evaluation_the_weights_are_what_they_were_to_the_bit(
+    table, settings, monkeypatch, failure, exchanged
+):
+    monkeypatch.setattr(average_module, "EXCHANGED", exchanged)
+    loop = make_loop(settings(ema_decay=DECAY, global_batch_size=8), table)
+    list(loop.epoch(1))
+    with torch.no_grad():
+        next(loop.engine.unwrapped.parameters()).view(-1)[0] = -0.0
+    before, averaged = state_of(loop), average_of(loop)
+    try:
+        with loop.evaluated_weights():
+            assert not same_bits(state_of(loop), before)
+            if failure is not None:
+                raise failure
+    except type(failure) if failure is not None else ():
+        pass
+    after = state_of(loop)
+    assert all(torch.equal(after[n].view(torch.int32), before[n].view(torch.int32)) for n in before)
+    assert_equal(average_of(loop), averaged)
+
+
+def test_training_goes_on_as_if_there_were_no_average(dataset, settings, tmp_path):
+    """The raw weights, by the resume state, and every number of training are those of a run without."""
+    for name, chosen in (("with", {"ema_decay": DECAY}), ("without", {}), ("zero", {"ema_decay": 0})):
+        train(dataset, tmp_path / name, settings(dropout=0.2, **chosen))
+    raw = {name: raw_weights(tmp_path / name) for name in ("with", "without", "zero")}
+    assert same_bits(raw["with"], raw["without"]) and same_bits(raw["zero"], raw["without"])
+    assert metrics(tmp_path / "zero") == metrics(tmp_path / "without")
+    for line, other in zip(metrics(tmp_path / "with"), metrics(tmp_path / "without"), strict=True):
+        assert line["train"] == other["train"] and line["gradient"] == other["gradient"]
+        assert line["choose"]["loss"] != other["choose"]["loss"]
+    for name in ("without", "zero"):
+        assert not list((tmp_path / name).rglob("average_*")), "what is off leaves nothing"
+        assert "ema_decay" not in list_epochs(tmp_path / name)[-1].manifest
+
+
+def raw_weights(output) -> dict[str, torch.Tensor]:
+    """What training goes on from."""
+    from safetensors.torch import load_file
+
+    state, _ = newest_resume_state(output)
+    return load_file(str(state.path / "engine" / "model.safetensors"))
+
+
+def test_the_epochs_checkpoint_and_its_numbers_are_the_averages(dataset, settings, tmp_path):
+    train(dataset, tmp_path / "out", settings(ema_decay=DECAY, global_batch_size=8))
+    state, _ = newest_resume_state(tmp_path / "out")
+    kept = weights(tmp_path / "out")
+    averaged = read_average(state.path)
+    assert same_bits({name: kept[name] for name in averaged}, averaged) and len(averaged) > 300
+    assert furthest({n: t for n, t in raw_weights(tmp_path / "out").items() if n in averaged}, averaged) > 1e-4
+    last = list_epochs(tmp_path / "out")[-1]
+    assert last.manifest["ema_decay"] == DECAY
+    table = SituationTable.open(dataset)
+    again = evaluate_model(restore_model(last.path), table, "choose")
+    assert metrics(tmp_path / "out")[-1]["choose"]["loss"] == pytest.approx(again.loss, rel=1e-6)
+
+
+def test_consolidate_gives_the_average_where_there_is_one(dataset, settings, tmp_path):
+    train(dataset, tmp_path / "out", settings(epochs=1, ema_decay=DECAY))
+    whole = restore_model(consolidate(tmp_path / "out")).state_dict()
+    assert same_bits(dict(whole), weights(tmp_path / "out"))
+
+
+class StopAt:
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(dataset, settings, tmp_path):
+    """Within an epoch, in its evaluation, between two."""
+    config = settings(epochs=2, ema_decay=0.9, global_batch_size=8, dropout=0.2, layer_lr_decay=0.9, monitor_every=4)
+    train(dataset, tmp_path / "whole", config)
+    places = []
+    # Asked after each of six steps but the last, then before the one batch of evaluation, then at the epoch's end.
+    for asked in (3, 3, 2, 1, 1000):
+        try:
+            train(dataset, tmp_path / "cut", config, should_stop=StopAt(asked))
+        except Interrupted:
+            state, _ = newest_resume_state(tmp_path / "cut")
+            places.append(state.cursor["batches_done"])
+    assert places == [3, 6, 0, 1], "within an epoch, in its evaluation, between two, within the next"
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+    for epoch in (1, 2):
+        assert same_bits(weights(tmp_path / "cut", epoch), weights(tmp_path / "whole", epoch))
+    assert same_bits(raw_weights(tmp_path / "cut"), raw_weights(tmp_path / "whole"))
+    ends = [read_average(newest_resume_state(tmp_path / name)[0].path) for name in ("cut", "whole")]
+    assert same_bits(*ends)
+
+
+def test_a_state_without_the_average_that_was_asked_for_is_refused(table, settings, tmp_path):
+    loop = make_loop(settings(ema_decay=DECAY), table)
+    with pytest.raises(StorageError, match=r"average_0000\.safetensors: the average of the weights can't be read"):
+        loop.average.load(tmp_path)
+    loop.average.save(tmp_path)
+    other = WeightAverage(loop.engine, DECAY)
+    del other._average["backbone.kind.weight"]
+    with pytest.raises(StorageError, match="this process's share"):
+        other.load(tmp_path)
+
+
+def test_shares_that_do_not_make_a_tensor_up_are_named():
+    halves = [Share(torch.arange(4.0), 0, (2, 4)), Share(torch.arange(4.0), 4, (2, 4))]
+    whole = join({"a": halves[::-1]})["a"]
+    assert whole.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
+    for broken in (halves[:1], [halves[1]], [halves[0], halves[0]]):
+        with pytest.raises(ValueError, match="'a'"):
+            join({"a": broken})
+
+
+def test_a_trial_is_scored_by_the_average_too(dataset, settings):
+    """Its raw weights, by what training loses, are those of a trial without."""
+    outcomes = [
+        TrialRunner(settings(**chosen), dataset).run(learning_rate=1e-3, seed=0)
+        for chosen in ({}, {"ema_decay": DECAY})
+    ]
+    assert outcomes[0].train_loss == outcomes[1].train_loss and outcomes[0].val_loss != outcomes[1].val_loss
+
+
+def test_the_settings_are_in_the_start_line(dataset, settings, tmp_path):
+    train(dataset, tmp_path / "out", settings(epochs=1, ema_decay=DECAY))
+    assert read_lines(tmp_path / "out" / "metrics.jsonl")[0]["config"]["training"]["ema_decay"] == DECAY
