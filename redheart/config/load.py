@@ -136,6 +136,11 @@ def _contradictions(config: Config) -> list[str]:
             f"training.warmup_fraction {training.warmup_fraction:g} and training.decay_fraction "
             f"{training.decay_fraction:g} are more than all steps: wanted a sum of at most 1"
         )
+    if training.r_drop and not config.model.dropout:
+        problems.append(
+            f"training.r_drop {training.r_drop:g} compares two passes under different dropout, and model.dropout is 0: "
+            "wanted dropout above 0, or r_drop 0"
+        )
     weights = spot.loss_weight + spot.task_weight + spot.stability_weight + spot.gradient_weight
     if abs(weights - 1.0) > 1e-6:
         problems.append(

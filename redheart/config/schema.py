@@ -82,6 +82,10 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
     """Share of the weights' running average that an optimizer step leaves as it was; with it the average is what is
     evaluated and kept a epoch. Null or 0: off."""
+    label_smoothing: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
+    """Share of the uniform distribution that is mixed into the distributions that training aims at; never in validation."""
+    r_drop: NotNegative = 0.0
+    """Weight, relative to each head's loss, of how much two passes under different dropout may differ; 0: one pass."""
     max_grad_norm: PositiveNumber = 1.0
     """Gradients whose norm over all parameters is larger are scaled down to this before a step."""
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"

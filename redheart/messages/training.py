@@ -13,6 +13,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   분할: 학습 {train}, 선택 검증 {choose}, 판정 검증 {judge}, 테스트 {test} (텍스트 해시 기준, 서로 겹치지 않음)",
         "   Splits: train {train}, choose {choose}, judge {judge}, test {test} (by a hash of the text, disjoint)",
     ),
+    "training_options": ("   켜진 설정: {options}", "   Turned on: {options}"),
+    "option_schedule_wsd": ("WSD 스케줄 (마지막 {share:.0%} 감소)", "WSD schedule (down over the last {share:.0%})"),
+    "option_layer_lr_decay": ("층별 LR 감쇠 {decay:g}", "layer-wise LR decay {decay:g}"),
+    "option_ema": (
+        "가중치 EMA {decay:g} (평가와 체크포인트는 평균으로)",
+        "EMA of the weights {decay:g} (evaluated and kept)",
+    ),
+    "option_label_smoothing": ("레이블 스무딩 {share:g}", "label smoothing {share:g}"),
+    "option_r_drop": ("R-Drop {weight:g}", "R-Drop {weight:g}"),
     "training_dry_run": (
         "   --no-param-update: 순전파와 역전파만 하고 옵티마이저 스텝은 하지 않습니다",
         "   --no-param-update: forward and backward only, no optimizer step is taken",

@@ -58,6 +58,22 @@ class Batch:
             target_mask={name: move(tensor) for name, tensor in self.target_mask.items()},
         )
 
+    def twice(self) -> Batch:
+        """The batch beside itself: each situation again in the second half, in the same order."""
+
+        def repeat(tensor: Tensor) -> Tensor:
+            return torch.cat((tensor, tensor))
+
+        return Batch(
+            ids=self.ids * 2,
+            segments=repeat(self.segments),
+            segment_mask=repeat(self.segment_mask),
+            kinds=repeat(self.kinds),
+            positions=repeat(self.positions),
+            targets={name: repeat(tensor) for name, tensor in self.targets.items()},
+            target_mask={name: repeat(tensor) for name, tensor in self.target_mask.items()},
+        )
+
     def rows(self, start: int, stop: int) -> Batch:
         """The situations ``start`` to ``stop`` as a batch of their own: a micro-batch."""
         return Batch(

@@ -45,6 +45,7 @@ def _terms() -> tuple[Term, ...]:
 
 #: Heads 0.60, analyzers with phases, dsp and kalman 0.25, wrappers 0.15; inside a group all terms weigh the same.
 TERMS = _terms()
+HEAD_TERMS = tuple(term for term in TERMS if term.name.startswith("heads."))
 
 
 def terms_of(outputs: Outputs) -> list[Term]:
@@ -69,7 +70,12 @@ def valid_counts(batch: Batch) -> dict[str, Tensor]:
 
 
 def compute_losses(
-    outputs: Outputs, batch: Batch, statistics: TargetStatistics, counts: Mapping[str, Tensor] | None = None
+    outputs: Outputs,
+    batch: Batch,
+    statistics: TargetStatistics,
+    counts: Mapping[str, Tensor] | None = None,
+    *,
+    label_smoothing: float = 0.0,
 ) -> Losses:
     """All terms that the model has, and their weighted sum; without a part its weight is missing from the sum.
 
@@ -77,26 +83,36 @@ def compute_losses(
         counts: valid counts of the *global* batch by target; None: this batch's own. With them, losses of the
             micro-batches of a global batch add up to the loss of the whole; gradients that are then averaged over
             processes must be multiplied by their number.
+        label_smoothing: share of the uniform distribution that is mixed into targets that are distributions (Szegedy et
+            al. 2016, arXiv 1512.00567, §7). For training only: what is validated is the loss without it.
     """
     if counts is None:
         counts = valid_counts(batch)
     terms: dict[str, Tensor] = {}
     total = torch.zeros((), device=batch.segments.device)
     for term in terms_of(outputs):
-        summed = item_sums(term, outputs, batch, statistics).sum()
+        summed = item_sums(term, outputs, batch, statistics, label_smoothing).sum()
         terms[term.name] = summed / counts[term.target].clamp(min=1.0)
         total = total + term.weight * terms[term.name]
     return Losses(total, terms)
 
 
-def item_sums(term: Term, outputs: Outputs, batch: Batch, statistics: TargetStatistics) -> Tensor:
+def item_sums(
+    term: Term, outputs: Outputs, batch: Batch, statistics: TargetStatistics, label_smoothing: float = 0.0
+) -> Tensor:
     """(batch,) what each item adds to the sum of ``term``: 0 for an item without a target."""
     _, _, task = term.name.partition("heads.")
     prediction = outputs.predictions[task] if task else outputs.auxiliary[term.name]
     target, mask = batch.targets[term.target], batch.target_mask[term.target]
-    return (
-        _element_losses(prediction.float(), target, mask, term.task, statistics).reshape(len(prediction), -1).sum(dim=1)
-    )
+    if label_smoothing and TASK_BY_NAME[term.task].is_distribution:
+        target = (1.0 - label_smoothing) * target + label_smoothing / target.shape[-1]
+    losses = _element_losses(prediction.float(), target, mask, term.task, statistics)
+    return losses.reshape(len(prediction), -1).sum(dim=1)
+
+
+def valid_targets(term: Term, batch: Batch) -> Tensor:
+    """Which targets of ``term`` are annotated: (batch,) bool for distributions, (batch, dims) for numbers."""
+    return _valid(batch.target_mask[term.target], TASK_BY_NAME[term.task].is_distribution)
 
 
 def _element_losses(

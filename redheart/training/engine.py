@@ -331,7 +331,8 @@ class Engine:
         """The fp32 weights that this process holds, by parameter: see ``shares.py``."""
         if not self.is_deepspeed:
             return plain_shares(self.unwrapped)
-        return zero_shares(self.model.optimizer, self.unwrapped, stage=self._zero_stage, rank=self.rank)
+        held = {name: one for name, one in self.unwrapped.named_parameters() if name in self._group_of}
+        return zero_shares(self.model.optimizer, held, stage=self._zero_stage, rank=self.rank)
 
     def spread_weights(self) -> None:
         """Lets the forward pass see what was written into ``weight_shares``. Collective under ZeRO."""

@@ -18,7 +18,14 @@ _NOT_IDENTITY = {
     "activation_checkpointing",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
-_OFF = {"layer_lr_decay": 1.0, "schedule": "cosine", "ema_decay": 0.0, "compile": False}
+_OFF = {
+    "layer_lr_decay": 1.0,
+    "schedule": "cosine",
+    "ema_decay": 0.0,
+    "label_smoothing": 0.0,
+    "r_drop": 0.0,
+    "compile": False,
+}
 
 
 def _training(config: Config) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.messages import warn
 from redheart.model.batch import Batch
-from redheart.model.losses import TERMS, compute_losses, valid_counts
+from redheart.model.losses import TERMS, Losses, compute_losses, valid_counts
+from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
 from redheart.training.engine import Engine
@@ -239,14 +240,24 @@ class TrainingLoop:
             is_last = number == len(pieces) - 1
             data = self.table.batch(piece).to(engine.device)
             with engine.synchronise_only_last(is_last=is_last):
-                with engine.accelerator.autocast():
-                    outputs = engine.model(*data.inputs)
-                losses = compute_losses(outputs, data, self.statistics, counts)
+                losses = self._losses(data, counts)
                 engine.backward(losses.total, is_last=is_last)
             names = list(losses.terms)  # the same in every piece: what the model has
             sums = sums + torch.stack([losses.total.detach(), *(term.detach() for term in losses.terms.values())])
         sums = engine.sum_over_processes(sums)
         return sums[0], dict(zip(names, sums[1:].tolist(), strict=True))
+
+    def _losses(self, data: Batch, counts: dict[str, Tensor]) -> Losses:
+        """Forward pass of a piece – under R-Drop two – and its share of the batch's loss."""
+        r_drop, smoothing = self.config.r_drop, self.config.label_smoothing
+        seen = data.twice() if r_drop else data
+        with self.engine.accelerator.autocast():
+            outputs = self.engine.model(*seen.inputs)
+        if not r_drop:
+            return compute_losses(outputs, data, self.statistics, counts, label_smoothing=smoothing)
+        twice = {name: 2 * count for name, count in counts.items()}
+        losses = compute_losses(outputs, seen, self.statistics, twice, label_smoothing=smoothing)
+        return with_divergence(losses, outputs, data, counts, r_drop)
 
     def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:
         empty = torch.empty(0)

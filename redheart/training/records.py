@@ -37,7 +37,7 @@ class EpochSums:
             self.situations += step.situations
             self.loss += step.loss * step.situations
             for name, value in step.terms.items():
-                self.terms[name] += value * step.situations
+                self.terms[name] = self.terms.get(name, 0.0) + value * step.situations
         if step.gradient_norm is not None:
             self.norms.append(step.gradient_norm)
         for module, value in step.module_norms.items():

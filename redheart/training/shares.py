@@ -38,31 +38,34 @@ def plain_shares(model: nn.Module) -> dict[str, Share]:
     return {name: Share(one.detach().view(-1), 0, tuple(one.shape)) for name, one in model.named_parameters()}
 
 
-def zero_shares(optimizer: Any, model: nn.Module, *, stage: int, rank: int) -> dict[str, Share]:
+def zero_shares(optimizer: Any, held: Mapping[str, nn.Parameter], *, stage: int, rank: int) -> dict[str, Share]:
     """What this process's ZeRO optimizer holds; parameters of which it holds nothing are absent.
+
+    Args:
+        held: the parameters that the optimizer steps on, by name.
 
     Raises:
         ConfigError: the weights lie on an NVMe device.
     """
-    shares = _partitions(optimizer, model, rank) if stage == 3 else _fragments(model)
+    shares = _partitions(optimizer, held, rank) if stage == 3 else _fragments(held)
     return {name: share for name, share in shares if len(share.values)}
 
 
-def _fragments(model: nn.Module) -> Iterator[tuple[str, Share]]:
+def _fragments(held: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, Share]]:
     """ZeRO-1 and 2 cut the flattened group, so a process may hold any run of a parameter, or nothing."""
-    for name, one in model.named_parameters():
+    for name, one in held.items():
         mapping = one._hp_mapping  # type: ignore[attr-defined]
         if mapping is not None:
             yield name, Share(mapping.get_hp_fragment().detach(), mapping.lp_fragment_address.start, tuple(one.shape))
 
 
-def _partitions(optimizer: Any, model: nn.Module, rank: int) -> Iterator[tuple[str, Share]]:
+def _partitions(optimizer: Any, held: Mapping[str, nn.Parameter], rank: int) -> Iterator[tuple[str, Share]]:
     """ZeRO-3 cuts each parameter into equal parts; the last may be padded, or be nothing else."""
     if optimizer.swap_optimizer:
         raise ConfigError(
             "training.ema_decay: weights that are offloaded to NVMe can't be averaged; offload to the CPU"
         )
-    for name, one in model.named_parameters():
+    for name, one in held.items():
         group, offset, count = optimizer.grad_position[optimizer.get_param_id(one)]
         shape = tuple(one.ds_shape)  # type: ignore[attr-defined]
         start = rank * count

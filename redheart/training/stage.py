@@ -31,6 +31,7 @@ from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.oom import OomLog
 from redheart.training.optimizer import build_optimizer
+from redheart.training.options import options_turned_on
 from redheart.training.placement import choose_preset
 from redheart.training.progress import (
     Progress,
@@ -149,6 +150,8 @@ class TrainingStage:
             total=geometry.global_batch_size,
         )
         say("training_splits", **self.table.counts)
+        if options := options_turned_on(training):
+            say("training_options", options=", ".join(options))
         if training.no_param_update:
             say("training_dry_run")
 

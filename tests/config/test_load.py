@@ -172,11 +172,14 @@ def test_contradictions_are_told_at_once() -> None:
         "sweet_spot.loss_weight=0.9",
         "training.schedule=wsd",
         "training.decay_fraction=0.95",
+        "training.r_drop=1",
+        "model.dropout=0",
     )
     assert "sweep.lr_min 0.1 is not below sweep.lr_max 0.01" in problem
     assert "training.global_batch_size 32 is not a multiple of training.micro_batch_size 5" in problem
     assert "sum to 1.6, wanted a sum of 1" in problem
     assert "training.warmup_fraction 0.1 and training.decay_fraction 0.95 are more than all steps" in problem
+    assert "training.r_drop 1 compares two passes under different dropout, and model.dropout is 0" in problem
 
 
 def test_what_a_run_resolved_to_can_be_given_back(tmp_path: Path) -> None:

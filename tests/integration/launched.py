@@ -21,12 +21,15 @@ from redheart.training.engine import Engine
 from redheart.training.evaluation import evaluate_model
 from redheart.training.stage import TrainingStage
 from redheart.training.table import SituationTable
+from tests.training import fixed_dropout
 from tests.training.runs import make_loop, same_bits
 
 
 def train(order: dict[str, Any]) -> int:
     """A training that is asked to stop, on the last process only, at the n-th question."""
     left = order.get("stop_at") or math.inf
+    if order.get("fixed_dropout"):
+        torch.nn.Dropout.forward = fixed_dropout.forward
 
     def should_stop() -> bool:
         nonlocal left

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from redheart.checkpoint import list_epochs
 from redheart.config import load_config
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
+from redheart.tasks import TASKS
 from redheart.training.deepspeed_config import fill_deepspeed_config
 from redheart.training.engine import Engine
 from redheart.training.restore import restore_model
 from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
+from tests.training import fixed_dropout
 from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
@@ -32,6 +35,9 @@ LEARNING_RATE = 1e-3
 TIMEOUT = 900
 OVERRIDES = ["training.epochs=2", "training.global_batch_size=24", "model.preset=tiny", "model.dropout=0.0"]
 CUT = [*OVERRIDES, "training.gradient_accumulation_steps=2"]
+AVERAGED = ["training.ema_decay=0.5", "training.label_smoothing=0.1"]
+#: All options that change training; dropout, which R-Drop needs, is replaced by one that any cut draws alike.
+EVERYTHING = [*AVERAGED, "training.r_drop=1.0", "model.dropout=0.1", "training.layer_lr_decay=0.95"]
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +45,12 @@ def dataset(tmp_path_factory):
     return write_embedded(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module")
-def plain(dataset, tmp_path_factory):
-    """One process, nothing cut: what all others are compared with."""
-    output = tmp_path_factory.mktemp("plain")
-    train(dataset, output, load_config(None, OVERRIDES), learning_rate=LEARNING_RATE)
+def one_process(dataset: Path, output: Path, *own: str) -> Path:
+    """One process, nothing cut: what several are compared with."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "training.r_drop=1.0" in own:
+            patch.setattr(torch.nn.Dropout, "forward", fixed_dropout.forward)
+        train(dataset, output, load_config(None, [*OVERRIDES, *own]), learning_rate=LEARNING_RATE)
     return output
 
 
@@ -89,6 +96,8 @@ def assert_equals_plain(output: Path, plain: Path) -> None:
         assert line["gradient"]["total_norm_mean"] == pytest.approx(expected["gradient"]["total_norm_mean"], rel=1e-3)
         for module, entry in line["update"]["modules"].items():
             assert entry["relative"] == pytest.approx(expected["update"]["modules"][module]["relative"], rel=0.02)
+        for name, value in expected["train"]["terms"].items():
+            assert line["train"]["terms"][name] == pytest.approx(value, rel=1e-4, abs=1e-6)
     for epoch in (1, 2):
         found, expected = weights(output, epoch), weights(plain, epoch)
         # A weight whose gradient is all but nothing may turn the other way under Adam when sums are taken in another order.
@@ -101,8 +110,8 @@ def assert_equals_plain(output: Path, plain: Path) -> None:
 
 
 @pytest.mark.slow
-def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_path):
-    output = tmp_path / "out"
+def test_data_parallel_with_accumulation_equals_one_process(dataset, tmp_path):
+    plain, output = one_process(dataset, tmp_path / "plain", *AVERAGED), tmp_path / "out"
     done = launch(
         "multi_cpu",
         "-m",
@@ -117,6 +126,7 @@ def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_
         "--lr",
         str(LEARNING_RATE),
         *CUT,
+        *AVERAGED,
         folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -127,20 +137,22 @@ def test_data_parallel_with_accumulation_equals_one_process(dataset, plain, tmp_
 
 
 @pytest.mark.slow
-def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, plain, tmp_path):
-    """One run, asked on its second process to stop in the second epoch, gone on with; then consolidated."""
-    output = tmp_path / "out"
+def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, tmp_path):
+    """One run with every option, asked on its second process to stop in the second epoch, gone on with; then consolidated."""
+    plain, output = one_process(dataset, tmp_path / "plain", *EVERYTHING), tmp_path / "out"
+    order = {"overrides": [*CUT, *EVERYTHING], "fixed_dropout": True}
     # Asked after the first of two steps, before the one batch of evaluation, at the epoch's end: three times an epoch.
-    done = launched("zero3_offload", "train", dataset, output, stop_at=4)
+    done = launched("zero3_offload", "train", dataset, output, stop_at=4, **order)
     assert read_json(output / "run.json")["finished"] is False, done.stderr
     assert [one.epoch for one in list_epochs(output)] == [1]
     states = sorted((output / "checkpoints" / "resume").glob("state_*"))
     assert read_json(states[-1] / "manifest.json")["cursor"]["batches_done"] == 1
 
-    done = launched("zero3_offload", "train", dataset, output)
+    done = launched("zero3_offload", "train", dataset, output, **order)
     assert done.returncode == 0, done.stderr
     assert read_json(output / "run.json")["engine"] == "zero3" and read_json(output / "run.json")["finished"]
     assert_equals_plain(output, plain)
+    assert all(metrics(output)[-1]["train"]["terms"][f"r_drop.{task.name}"] > 1e-4 for task in TASKS)
 
     last = list_epochs(output, verify=True)[-1]
     restored = {name: tensor for name, tensor in restore_model(last.path).state_dict().items()}
@@ -151,7 +163,7 @@ def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, plai
     with pytest.raises(ConfigError, match="zero3 with 2 processes"):
         run = output / "run.json"
         run.write_text(run.read_text().replace('"finished": true', '"finished": false'))
-        train(dataset, output, load_config(None, OVERRIDES), learning_rate=LEARNING_RATE)
+        train(dataset, output, load_config(None, [*OVERRIDES, *EVERYTHING]), learning_rate=LEARNING_RATE)
 
 
 @pytest.mark.slow

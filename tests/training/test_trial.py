@@ -161,7 +161,14 @@ def test_what_computes_the_numbers_is_the_identity_and_what_watches_is_not(datas
 
 
 #: A setting that came after the first runs; what it is off at; a value that changes results.
-LATER = [("layer_lr_decay", "1.0", "0.9"), ("schedule", "cosine", "wsd")]
+LATER = [
+    ("layer_lr_decay", "1.0", "0.9"),
+    ("schedule", "cosine", "wsd"),
+    ("ema_decay", "null", "0.9"),
+    ("ema_decay", "0", "0.9"),
+    ("label_smoothing", "0", "0.1"),
+    ("r_drop", "0.0", "0.5"),
+]
 
 
 @pytest.mark.parametrize("key, off, on", LATER)
