@@ -148,3 +148,11 @@ def test_layers_count_from_the_output_and_what_has_no_parameters_counts_not() ->
     model = nn.Sequential(first, nn.GELU(), last)
     assert depths.chain(model, after=3) == 5
     assert depths.by_name(model) == {"0.weight": 4, "0.bias": 4, "2.weight": 3, "2.bias": 3}
+
+
+def test_of_parts_side_by_side_the_deepest_counts() -> None:
+    depths = Depths()
+    deep = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    before = nn.Linear(2, 2)
+    assert depths.chain(before, (nn.Linear(2, 2), deep, nn.Linear(2, 2)), after=0) == 3
+    assert depths.by_name(before) == {"weight": 2, "bias": 2}
