@@ -116,6 +116,17 @@ def _export(arguments: Namespace, config: Config) -> int:
     return 0
 
 
+def _ablate(arguments: Namespace, config: Config) -> int:
+    from redheart.ablation import as_table
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        dataset = stages.prepare(config, should_stop=should_stop)
+        result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
+    print(json.dumps(result.to_json(), indent=2, ensure_ascii=False) if arguments.json else as_table(result))
+    return 0
+
+
 def _report(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.stages import report
 
@@ -180,6 +191,7 @@ COMMANDS: dict[str, Callable[[Namespace, Config], int]] = {
     "crossover": _crossover,
     "evaluate": _evaluate,
     "export": _export,
+    "ablate": _ablate,
     "report": _report,
     "workflow": _workflow,
     "doctor": _doctor,

@@ -14,7 +14,7 @@ from redheart.cli.parser import parse_arguments
 from redheart.errors import Interrupted, RedHeartError, UsageError
 
 #: Commands that write a run's files; sweeping and embedding are made for several at a time.
-_ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "report", "workflow"}
+_ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
 
 
 def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
@@ -25,9 +25,10 @@ def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
         ("seed", "seed"),
         ("data", "data.path"),
         ("preset", "model.preset"),
-        ("epochs", "training.epochs"),
+        ("epochs", "ablation.epochs" if arguments.command == "ablate" else "training.epochs"),
         ("lr", "training.learning_rate"),
-        ("workers", "sweep.workers"),
+        ("workers", "ablation.workers" if arguments.command == "ablate" else "sweep.workers"),
+        ("seeds", "ablation.seeds"),
     ):
         value = getattr(arguments, option, None)
         if value is not None:

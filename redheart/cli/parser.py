@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import redheart
+from redheart.tasks import GROUPS
 
 _OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
 _OVERRIDE = re.compile(r"[^\W\d][\w.]*=.*", re.DOTALL)
@@ -82,6 +83,22 @@ def _positive(value: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"found '{value}', wanted a whole number of at least 1")
     return number
+
+
+def _several(value: str) -> int:
+    number = _positive(value)
+    if number < 2:
+        raise argparse.ArgumentTypeError("found '1', wanted at least 2: a spread needs two")
+    return number
+
+
+def _groups(value: str) -> tuple[str, ...]:
+    known = (*GROUPS, "linear")
+    groups = tuple(word.strip() for word in value.split(","))
+    for group in groups:
+        if group not in known:
+            raise argparse.ArgumentTypeError(f"found '{group}', wanted some of {','.join(known)}")
+    return groups
 
 
 def _rate(value: str) -> float:
@@ -170,6 +187,15 @@ def build_parser() -> Parser:
     export.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
     export.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
     _common(export)
+
+    ablate = add("ablate", "Train the model without each of its parts in turn, and say what each is worth.")
+    ablate.add_argument("--seeds", type=_several, metavar="N", help="trainings of each variant (default: 5)")
+    ablate.add_argument("--groups", type=_groups, metavar="A,B", help="only these groups, and 'linear' (default: all)")
+    ablate.add_argument("--epochs", type=_positive, metavar="N", help="epochs a training (default: those of a trial)")
+    ablate.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate of all (default: the sweep's choice)")
+    ablate.add_argument("--workers", type=_positive, metavar="N", help="trainings at a time")
+    ablate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _common(ablate)
 
     _common(add("report", "Write the report, the curves and their exports from what is there."))
 

@@ -155,6 +155,17 @@ class CrossoverConfig(Section, frozen=True, kw_only=True):
     """Crossovers of randomly chosen epochs, as a control for the choice of epochs."""
 
 
+class AblationConfig(Section, frozen=True, kw_only=True):
+    """The ablation: the model trained without each group of modules in turn."""
+
+    seeds: Annotated[int, Meta(ge=2)] = 5
+    """Trainings of each variant, from ``seed`` on; the same seeds for all, because they are compared in pairs."""
+    epochs: Positive | None = None
+    """Epochs a training; null: as many as a trial of the sweep, whose learning rate it takes."""
+    workers: Positive | None = None
+    """Trainings at a time; null: one a GPU, or on CPU one a core."""
+
+
 class ReportConfig(Section, frozen=True, kw_only=True):
     """How sure the report says to be."""
 
@@ -182,9 +193,15 @@ class Config(Section, frozen=True, kw_only=True):
     sweep: SweepConfig = SweepConfig()
     sweet_spot: SweetSpotConfig = SweetSpotConfig()
     crossover: CrossoverConfig = CrossoverConfig()
+    ablation: AblationConfig = AblationConfig()
     report: ReportConfig = ReportConfig()
 
     @property
     def trial_epochs(self) -> int:
         """Epochs of a trial of the sweep."""
         return self.sweep.epochs or min(self.training.epochs, LONGEST_TRIAL)
+
+    @property
+    def ablation_epochs(self) -> int:
+        """Epochs of each training of the ablation."""
+        return self.ablation.epochs or self.trial_epochs

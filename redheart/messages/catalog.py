@@ -14,7 +14,19 @@ from redheart.messages.josa import fill_in
 Language = Literal["ko", "en"]
 LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
-_TABLES = ("workflow", "data", "embedding", "model", "training", "sweep", "sweet_spot", "rival", "crossover", "report")
+_TABLES = (
+    "workflow",
+    "data",
+    "embedding",
+    "model",
+    "training",
+    "sweep",
+    "sweet_spot",
+    "rival",
+    "crossover",
+    "ablation",
+    "report",
+)
 _catalogue: dict[str, tuple[str, str]] = {}
 _language: Language = "ko"
 

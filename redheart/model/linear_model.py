@@ -6,20 +6,19 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from redheart.model.blocks import Projection
-from redheart.model.heads import VIEWS, Predictor, linear_views
+from redheart.model.heads import VIEWS, LinearPath, Predictor, linear_views
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import Outputs, UnifiedModel, normalise
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 
-class LinearPath(Predictor):
+class LinearHead(Predictor):
     """Of a head its linear path from the embeddings; nothing else."""
 
     def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__(task, statistics)
-        self.linear = Projection(VIEWS * dims.d_embed, len(TASK_BY_NAME[task].dimensions), gain=0.0)
+        self.linear = LinearPath(VIEWS * dims.d_embed, len(TASK_BY_NAME[task].dimensions), gain=0.0)
 
     def forward(self, views: Tensor) -> Tensor:
         """Views (batch, 4 * d_embed) -> (batch, dims), relative to the prior."""
@@ -34,7 +33,7 @@ class LinearModel(nn.Module):
         self.config = config
         self.statistics = statistics
         self.views_dropout = nn.Dropout(config.embedding_dropout)
-        self.heads = nn.ModuleDict({task.name: LinearPath(task.name, config, statistics) for task in TASKS})
+        self.heads = nn.ModuleDict({task.name: LinearHead(task.name, config, statistics) for task in TASKS})
 
     def forward(self, segments: Tensor, segment_mask: Tensor, kinds: Tensor, positions: Tensor) -> Outputs:
         """As ``UnifiedModel.forward``; nothing auxiliary."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,6 +15,9 @@ from redheart.messages import say, warn
 from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
+
+if TYPE_CHECKING:
+    from redheart.ablation import AblationResult
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
@@ -253,6 +257,31 @@ def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop
         return
     run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
     mark_done(output, "crossover", inputs)
+
+
+def ablate(
+    config: Config,
+    dataset: Path,
+    *,
+    groups: Sequence[str] | None = None,
+    force: bool = False,
+    should_stop: Stop = lambda: False,
+) -> AblationResult:
+    """Trains without each group in turn, all at one learning rate; what each is worth."""
+    from redheart.ablation import run_ablation
+    from redheart.ablation.run import resolve
+    from redheart.ablation.variants import VARIANTS
+
+    config = resolve(config)
+    return run_ablation(
+        config,
+        dataset,
+        Path(config.output),
+        learning_rate=choose_learning_rate(config, dataset),
+        variants=VARIANTS if groups is None else groups,
+        force=force,
+        should_stop=should_stop,
+    )
 
 
 def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:

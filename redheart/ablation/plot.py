@@ -1,0 +1,69 @@
+"""The picture: a panel a metric, a row a group, a dot with its interval; right of zero the part is worth something.
+
+Labels are in English, as the font that matplotlib brings has no Korean.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from redheart.ablation.result import AblationResult, Row
+from redheart.ablation.scores import METRICS, Metric
+from redheart.ablation.variants import LINEAR
+from redheart.storage import replace_file
+
+_WORTH, _HARMFUL, _NOISE, _FAINT = "#0072b2", "#c0143c", "#8c8c8c", "#dddddd"
+
+
+def draw(path: Path, result: AblationResult) -> None:
+    """Writes the picture as PNG."""
+    rows = result.rows[1:]
+    figure = Figure(figsize=(13, 2.4 + 0.42 * len(rows)), dpi=110, layout="constrained")
+    panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _panel(axes, metric, rows)
+    names = ["all but the linear path" if row.variant == LINEAR else row.variant for row in rows]
+    panels[0].set_yticks(range(len(rows)), names)
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    settings = result.settings
+    figure.suptitle(
+        "What each part is worth: the score of the whole model less that without it",
+        x=0.01,
+        ha="left",
+        fontweight="bold",
+    )
+    figure.supxlabel(
+        f"Right of zero: the part helps. Bars: {result.confidence:.0%} intervals over seeds and situations; coloured: beyond "
+        f"noise (false discovery rate over the whole picture).\n{settings['preset']}, {len(settings['seeds'])} seeds, "
+        f"{settings['epochs']} epochs at learning rate {settings['learning_rate']:g}, scored on "
+        f"{settings['counts']['judge']} situations (judge).",
+        fontsize=9,
+        x=0.01,
+        ha="left",
+        color="#555555",
+    )
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def _panel(axes: Axes, metric: Metric, rows: tuple[Row, ...]) -> None:
+    axes.set_title(metric.label, fontsize=11)
+    axes.axvline(0, color="#333333", linewidth=0.9)
+    for position, row in enumerate(rows):
+        worth = row.worth.get(metric.name)
+        if worth is None:
+            continue
+        colour = _NOISE if not worth.is_beyond_noise else _WORTH if worth.mean > 0 else _HARMFUL
+        axes.plot([worth.low, worth.high], [position] * 2, color=colour, linewidth=2.4, solid_capstyle="round")
+        axes.plot(worth.mean, position, marker="o", markersize=7, color=colour, markeredgecolor="white")
+    if rows and rows[-1].variant == LINEAR and len(rows) > 1:
+        axes.axhline(len(rows) - 1.5, color=_FAINT, linewidth=0.9)
+    axes.grid(True, axis="x", color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=9)
+    axes.margins(x=0.08)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,120 @@
+"""What an ablation found: rows of a table, and the same as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from redheart.ablation.scores import METRICS
+from redheart.ablation.worth import Worth, beyond_noise, worth_of
+from redheart.training.intervals import Draws
+
+METHOD = (
+    "Worth is the score of the whole model less that without the group, in the direction of better, mean over the seeds, "
+    "paired by seed and situation. Intervals are t intervals whose variance is the seeds' (sample variance) plus the "
+    "situations' (bootstrap). Beyond noise: remains after control of the false discovery rate over all rows and metrics."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant.
+
+    Attributes:
+        parameters: how many it has.
+        epochs: the chosen epoch, by seed.
+        scores: by metric the score of each seed.
+        worth: by metric; empty for the whole model, and without a metric that could not be scored.
+    """
+
+    variant: str
+    parameters: int
+    epochs: tuple[int, ...]
+    scores: dict[str, tuple[float, ...]]
+    worth: dict[str, Worth]
+
+    @property
+    def verdict(self) -> str:
+        """In words: worth something, harmful, both, or nothing beyond noise; with the metrics that say so."""
+        said = []
+        for words, sign in (("worth something", 1), ("harmful", -1)):
+            where = [
+                metric.label
+                for metric in METRICS
+                if metric.name in self.worth
+                and self.worth[metric.name].is_beyond_noise
+                and self.worth[metric.name].mean * sign > 0
+            ]
+            if where:
+                said.append(f"{words}: {', '.join(where)}")
+        return "; ".join(said) or "nothing beyond noise"
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """The whole table; the first row is the whole model. ``settings``: what it was trained with and on."""
+
+    settings: dict[str, Any]
+    confidence: float
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.settings,
+            "confidence": self.confidence,
+            "method": METHOD,
+            "metrics": {
+                metric.name: "larger is better" if metric.sign > 0 else "smaller is better" for metric in METRICS
+            },
+            "rows": [self._row(row) for row in self.rows],
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "variant": row.variant,
+            "parameters": row.parameters,
+            "chosen_epochs": list(row.epochs),
+            "scores": {name: {"mean": mean(values), "by_seed": list(values)} for name, values in row.scores.items()},
+        }
+        if row is not self.rows[0]:
+            found["worth"] = {
+                name: {**asdict(worth), "low": worth.low, "high": worth.high} for name, worth in row.worth.items()
+            }
+            found["verdict"] = row.verdict
+        return found
+
+
+def mean(values: tuple[float, ...]) -> float:
+    return float(np.mean(values))
+
+
+def deviation(values: tuple[float, ...]) -> float:
+    """Sample standard deviation over the seeds."""
+    return float(np.std(values, ddof=1))
+
+
+def compare(
+    rows: list[Row], scores: dict[str, list[dict[str, Draws]]], situations: int, confidence: float
+) -> tuple[Row, ...]:
+    """The rows with their worth filled in.
+
+    Args:
+        rows: the first is the whole model.
+        scores: by variant, in the order of the seeds.
+        situations: how many were scored.
+    """
+    whole, *others = rows
+    worths: dict[tuple[str, str], Worth] = {}
+    for row in others:
+        for metric in METRICS:
+            worth = worth_of(scores[whole.variant], scores[row.variant], metric, situations, confidence)
+            if worth is not None:
+                worths[row.variant, metric.name] = worth
+    remaining = beyond_noise({key: worth.p_value for key, worth in worths.items()}, 1 - confidence)
+    marked = {key: replace(worth, is_beyond_noise=key in remaining) for key, worth in worths.items()}
+    return whole, *(
+        replace(row, worth={name: worth for (variant, name), worth in marked.items() if variant == row.variant})
+        for row in others
+    )

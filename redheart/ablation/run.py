@@ -1,0 +1,138 @@
+"""One run: a variant trained from one seed, its epoch chosen on ``choose``, its predictions on ``judge``; and its file.
+
+Whoever finishes a run writes its file at once, whole or not at all, so a killed ablation goes on with the runs that are
+missing. A file of other settings, other data or a model of other shapes is not taken for the run's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from redheart.ablation.variants import builder, removed, shapes
+from redheart.config import Config
+from redheart.data.splits import Split
+from redheart.errors import TrainingError
+from redheart.model.losses import TERMS
+from redheart.storage import fingerprint, read_json, write_json
+from redheart.training.evaluation import Evaluation
+from redheart.training.identity import trial_identity
+from redheart.training.trial import TrialRunner
+
+#: Significant digits of a stored prediction: what fp32 holds.
+_DIGITS = 7
+
+
+def resolve(config: Config) -> Config:
+    """The configuration of the runs: the smallest preset unless another was asked for, all of the training split."""
+    preset = "tiny" if config.model.preset == "auto" else config.model.preset
+    return msgspec.structs.replace(
+        config,
+        model=msgspec.structs.replace(config.model, preset=preset),
+        training=msgspec.structs.replace(config.training, no_param_update=False),
+        sweep=msgspec.structs.replace(config.sweep, epochs=config.ablation_epochs, max_situations=2**62),
+    )
+
+
+class Ablator:
+    """Trains variants, all at one learning rate, and keeps what they came to.
+
+    Args:
+        config: as ``resolve`` gives it.
+        dataset: an ``.embedded.json``.
+        folder: where the files of finished runs lie.
+    """
+
+    def __init__(self, config: Config, dataset: Path, folder: Path, learning_rate: float) -> None:
+        self.config, self.folder, self.learning_rate = config, folder, learning_rate
+        self.runner = TrialRunner(config, dataset)
+        self.table = self.runner.table
+        self._identities: dict[str, str] = {}
+
+    def file(self, variant: str, seed: int) -> Path:
+        return self.folder / f"{variant}_seed{seed}.json"
+
+    def identity(self, variant: str) -> str:
+        """What a run of ``variant`` means, whatever its seed."""
+        if variant not in self._identities:
+            meant = trial_identity(self.config, self.table.identity)
+            del meant["seed"]
+            parameters = shapes(variant, self.runner.dimensions)
+            self._identities[variant] = fingerprint(
+                {**meant, "variant": variant, "learning_rate": self.learning_rate, "parameters": parameters}
+            )
+        return self._identities[variant]
+
+    def finished(self, variant: str, seed: int) -> dict[str, Any] | None:
+        """The stored run, if it is there and is this one.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+        path = self.file(variant, seed)
+        if not path.exists():
+            return None
+        found: dict[str, Any] = read_json(path)
+        return found if found.get("identity") == self.identity(variant) else None
+
+    def run(self, variant: str, seed: int, *, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Trains the variant from ``seed`` and writes its file.
+
+        Raises:
+            Interrupted: ``should_stop`` said so; the run leaves no file.
+            TrainingError: it diverged.
+        """
+        kept = _BestEpoch()
+        outcome = self.runner.run(
+            learning_rate=self.learning_rate,
+            seed=seed,
+            should_stop=should_stop,
+            build=builder(variant),
+            on_epoch=kept.see,
+        )
+        if outcome.diverged or kept.judged is None:
+            raise TrainingError(
+                f"ablation: {variant!r} (seed {seed}) diverged at learning rate {self.learning_rate:g}, which is the same for "
+                "all: give a lower one with --lr; finished runs are kept, but belong to this learning rate"
+            )
+        write_json(
+            self.file(variant, seed),
+            {
+                "identity": self.identity(variant),
+                "variant": variant,
+                "without": list(removed(variant)),
+                "seed": seed,
+                "epoch": kept.epoch,
+                "curve": kept.curve,
+                "judge_count": kept.judged.count,
+                "predictions": {name: _rounded(values) for name, values in kept.judged.predictions.items()},
+                "seconds": outcome.seconds,
+            },
+            indent=None,
+        )
+
+
+class _BestEpoch:
+    """Remembers the epoch with the lowest loss of what is served – the heads' part, which every variant has – on ``choose``,
+    and what the model of that epoch said on ``judge``."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.lowest = float("inf")
+        self.curve: list[dict[str, float | None]] = []
+        self.judged: Evaluation | None = None
+
+    def see(self, epoch: int, on_choose: Evaluation, evaluate: Callable[[Split], Evaluation]) -> None:
+        loss = sum(term.weight * on_choose.terms[term.name] for term in TERMS if term.name.startswith("heads."))
+        if loss < self.lowest:
+            self.epoch, self.lowest, self.judged = epoch, loss, evaluate("judge")
+        self.curve.append({"epoch": epoch, "heads_loss": loss, "mean_skill": on_choose.mean_skill})
+
+
+def _rounded(values: NDArray[np.float64]) -> list[list[float]]:
+    return [[float(f"{number:.{_DIGITS}g}") for number in row] for row in values.tolist()]
