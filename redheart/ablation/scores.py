@@ -66,7 +66,7 @@ class Scorer:
             for task in TASKS
             for name, measure in measures_of(
                 task,
-                self._table.targets.values[task.name][self._indices],
+                self._table.targets.values[task.name][self._indices].astype(np.float64),
                 self._table.targets.mask[task.name][self._indices],
                 np.asarray(predictions[task.name]),
                 constant_predictor(task.name, self._statistics),
