@@ -68,7 +68,7 @@ class Scorer:
                 task,
                 self._table.targets.values[task.name][self._indices].astype(np.float64),
                 self._table.targets.mask[task.name][self._indices],
-                np.asarray(predictions[task.name]),
+                np.asarray(predictions[task.name], dtype=np.float64),
                 constant_predictor(task.name, self._statistics),
             ).items()
             if any(name == metric.measure and task.name in metric.tasks for metric in METRICS)

