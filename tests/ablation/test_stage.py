@@ -231,17 +231,17 @@ def test_all_variants_of_a_seed_see_the_same_batches(
     ordered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are compared in pairs: by seed they share the order of the data."""
-    seen: list[list[str]] = []
-    from redheart.training.table import SituationTable
+    from redheart.training import loop
 
-    original = SituationTable.batch
+    seen: list[list[int]] = []
 
-    def spy(self: SituationTable, indices: Any) -> Any:
-        made = original(self, indices)
-        seen.append(made.ids)
-        return made
+    def spy(*arguments: Any, **settings: Any) -> Any:
+        order = epoch_order(*arguments, **settings)
+        seen.append(order.tolist())
+        return order
 
-    monkeypatch.setattr(SituationTable, "batch", spy)
+    epoch_order = loop.epoch_order
+    monkeypatch.setattr(loop, "epoch_order", spy)
     ablate(ordered, tmp_path, variants=("heads",))
     runs = [seen[start : start + len(seen) // 4] for start in range(0, len(seen), len(seen) // 4)]
     assert runs[0] == runs[1] and runs[2] == runs[3] and runs[0] != runs[2]
