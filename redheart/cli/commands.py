@@ -107,6 +107,32 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     return 0
 
 
+def _predict(arguments: Namespace, config: Config) -> int:
+    from redheart.prediction.inputs import read_inputs
+
+    file = Path(arguments.file) if arguments.file else None
+    # Before anything is loaded, and before a signal only sets a flag: reading standard input may wait for long.
+    situations = read_inputs(arguments.words, file, title=arguments.title, action=arguments.action)
+    from redheart.messages import text
+    from redheart.prediction.predictor import Predictor
+    from redheart.prediction.shown import as_json, as_table
+    from redheart.training.restore import check_preset, open_model
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
+        check_preset(restored.manifest, restored.path, config.model.preset)
+        predictor = Predictor(restored, config.embedding)
+        blank = ""
+        for predictions in predictor.predict(situations, should_stop=should_stop):
+            for one in predictions:
+                print(as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest)}", flush=True)
+                blank = "\n\n"
+    if not arguments.json and "selection" in restored.manifest:
+        print(text("predict_legend"))
+    return 0
+
+
 def _export(arguments: Namespace, config: Config) -> int:
     from redheart.workflow import stages
     from redheart.workflow.export import export
@@ -190,6 +216,7 @@ COMMANDS: dict[str, Callable[[Namespace, Config], int]] = {
     "analyze": _analyze,
     "crossover": _crossover,
     "evaluate": _evaluate,
+    "predict": _predict,
     "export": _export,
     "ablate": _ablate,
     "report": _report,

@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> int:
     if Path(config.output).exists() and not Path(config.output).is_dir():
         raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
     only_looks = arguments.command == "doctor" and arguments.what is None
-    starts_nothing = only_looks or getattr(arguments, "mode", "") == "validate"
+    starts_nothing = only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
     set_up_logging(
         verbose=arguments.verbose,
         debug=arguments.debug,

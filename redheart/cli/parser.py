@@ -14,6 +14,7 @@ from redheart.tasks import GROUPS
 
 _OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
 _OVERRIDE = re.compile(r"[^\W\d][\w.]*=.*", re.DOTALL)
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+=.*", re.DOTALL)
 _UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
 #: Commands without a configuration.
 _WITHOUT_SETTINGS = {"params"}
@@ -116,17 +117,22 @@ def _rate(value: str) -> float:
 
 def _common(parser: argparse.ArgumentParser, *, overrides: bool = True) -> None:
     group = parser.add_argument_group("common options")
-    group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
     group.add_argument("--data", metavar="FILE", help="the dataset: a JSON array or JSON Lines of situations")
-    group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
-    group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
     group.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and dropout (default: 0)")
-    group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
     group.add_argument("--force", action="store_true", help="do again what was done before with the same inputs")
-    group.add_argument("--verbose", action="store_true", help="each line with its time")
-    group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")
+    _shared(group)
     if overrides:
         parser.epilog = f"Besides options: {_OVERRIDES_HELP}."
+
+
+def _shared(group: argparse._ArgumentGroup) -> None:
+    """What makes sense for a command without a dataset too."""
+    group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
+    group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
+    group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
+    group.add_argument("--verbose", action="store_true", help="each line with its time")
+    group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")
 
 
 def _training_options(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +188,18 @@ def build_parser() -> Parser:
     evaluate.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test", help="default: test")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _common(evaluate)
+
+    predict = add("predict", "Say what a trained model predicts for a text: emotions, regret, Bentham, SURD, verdict.")
+    predict.add_argument("words", nargs="*", metavar="TEXT", help="the text, in quotes; - reads standard input")
+    predict.add_argument("--file", metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset")
+    predict.add_argument("--title", metavar="TITLE", help="the text's title")
+    predict.add_argument("--action", metavar="ACTION", help="the act in question")
+    predict.add_argument(
+        "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
+    )
+    predict.add_argument("--json", action="store_true", help="print one JSON object a text instead of a table")
+    _shared(predict.add_argument_group("common options"))
+    predict.epilog = f"Writes nothing. Besides options: {_OVERRIDES_HELP}."
 
     export = add("export", "Write a checkpoint as one folder for others: weights, configuration, model card.")
     export.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
@@ -256,6 +274,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.command == "doctor":
         _settle_doctor(parser.commands()["doctor"], arguments, rest)
     takes_settings = arguments.command not in _WITHOUT_SETTINGS
+    if arguments.command == "predict":  # a text may hold an equals sign: a setting has a section's dot before it
+        rest = [*(word for word in arguments.words if _SETTING.fullmatch(word)), *rest]
+        arguments.words = [word for word in arguments.words if not _SETTING.fullmatch(word)]
     arguments.overrides = [word for word in rest if takes_settings and _OVERRIDE.fullmatch(word)]
     unknown = [word for word in rest if word not in arguments.overrides]
     if unknown:

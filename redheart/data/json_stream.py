@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
 LARGEST_ITEM = 64 << 20
@@ -71,8 +71,8 @@ class _Decoder:
 class _Text:
     """The file's text as a window that grows at its end and is cut at its start."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 – closed by close(), which the generator calls
+    def __init__(self, path: Path, source: BinaryIO | None) -> None:
+        self._file = open(path, "rb") if source is None else source  # noqa: SIM115 – closed by close(): the generator calls it
         self._bytes_before = 0
         self._pending = b""
         self.buffer = ""
@@ -140,13 +140,16 @@ class _Text:
         return f"line {self.line_of(position)} column {column}"
 
 
-def stream_items(path: Path) -> Iterator[Item | Broken]:
+def stream_items(path: Path, source: BinaryIO | None = None) -> Iterator[Item | Broken]:
     """The items of ``path``, in order. After a ``Broken`` an array ends; JSON Lines go on with the next line.
+
+    Args:
+        source: what to read in the file's place; it is closed in the end.
 
     Raises:
         OSError: the file can't be opened or read.
     """
-    text = _Text(path)
+    text = _Text(path, source)
     index = None
     try:
         first = text.skip_blank()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from redheart.data.json_stream import Broken, stream_items
 from redheart.data.schema import Situation
@@ -40,7 +41,9 @@ class _Problems:
         return DataError(f"{self._path}: {self.count} {noun} in the dataset; nothing was written", tuple(lines))
 
 
-def iter_situations(path: Path, *, problem_limit: int = PROBLEM_LIMIT) -> Iterator[Situation]:
+def iter_situations(
+    path: Path, *, problem_limit: int = PROBLEM_LIMIT, source: BinaryIO | None = None
+) -> Iterator[Situation]:
     """The good situations of ``path`` as they are met; what is wrong with the others is raised at the end of the file.
 
     A caller that must not act on a part of a broken dataset uses ``read_dataset``.
@@ -48,6 +51,7 @@ def iter_situations(path: Path, *, problem_limit: int = PROBLEM_LIMIT) -> Iterat
     Args:
         path: a JSON array or JSON Lines, UTF-8.
         problem_limit: how many problems are told in full.
+        source: what to read in the file's place; ``path`` is then what messages call it.
 
     Raises:
         DataError: all problems, each with file, item, id, field, what was found and what is wanted.
@@ -57,7 +61,7 @@ def iter_situations(path: Path, *, problem_limit: int = PROBLEM_LIMIT) -> Iterat
     disagreeing: list[str] = []
     disagreeing_count = items = 0
     try:
-        for found in stream_items(path):
+        for found in stream_items(path, source):
             if isinstance(found, Broken):
                 problems.add(found.index, None, None, found.found, found.wanted)
                 continue
@@ -94,10 +98,10 @@ def iter_situations(path: Path, *, problem_limit: int = PROBLEM_LIMIT) -> Iterat
         warn("data_label_disagrees", path=path, count=disagreeing_count, id=disagreeing[0])
 
 
-def read_dataset(path: Path, *, problem_limit: int = PROBLEM_LIMIT) -> list[Situation]:
+def read_dataset(path: Path, *, problem_limit: int = PROBLEM_LIMIT, source: BinaryIO | None = None) -> list[Situation]:
     """All situations of ``path``, once all of them are known to be good.
 
     Raises:
         DataError: all problems, each with file, item, id, field, what was found and what is wanted.
     """
-    return list(iter_situations(path, problem_limit=problem_limit))
+    return list(iter_situations(path, problem_limit=problem_limit, source=source))

@@ -23,6 +23,7 @@ _TABLES = (
     "sweep",
     "sweet_spot",
     "rival",
+    "prediction",
     "crossover",
     "ablation",
     "report",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from redheart.messages import text
+from redheart.messages.figures import signed
 from redheart.rival.comparison import Comparison, Metric, Standing
 from redheart.rival.run import RivalDescription
 from redheart.training.intervals import Estimate
 
 _ORDER: tuple[Standing, ...] = ("above", "below", "level")
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """A number with its sign, minus as people write it."""
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _entry(name: str, difference: Estimate) -> str:

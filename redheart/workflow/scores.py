@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from redheart.messages import text
-from redheart.rival.sentences import about_rival, signed, standings
+from redheart.messages.figures import signed
+from redheart.rival.sentences import about_rival, standings
 from redheart.tasks import TASKS, Task
 
 if TYPE_CHECKING:

@@ -1,0 +1,105 @@
+"""What is to be predicted: a text that was typed, a file, or standard input, as situations that were found good."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from redheart.data import Situation, read_dataset
+from redheart.data.validation import ItemCheck
+from redheart.errors import DataError, UsageError
+
+#: Stands for standard input, in the place of a text.
+STANDARD_INPUT = "-"
+#: What the one text is called inside that has no id of its own.
+ONLY_TEXT = "text"
+_TEXT_ENDINGS, _DATA_ENDINGS = (".txt", ".text"), (".json", ".jsonl", ".ndjson")
+#: How an object, or an array of objects, begins: a story may begin with a bracket, but hardly with this.
+_JSON_START = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{")
+
+
+def read_inputs(
+    words: Sequence[str], file: Path | None, *, title: str | None = None, action: str | None = None
+) -> list[Situation]:
+    """The situations that were asked for; one without an id of its own is called ``ONLY_TEXT``.
+
+    Args:
+        words: the texts that were typed: none, or one; ``-`` stands for standard input, which is also read where there is
+            neither a text nor a file, unless it is a terminal.
+        file: ``.txt`` is one text; ``.json`` and ``.jsonl`` hold situations as a dataset does, of which only ``id`` and
+            ``text`` are needed.
+        title, action: of the one text.
+
+    Raises:
+        UsageError: nothing, or too much, was given; the text is empty.
+        DataError: the file does not hold what it should; naming item and field.
+    """
+    if len(words) > 1:
+        raise UsageError(f"found {len(words)} texts, wanted one: put it in quotes, or put several into a --file")
+    if words and file is not None:
+        raise UsageError("found a text and --file, wanted one of them")
+    if file is not None:
+        return _from_file(file, title, action)
+    if words and words[0] != STANDARD_INPUT:
+        return [_one("the text", words[0], title, action)]
+    if sys.stdin is None or (not words and sys.stdin.isatty()):
+        raise UsageError(
+            "found nothing to predict; wanted a text in quotes, --file FILE, or text on standard input (-)"
+        )
+    return _from_bytes(Path("standard input"), sys.stdin.buffer.read(), title, action)
+
+
+def _from_file(file: Path, title: str | None, action: str | None) -> list[Situation]:
+    ending = file.suffix.lower()
+    if ending in _DATA_ENDINGS:
+        _refuse_headings(file, title, action)
+        return read_dataset(file)
+    if ending not in _TEXT_ENDINGS:
+        raise UsageError(
+            f"{file}: found a name that ends in {ending!r}; wanted .txt (one text), or .json or .jsonl (situations)"
+        )
+    try:
+        return [_one(str(file), _decoded(str(file), file.read_bytes()), title, action)]
+    except OSError as error:
+        raise DataError(f"{file}: can't be read: {error.strerror or error}") from error
+
+
+def _from_bytes(name: Path, content: bytes, title: str | None, action: str | None) -> list[Situation]:
+    if _JSON_START.match(content):
+        _refuse_headings(name, title, action)
+        return read_dataset(name, source=io.BytesIO(content))
+    return [_one(str(name), _decoded(str(name), content), title, action)]
+
+
+def _refuse_headings(name: Path, title: str | None, action: str | None) -> None:
+    if title is not None or action is not None:
+        raise UsageError(f"{name}: its situations have titles and actions of their own; leave --title and --action out")
+
+
+def _decoded(name: str, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name}: found byte 0x{content[error.start]:02x} at {error.start}; wanted UTF-8 text"
+        ) from error
+
+
+def _one(name: str, text: str, title: str | None, action: str | None) -> Situation:
+    """The situation, checked by the rules of a dataset.
+
+    Raises:
+        UsageError: naming each field that is wrong.
+    """
+    check = ItemCheck({"id": ONLY_TEXT, "text": text, "title": title, "action": action})
+    for field, given in (("title", title), ("action", action)):
+        if given is not None and not given.strip():
+            raise UsageError(f"{name}, field {field}: found an empty one; wanted words, or no --{field}")
+    if check.situation is None:
+        raise UsageError(
+            "; ".join(f"{name}, field {one.field}: found {one.found}; wanted {one.wanted}" for one in check.problems)
+        )
+    return check.situation

@@ -1,0 +1,133 @@
+"""A trained model asked about new texts, by the very way its training data went: cut, embedded, padded, predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from redheart.config import EmbeddingConfig
+from redheart.data import Situation
+from redheart.embedding import EmbeddedDataset, find_model
+from redheart.embedding.encoder import Encoder
+from redheart.errors import ConfigError, Interrupted, RedHeartError
+from redheart.model.statistics import natural_units
+from redheart.tasks import TASKS
+from redheart.training.placement import inference_device
+from redheart.training.restore import Restored, embedding_settings, shape_of
+from redheart.training.table import SituationTable
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one situation.
+
+    Attributes:
+        values: a number a dimension, in natural units, by task; None for a dimension that nothing in the training split
+            was annotated with: the model says nothing about it.
+    """
+
+    situation: Situation
+    values: dict[str, tuple[float | None, ...]]
+
+
+class Predictor:
+    """A model and its encoder, loaded once."""
+
+    def __init__(self, restored: Restored, given: EmbeddingConfig) -> None:
+        """Loads the encoder that the model was trained with.
+
+        Args:
+            given: the user's settings; see ``embedding_settings``.
+
+        Raises:
+            RedHeartError: the checkpoint does not tell its encoder, or what is found under that name is another one.
+            ConfigError: the encoder's vectors are of another size; naming both.
+            MissingRequirement: the encoder is not to be had.
+        """
+        trained = restored.manifest.get("encoder") or {}
+        if not trained.get("fingerprint"):
+            raise RedHeartError(
+                f"{restored.path}: does not tell which encoder made the vectors that it was trained on, so a text can't be "
+                "embedded for it; train on a dataset that `redheart embed` embedded"
+            )
+        self._settings = embedding_settings(restored.manifest, given)
+        source = find_model(self._settings.model)
+        self._encoder = Encoder(source, batch_size=self._settings.batch_size, precision=self._settings.precision)
+        shape = restored.model.config
+        if self._encoder.d_embed != shape.d_embed:
+            raise ConfigError(
+                f"{restored.path}: found {shape_of(shape)}; the encoder {self._settings.model!r} gives vectors of "
+                f"{self._encoder.d_embed} numbers: name the one it was trained with, {trained.get('name')!r} (embedding.model)"
+            )
+        if source.fingerprint != trained["fingerprint"]:
+            raise RedHeartError(
+                f"{restored.path}: was trained on vectors of the encoder {trained.get('name')!r} ({trained['fingerprint']}); "
+                f"{self._settings.model!r} is another one here ({source.fingerprint}): name the right one (embedding.model)"
+            )
+        self._path = restored.path
+        self._device = inference_device()
+        self._model = restored.model.to(self._device).eval()
+        self._known = _known(restored.manifest)
+
+    def predict(
+        self, situations: Sequence[Situation], *, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[list[Prediction]]:
+        """Predictions in the situations' order, some at a time.
+
+        Raises:
+            Interrupted: ``should_stop``, asked before each of these times, said so.
+        """
+        with tqdm(total=len(situations), unit="text", desc="predicting", disable=None, leave=False) as progress:
+            for start in range(0, len(situations), _AT_ONCE):
+                if should_stop():
+                    raise Interrupted(f"stopped with {start} of {len(situations)} texts predicted")
+                some = situations[start : start + _AT_ONCE]
+                found = self._predict(some)
+                progress.update(len(some))
+                yield found
+
+    def _predict(self, situations: Sequence[Situation]) -> list[Prediction]:
+        table = SituationTable(self._embedded(situations), self._path)
+        batch = table.batch(np.arange(len(situations))).to(self._device)
+        with torch.inference_mode():
+            outputs = self._model(*batch.inputs)
+        values = {
+            task.name: natural_units(task.name, outputs.predictions[task.name], self._model.statistics).cpu().numpy()
+            for task in TASKS
+        }
+        return [
+            Prediction(one, {name: self._told(name, rows[row]) for name, rows in values.items()})
+            for row, one in enumerate(situations)
+        ]
+
+    def _told(self, task: str, row: NDArray[np.float32]) -> tuple[float | None, ...]:
+        return tuple(float(value) if known else None for value, known in zip(row, self._known[task], strict=True))
+
+    def _embedded(self, situations: Sequence[Situation]) -> EmbeddedDataset:
+        cut = self._encoder.segment(situations, self._settings.window_word_pieces, self._settings.max_segments)
+        rows = self._encoder.encode_segments([segment for segments in cut for segment in segments])
+        kinds = ["".join(str(segment.kind) for segment in segments) for segments in cut]
+        first_rows = np.cumsum([0, *map(len, kinds)])[:-1].astype(np.int64)
+        keys = [str(index) for index in range(len(situations))]
+        return EmbeddedDataset(
+            Path(self._path), list(situations), keys, rows, first_rows, kinds, model_name=self._settings.model
+        )
+
+
+def _known(manifest: Mapping[str, Any]) -> dict[str, list[bool]]:
+    """Which dimensions the training split was annotated with; all of them where the checkpoint does not tell."""
+    counts = manifest.get("target_counts") or {}
+    known: dict[str, list[bool]] = {}
+    for task in TASKS:
+        found = [count > 0 for count in counts.get(task.name, [1] * len(task.dimensions))]
+        known[task.name] = found
+    return known
