@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -30,6 +30,8 @@ from redheart.training.order import Indices, epoch_order, global_batches, pieces
 from redheart.training.schedule import learning_rate_at
 from redheart.training.table import SituationTable
 
+#: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them.
+MOST_OVERFLOWS = 40
 TERM_NAMES = tuple(term.name for term in TERMS)
 
 
@@ -67,6 +69,7 @@ class TrainingLoop:
         train: the training situations' positions in ``table``.
         total_epochs: what the schedule is stretched over.
         norms_every: gradient norms a module are measured every so many steps (and at an epoch's first and last).
+        last_good: what a run that can't go on has to show, in words, such as its newest checkpoint.
 
     Attributes:
         gate: told of every step while it is there; its owner takes it away when it has seen enough.
@@ -84,6 +87,7 @@ class TrainingLoop:
         seed: int,
         norms_every: int = 1,
         oom: OomLog | None = None,
+        last_good: Callable[[], str] | None = None,
     ) -> None:
         self.engine = engine
         self.table = table
@@ -100,6 +104,8 @@ class TrainingLoop:
         self.gate: LivenessGate | None = None
         self.average = WeightAverage(engine, self.config.ema_decay) if self.config.ema_decay else None
         self._norms_every = norms_every
+        self._last_good = last_good
+        self._overflows_in_a_row = 0
 
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, the model's weights are those that are evaluated and kept: their average where there is one."""
@@ -144,6 +150,7 @@ class TrainingLoop:
         else:
             self.engine.discard()
         is_complete = updated or self.config.no_param_update
+        self._overflows_in_a_row = 0 if is_complete else self._overflows_in_a_row + 1
         if self.gate is not None and found is not None and is_complete and math.isfinite(found.total):
             self.gate.add(found.rows, batch, updated=updated)
         if finite:
@@ -184,8 +191,11 @@ class TrainingLoop:
             ) from error
 
     def _scales_its_loss(self) -> bool:
-        """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale."""
-        return self.engine.precision == "fp16"
+        """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale.
+
+        Only so often: where the scale has come down to nothing, it is the gradient that is not finite.
+        """
+        return self.engine.precision == "fp16" and self._overflows_in_a_row < MOST_OVERFLOWS
 
     def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, dict[str, float]]:
         while True:
@@ -268,8 +278,9 @@ class TrainingLoop:
         ids = [self.table.ids[position] for position in batch]
         warn("training_nonfinite", epoch=epoch, batch=index + 1, ids=", ".join(ids))
         if self.nonfinite_in_a_row >= self.config.max_nonfinite_steps:
+            left = f"; {self._last_good()}" if self._last_good else ""
             raise TrainingError(
                 f"epoch {epoch}, batch {index + 1}: {self.nonfinite_in_a_row} steps in a row had a loss or gradient that is "
-                f"not finite, at learning rate {self.peak:g}; the last checkpoint is good. Lower the learning rate, "
-                f"or look at these situations: {', '.join(ids[:8])}{', …' if len(ids) > 8 else ''}"
+                f"not finite, at learning rate {self.peak:g}{left}. Lower the learning rate, or look at these "
+                f"situations: {', '.join(ids[:8])}{', …' if len(ids) > 8 else ''}"
             )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from redheart.checkpoint import save_epoch
+from redheart.checkpoint import list_epochs, save_epoch
 from redheart.checkpoint.epoch import EpochCheckpoint
 from redheart.config import Config, resolved_yaml
 from redheart.errors import Interrupted, TrainingError
@@ -177,6 +177,7 @@ class TrainingStage:
             seed=config.seed,
             norms_every=1 if engine.kind == "plain" else training.monitor_every,
             oom=self.oom,
+            last_good=self._last_good,
         )
         self._manifest = {
             "run": self.folder.run,
@@ -253,6 +254,13 @@ class TrainingStage:
         engine.accelerator.free_memory()  # ZeRO-3 needs the process group for it
         engine.accelerator.end_training()  # and with it the process group: nothing collective after this
         gc.collect()
+
+    def _last_good(self) -> str:
+        """The newest checkpoint of this run: no epoch whose loss on ``choose`` is not finite gets one."""
+        epochs = list_epochs(self.output)
+        if not epochs:
+            return "no epoch was finished, so there is no checkpoint yet"
+        return f"the last good checkpoint is {epochs[-1].path}"
 
     def _write_oom_stats(self, engine: Engine) -> None:
         micro_batch_size = engine.geometry.micro_batch_size
@@ -345,7 +353,7 @@ class TrainingStage:
         if not math.isfinite(evaluation.loss):
             raise TrainingError(
                 f"epoch {epoch}: the loss on the validation half 'choose' is not finite at learning rate "
-                f"{self.learning_rate:g}; the last checkpoint is good. Lower the learning rate"
+                f"{self.learning_rate:g}; {self._last_good()}. Lower the learning rate"
             )
         scored = evaluation_record(evaluation)
         gradient = sums.gradient_record()

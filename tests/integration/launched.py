@@ -10,18 +10,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
 from redheart.cli.main import main
 from redheart.config import load_config
-from redheart.errors import Interrupted
+from redheart.errors import Interrupted, TrainingError
+from redheart.messages import set_language, set_up_logging
+from redheart.model import UnifiedModel
 from redheart.training.engine import Engine
 from redheart.training.evaluation import evaluate_model
+from redheart.training.liveness import LivenessGate
+from redheart.training.loop import TrainingLoop
 from redheart.training.stage import TrainingStage
 from redheart.training.table import SituationTable
 from tests.training import fixed_dropout
+from tests.training.planted import EVERYTHING, plant_in_all
 from tests.training.runs import make_loop, same_bits
 
 
@@ -137,6 +143,53 @@ def recompute(order: dict[str, Any]) -> int:
     return 0
 
 
+def faults(order: dict[str, Any]) -> int:
+    """Two runs, each of which every process must end in the same way: what they raised goes to ``order["said"].<rank>``.
+
+    The first is strict, on a model with everything planted in it that does not train. The second has a first epoch as it
+    should be, and in the second epoch losses that are not a number, on the last process only.
+    """
+    rank = os.environ["RANK"]
+    set_language("en")
+    set_up_logging(quiet=rank != "0")
+    said: dict[str, Any] = {}
+    reports: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        plant_in_all(patch, EVERYTHING)
+        report = LivenessGate.report
+        patch.setattr(LivenessGate, "report", lambda self: reports.append(report(self)) or reports[-1])
+        said["strict"] = _raised(order, "planted", "training.liveness_steps=2", "training.strict=true")
+    said["dead"] = {tensor.name: tensor.faults for tensor in reports[0].dead}
+    said["rows"] = {tensor.name: tensor.dead_rows for tensor in reports[0].with_dead_rows}
+    with pytest.MonkeyPatch.context() as patch:
+        forward = UnifiedModel.forward
+        steps: list[int] = []
+
+        def spoiled(self: UnifiedModel, segments: torch.Tensor, *rest: torch.Tensor) -> Any:
+            is_spoiled = rank == "1" and steps[-1] >= order["healthy"] and self.training
+            return forward(self, segments * math.nan if is_spoiled else segments, *rest)
+
+        accumulate = TrainingLoop._accumulate
+        patch.setattr(
+            TrainingLoop, "_accumulate", lambda self, batch: steps.append(self.global_step) or accumulate(self, batch)
+        )
+        patch.setattr(UnifiedModel, "forward", spoiled)
+        said["nonfinite"] = _raised(order, "spoiled", "training.max_nonfinite_steps=2")
+    Path(f"{order['said']}.{rank}").write_text(json.dumps(said))
+    return 0
+
+
+def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
+    """What a training that fails says; afterwards another can be started in this process."""
+    overrides = [*order["overrides"], *overrides]
+    try:
+        train({**order, "output": f"{order['output']}/{name}", "overrides": overrides})
+    except TrainingError as error:
+        AcceleratorState._reset_state()
+        return str(error)
+    return ""
+
+
 def fail(order: dict[str, Any]) -> int:
     """The command line, on whose second process a later step runs out of memory."""
     original, calls = Engine.backward, 0
@@ -154,4 +207,4 @@ def fail(order: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     spec = json.loads(Path(sys.argv[1]).read_text())
-    sys.exit({"train": train, "probe": probe, "recompute": recompute, "fail": fail}[spec["do"]](spec))
+    sys.exit({"train": train, "probe": probe, "recompute": recompute, "faults": faults, "fail": fail}[spec["do"]](spec))

@@ -21,11 +21,13 @@ from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS
 from redheart.training.deepspeed_config import fill_deepspeed_config
 from redheart.training.engine import Engine
+from redheart.training.order import epoch_order, global_batches
 from redheart.training.restore import restore_model
 from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.training import fixed_dropout
+from tests.training.planted import EVERYTHING
 from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
@@ -238,6 +240,30 @@ def test_checkpointed_blocks_change_no_bit_under_zero3(dataset, tmp_path):
     found = read_json(report)
     assert found["same"] == found["tensors"] > 150
     assert found["calls"] == [4, 8], "two steps of two pieces, each computed once, or twice"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["zero2", "zero3_offload"])
+def test_the_dead_are_found_and_losses_that_are_no_number_stop_every_process_alike(dataset, tmp_path, strategy):
+    """Each kind of dead tensor, by name and fault, through DeepSpeed's accessors; then NaN on one process of two."""
+    output, said = tmp_path / "out", tmp_path / "said"
+    done = launched(strategy, "faults", dataset, output, said=str(said), healthy=2)  # steps: an epoch
+    assert done.returncode == 0, done.stderr
+    first, second = (read_json(Path(f"{said}.{rank}")) for rank in (0, 1))
+    assert first == second
+    assert {name: tuple(faults) for name, faults in first["dead"].items()} == EVERYTHING.dead
+    assert {name: list(rows) for name, rows in first["rows"].items()} == {
+        name: list(rows) for name, rows in EVERYTHING.rows.items()
+    }
+    for name in (*EVERYTHING.dead, *EVERYTHING.rows):
+        assert name in first["strict"] and f"Dead tensor: {name} (module " in done.stderr
+    assert "2 steps in a row had a loss or gradient that is not finite" in first["nonfinite"]
+    assert f"the last good checkpoint is {output / 'spoiled' / 'checkpoints' / 'epoch_0001'}" in first["nonfinite"]
+    table = SituationTable.open(dataset)
+    order = epoch_order(table.split_indices["train"], seed=0, epoch=2)
+    for number, batch in enumerate(global_batches(order, 24), start=1):
+        ids = ", ".join(table.ids[position] for position in batch)
+        assert f"Epoch 2, batch {number}: loss or gradient not finite, step skipped. Situations: {ids}\n" in done.stderr
 
 
 @pytest.mark.slow

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from redheart.model import UnifiedModel
+from redheart.training import stage as stage_module
+from redheart.training.optimizer import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,40 @@ PLANTS = {
         ),
     ),
 }
+
+
+def _plant_everything(model: UnifiedModel) -> None:
+    for one in PLANTS.values():
+        one.plant(model)
+
+
+EVERYTHING = Plant(
+    _plant_everything,
+    {name: faults for one in PLANTS.values() for name, faults in one.dead.items()},
+    {name: rows for one in PLANTS.values() for name, rows in one.rows.items()},
+    tuple(name for one in PLANTS.values() for name in one.outside),
+)
+
+
+def plant_in_all(patch: pytest.MonkeyPatch, plant: Plant) -> None:
+    """Every training that starts while ``patch`` holds has it."""
+    original = UnifiedModel.__init__
+
+    def init(self: UnifiedModel, config: Any, statistics: Any) -> None:
+        original(self, config, statistics)
+        plant.plant(self)
+
+    def build(model: UnifiedModel, learning_rate: float, config: Any) -> torch.optim.Optimizer:
+        optimizer = build_optimizer(model, learning_rate, config)
+        leave_out(optimizer, model, plant)
+        return optimizer
+
+    patch.setattr(UnifiedModel, "__init__", init)
+    patch.setattr(stage_module, "build_optimizer", build)
+
+
+def leave_out(optimizer: torch.optim.Optimizer, model: UnifiedModel, plant: Plant) -> None:
+    """Takes the parameters out of the optimizer that are to be outside."""
+    outside = {id(parameter) for name, parameter in model.named_parameters() if name in plant.outside}
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in outside]

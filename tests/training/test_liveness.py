@@ -16,7 +16,7 @@ from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.table import SituationTable
 from redheart.training.weight_changes import all_of, sample_of
-from tests.training.planted import PLANTS, Plant, detach
+from tests.training.planted import PLANTS, Plant, detach, leave_out
 from tests.training.runs import LEARNING_RATE
 
 NOTHING = Plant(lambda model: None)
@@ -33,9 +33,7 @@ def planted_loop(
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout), statistics)
     plant.plant(model)
     optimizer = build_optimizer(model, learning_rate, config.training)
-    outside = {id(parameter) for name, parameter in model.named_parameters() if name in plant.outside}
-    for group in optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in outside]
+    leave_out(optimizer, model, plant)
     engine.prepare(model, optimizer)
     epochs, seed = config.training.epochs, config.seed
     return TrainingLoop(engine, table, train, statistics, learning_rate=learning_rate, total_epochs=epochs, seed=seed)

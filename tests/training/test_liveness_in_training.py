@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 
 from redheart.errors import Interrupted, TrainingError
-from redheart.model import UnifiedModel
-from redheart.training import stage as stage_module
 from redheart.training.liveness import LivenessGate
-from redheart.training.optimizer import build_optimizer
-from tests.training.planted import PLANTS, Plant
+from tests.training.planted import PLANTS, plant_in_all
 from tests.training.runs import train
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -27,24 +24,7 @@ NAMED = (
 def planted(monkeypatch):
     """Every model that is built from now on has it."""
 
-    def plant_in_all(plant: Plant) -> None:
-        original = UnifiedModel.__init__
-
-        def init(self, config, statistics):
-            original(self, config, statistics)
-            plant.plant(self)
-
-        def build(model, learning_rate, config):
-            optimizer = build_optimizer(model, learning_rate, config)
-            outside = {id(parameter) for name, parameter in model.named_parameters() if name in plant.outside}
-            for group in optimizer.param_groups:
-                group["params"] = [one for one in group["params"] if id(one) not in outside]
-            return optimizer
-
-        monkeypatch.setattr(UnifiedModel, "__init__", init)
-        monkeypatch.setattr(stage_module, "build_optimizer", build)
-
-    return plant_in_all
+    return lambda plant: plant_in_all(monkeypatch, plant)
 
 
 def test_a_healthy_model_is_said_to_be_alive_once(dataset, settings, tmp_path, logged):

@@ -10,6 +10,7 @@ import torch
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
+from redheart.training import loop as loop_module
 from redheart.training.engine import Engine
 from redheart.training.oom import is_out_of_memory
 from redheart.training.order import epoch_order
@@ -89,10 +90,39 @@ def test_too_many_in_a_row_stop_the_run_and_leave_the_last_checkpoint(dataset, t
         return made
 
     monkeypatch.setattr(SituationTable, "batch", batch)
-    with pytest.raises(TrainingError, match="3 steps in a row"):
+    last = tmp_path / "out" / "checkpoints" / "epoch_0001"
+    with pytest.raises(TrainingError, match=f"3 steps in a row .*; the last good checkpoint is {last}"):
         train(dataset, tmp_path / "out", config)
     assert [line["epoch"] for line in metrics(tmp_path / "out")] == [1]
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(tmp_path / "out").values())
+
+
+def test_without_a_checkpoint_that_is_said(dataset, table, settings, monkeypatch, tmp_path):
+    spoil(monkeypatch, set(table.ids), math.inf)
+    with pytest.raises(TrainingError, match=r"2 steps in a row .*no epoch was finished, so there is no checkpoint yet"):
+        train(dataset, tmp_path / "out", settings(max_nonfinite_steps=2, global_batch_size=8))
+
+
+def test_a_validation_that_is_not_finite_names_the_last_good_checkpoint(
+    dataset, table, settings, monkeypatch, tmp_path
+):
+    """The epoch before it is kept; its own gets none."""
+    saved = []
+    original = SituationTable.batch
+    choose = {table.ids[int(index)] for index in table.split_indices["choose"]}
+
+    def batch(self, indices):
+        made = original(self, indices)
+        if saved and set(made.ids) & choose:
+            made.segments[:] = math.nan
+        saved.extend((tmp_path / "out" / "checkpoints").glob("epoch_*"))
+        return made
+
+    monkeypatch.setattr(SituationTable, "batch", batch)
+    last = tmp_path / "out" / "checkpoints" / "epoch_0001"
+    with pytest.raises(TrainingError, match=f"epoch 2: .*'choose' is not finite .*the last good checkpoint is {last}"):
+        train(dataset, tmp_path / "out", settings(epochs=2))
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").glob("epoch_*")] == ["epoch_0001"]
 
 
 @pytest.mark.parametrize("norms_every", [1, 1000], ids=["norms measured", "norms not measured"])
@@ -229,6 +259,18 @@ class TestLossScaling:
         assert loop.nonfinite_in_a_row == 0 and loop.engine.accelerator.scaler.get_scale() == 2.0**15
         hook.remove()
         assert next(steps).updated and not same_bits(before, state_of(loop))
+
+    def test_overflows_that_no_scale_mends_stop_the_run(self, scaled, monkeypatch):
+        """A gradient that is infinite at any scale is the model's affair: the loop waits for the scaler, not forever."""
+        monkeypatch.setattr(loop_module, "MOST_OVERFLOWS", 3)
+        loop = scaled()
+        next(loop.engine.unwrapped.parameters()).register_hook(lambda gradient: gradient * math.inf)
+        seen = []
+        with pytest.raises(TrainingError, match="3 steps in a row"):
+            for epoch in range(1, 10):
+                for step in loop.epoch(epoch):
+                    seen.append(step.updated)
+        assert seen == [False] * 5, "three for the scaler, then two of the three that max_nonfinite_steps allows"
 
     def test_a_discarded_step_leaves_the_scaler_ready_for_the_next(self, scaled):
         loop = scaled()
