@@ -27,7 +27,7 @@ from redheart.training.loop import TrainingLoop
 from redheart.training.stage import TrainingStage
 from redheart.training.table import SituationTable
 from tests.training import fixed_dropout
-from tests.training.planted import EVERYTHING, plant_in_all
+from tests.training.planted import ALL_AT_ONCE, plant_in_all
 from tests.training.runs import make_loop, same_bits
 
 
@@ -155,7 +155,7 @@ def faults(order: dict[str, Any]) -> int:
     said: dict[str, Any] = {}
     reports: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        plant_in_all(patch, EVERYTHING)
+        plant_in_all(patch, ALL_AT_ONCE)
         report = LivenessGate.report
         patch.setattr(LivenessGate, "report", lambda self: reports.append(report(self)) or reports[-1])
         said["strict"] = _raised(order, "planted", "training.liveness_steps=2", "training.strict=true")

@@ -27,7 +27,7 @@ from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.training import fixed_dropout
-from tests.training.planted import EVERYTHING
+from tests.training.planted import ALL_AT_ONCE
 from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
@@ -251,11 +251,11 @@ def test_the_dead_are_found_and_losses_that_are_no_number_stop_every_process_ali
     assert done.returncode == 0, done.stderr
     first, second = (read_json(Path(f"{said}.{rank}")) for rank in (0, 1))
     assert first == second
-    assert {name: tuple(faults) for name, faults in first["dead"].items()} == EVERYTHING.dead
+    assert {name: tuple(faults) for name, faults in first["dead"].items()} == ALL_AT_ONCE.dead
     assert {name: list(rows) for name, rows in first["rows"].items()} == {
-        name: list(rows) for name, rows in EVERYTHING.rows.items()
+        name: list(rows) for name, rows in ALL_AT_ONCE.rows.items()
     }
-    for name in (*EVERYTHING.dead, *EVERYTHING.rows):
+    for name in (*ALL_AT_ONCE.dead, *ALL_AT_ONCE.rows):
         assert name in first["strict"] and f"Dead tensor: {name} (module " in done.stderr
     assert "2 steps in a row had a loss or gradient that is not finite" in first["nonfinite"]
     assert f"the last good checkpoint is {output / 'spoiled' / 'checkpoints' / 'epoch_0001'}" in first["nonfinite"]

@@ -105,7 +105,7 @@ def _plant_everything(model: UnifiedModel) -> None:
         one.plant(model)
 
 
-EVERYTHING = Plant(
+ALL_AT_ONCE = Plant(
     _plant_everything,
     {name: faults for one in PLANTS.values() for name, faults in one.dead.items()},
     {name: rows for one in PLANTS.values() for name, rows in one.rows.items()},
