@@ -10,8 +10,14 @@ import torch
 
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config, load_config
+from redheart.model import Batch, Outputs, UnifiedModel, compute_losses, dimensions, modules_of
+from redheart.model.kalman import KalmanFilter, smooth
+from redheart.model.recompute import recompute_blocks
+from redheart.training.compiled import compile_forward
 from redheart.training.records import training_metrics
 from redheart.training.stage import TrainingStage
+from tests.model.conftest import fit, make_batch
+from tests.model.test_kalman import problem
 from tests.training.small_data import write_embedded
 
 pytestmark = [
@@ -73,3 +79,75 @@ def test_the_730m_model_takes_a_step_in_bf16(dataset: Path, tmp_path: Path) -> N
     TrainingStage(config, dataset, tmp_path / "large", learning_rate=1e-4).run()
     record = training_metrics(tmp_path / "large")[-1]
     assert all(update["relative"] > 0 for update in record["update"]["modules"].values())
+
+
+def small_model(situations: int = 16, dropout: float = 0.0) -> tuple[UnifiedModel, Batch]:
+    torch.manual_seed(0)
+    batch = make_batch(situations, longest=16).to("cuda")
+    model = UnifiedModel(dimensions("small", d_embed=48, dropout=dropout), fit(batch.to("cpu"))).cuda()
+    return model, batch
+
+
+def gradients(model: UnifiedModel, batch: Batch) -> tuple[Outputs, dict[str, torch.Tensor]]:
+    """A training step in bf16: its outputs, and each module's gradient as one vector."""
+    model.zero_grad(set_to_none=True)
+    with torch.autocast("cuda", torch.bfloat16):
+        outputs = model(*batch.inputs)
+    compute_losses(outputs, batch, model.statistics).total.backward()
+    return outputs, {
+        name: torch.cat([one.grad.flatten() for one in module.parameters() if one.grad is not None])
+        for name, module in modules_of(model).items()
+    }
+
+
+def test_the_compiled_step_in_bf16_is_near_the_eager_one_in_one_graph_for_every_batch() -> None:
+    model, batch = small_model()
+    (wanted, exact) = gradients(model, batch)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compile_forward(model)
+    found, own = gradients(model, batch)
+    for name in wanted.predictions:
+        torch.testing.assert_close(found.predictions[name], wanted.predictions[name], atol=0.03, rtol=0.03)
+    for name in exact:
+        assert (own[name] - exact[name]).norm() < 0.05 * exact[name].norm(), name
+    for situations in (5, 1):
+        outputs, _ = gradients(model, batch.rows(0, situations))
+        assert all(len(tensor) == situations and tensor.isfinite().all() for tensor in outputs.predictions.values())
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_compiled_training_ends_near_the_eager_one(train: Callable[..., list]) -> None:
+    torch._dynamo.reset()
+    assert losses(train("compiled", compile=True)) == pytest.approx(losses(train("eager")), rel=2e-2)
+
+
+def test_checkpointed_blocks_need_less_memory_and_give_the_same_gradients() -> None:
+    model, batch = small_model(256, dropout=0.1)  # or the gradients alone would be the peak
+    peaks, found = [], []
+    gradients(model, batch)  # what libraries take at their first use
+    for on in (False, True):
+        recompute_blocks(model, on)
+        model.zero_grad(set_to_none=True)
+        torch.cuda.synchronize()
+        torch.manual_seed(1)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        found.append(gradients(model, batch)[1])
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < 0.7 * peaks[0]
+    for name in found[0]:
+        torch.testing.assert_close(found[1][name], found[0][name], rtol=1e-3, atol=1e-6)
+
+
+def test_the_smoother_on_a_gpu_agrees_with_the_cpus() -> None:
+    torch.manual_seed(0)
+    arguments = [tensor.cuda() for tensor in problem()]
+    with torch.autocast("cuda", torch.bfloat16):
+        module = KalmanFilter(dimensions("tiny")).cuda()
+        _, prediction = module(torch.randn(3, 16, 96, device="cuda"), arguments[-1])
+    assert prediction.isfinite().all()
+    means, variances = smooth(*arguments)
+    on_cpu = smooth(*[tensor.cpu() for tensor in arguments])
+    torch.testing.assert_close(means.cpu(), on_cpu[0], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(variances.cpu(), on_cpu[1], atol=1e-4, rtol=1e-3)
