@@ -24,6 +24,10 @@ def removed(variant: str) -> tuple[str, ...]:
 def builder(variant: str) -> Build:
     """What makes the variant's model of the dimensions of the whole.
 
+    Weights that it shares with the whole model start as they do there. A part less would otherwise shift the random numbers
+    of all that is built after it, and the two would differ by chance in what they have in common: on 96 stories each of
+    three parts that the verdict does not read seemed to be worth 0.02 of its log-loss.
+
     Raises:
         KeyError: there is no such variant.
     """
@@ -33,7 +37,14 @@ def builder(variant: str) -> Build:
         return LinearModel
 
     def build(dims: ModelDimensions, statistics: TargetStatistics) -> Model:
-        return UnifiedModel(replace(dims, without=removed(variant)), statistics)
+        whole = UnifiedModel(dims, statistics)
+        if variant == WHOLE:
+            return whole
+        model = UnifiedModel(replace(dims, without=removed(variant)), statistics)
+        start, own = whole.state_dict(), model.state_dict()
+        shared = {name: start[name] for name in own if name in start and start[name].shape == own[name].shape}
+        model.load_state_dict(shared, strict=False)
+        return model
 
     return build
 

@@ -13,10 +13,11 @@ import torch
 
 from redheart.ablation import AblationResult, as_table, run_ablation
 from redheart.ablation.run import Ablator, resolve
-from redheart.ablation.variants import VARIANTS, shapes
+from redheart.ablation.variants import VARIANTS, builder, shapes
 from redheart.config import load_config
 from redheart.data.splits import split_of
 from redheart.errors import Interrupted, StorageError, TrainingError
+from redheart.model import TargetStatistics, dimensions
 from redheart.model.kalman import KalmanFilter
 from redheart.model.presets import PRESETS
 from redheart.tasks import GROUPS, TASKS
@@ -245,6 +246,22 @@ def test_all_variants_of_a_seed_see_the_same_batches(
     ablate(ordered, tmp_path, variants=("heads",))
     runs = [seen[start : start + len(seen) // 4] for start in range(0, len(seen), len(seen) // 4)]
     assert runs[0] == runs[1] and runs[2] == runs[3] and runs[0] != runs[2]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_what_a_variant_shares_with_the_whole_model_starts_as_it_does_there(group: str) -> None:
+    """Else a group less would shift the random numbers of all that is built after it."""
+    models = []
+    for variant in ("whole", group):
+        torch.manual_seed(7)
+        models.append(builder(variant)(dimensions("tiny"), TargetStatistics.neutral()).state_dict())
+    whole, model = models
+    same = {name for name in model if name in whole and model[name].shape == whole[name].shape}
+    assert all(torch.equal(model[name], whole[name]) for name in same)
+    changed = {name for name in model if name not in same}
+    # New are a replacement and what reads less than before, and the rest is shared.
+    assert {name.split(".")[0] for name in changed} <= {group, "heads", "advanced_wrappers"}
+    assert len(same) > 100
 
 
 def test_the_preset_is_tiny_unless_another_is_asked_for_and_the_whole_training_split_is_used() -> None:
