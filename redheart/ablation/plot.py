@@ -1,11 +1,14 @@
 """The picture: a panel a metric, a row a group, a dot with its interval; right of zero the part is worth something.
 
+One part may be worth ten times the others: what lies far out is drawn at the edge with its number, so that the rest is seen.
+
 Labels are in English, as the font that matplotlib brings has no Korean.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,9 +16,12 @@ from matplotlib.figure import Figure
 from redheart.ablation.result import AblationResult, Row
 from redheart.ablation.scores import METRICS, Metric
 from redheart.ablation.variants import LINEAR
+from redheart.ablation.worth import Worth
 from redheart.storage import replace_file
 
 _WORTH, _HARMFUL, _NOISE, _FAINT = "#0072b2", "#c0143c", "#8c8c8c", "#dddddd"
+#: A panel reaches at most so many times as far from zero as the interval in the middle of its rows.
+_FARTHEST = 4.0
 
 
 def draw(path: Path, result: AblationResult) -> None:
@@ -51,19 +57,44 @@ def draw(path: Path, result: AblationResult) -> None:
 def _panel(axes: Axes, metric: Metric, rows: tuple[Row, ...]) -> None:
     axes.set_title(metric.label, fontsize=11)
     axes.axvline(0, color="#333333", linewidth=0.9)
+    left, right = _span([row.worth[metric.name] for row in rows if metric.name in row.worth])
     for position, row in enumerate(rows):
         worth = row.worth.get(metric.name)
         if worth is None:
             continue
         colour = _NOISE if not worth.is_beyond_noise else _WORTH if worth.mean > 0 else _HARMFUL
         axes.plot([worth.low, worth.high], [position] * 2, color=colour, linewidth=2.4, solid_capstyle="round")
-        axes.plot(worth.mean, position, marker="o", markersize=7, color=colour, markeredgecolor="white")
+        if left <= worth.mean <= right:
+            axes.plot(worth.mean, position, marker="o", markersize=7, color=colour, markeredgecolor="white")
+            continue
+        is_right = worth.mean > right
+        axes.plot(right if is_right else left, position, marker=">" if is_right else "<", markersize=8, color=colour)
+        axes.annotate(
+            f"{worth.mean:+.3g} ± {worth.margin:.2g}",
+            (right if is_right else left, position),
+            (-4 if is_right else 4, 7),
+            textcoords="offset points",
+            ha="right" if is_right else "left",
+            fontsize=8,
+            color=colour,
+        )
+    padding = 0.06 * (right - left)
+    axes.set_xlim(left - padding, right + padding)
     if rows and rows[-1].variant == LINEAR and len(rows) > 1:
         axes.axhline(len(rows) - 1.5, color=_FAINT, linewidth=0.9)
     axes.grid(True, axis="x", color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=9)
-    axes.margins(x=0.08)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _span(worths: list[Worth]) -> tuple[float, float]:
+    """From where to where a panel reaches; zero is in it."""
+    reaches = [max(abs(worth.low), abs(worth.high)) for worth in worths]
+    limit = max(min(max(reaches), _FARTHEST * median(reaches)), 1e-9) if reaches else 1.0
+    return (
+        max(min((worth.low for worth in worths), default=-limit), -limit),
+        min(max((worth.high for worth in worths), default=limit), limit),
+    )
