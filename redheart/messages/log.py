@@ -89,6 +89,14 @@ def warn(key: str, **values: Any) -> None:
     _logger.warning(text(key, **values))
 
 
+def warn_even_if_quiet(key: str, **values: Any) -> None:
+    """Warns from whichever of a run's processes: of what only the one that met it knows."""
+    if all(isinstance(handler, logging.NullHandler) for handler in _logger.handlers):
+        print(text(key, **values), file=sys.stderr, flush=True)
+    else:
+        warn(key, **values)
+
+
 def note(line: str) -> None:
     """A line for developers, shown under ``--debug``; not in the catalogue."""
     _logger.debug(line)

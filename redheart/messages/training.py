@@ -30,6 +30,16 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🔧 DeepSpeed 확장을 처음 사용하므로 컴파일합니다 ({names}): 1~2분 걸릴 수 있습니다",
         "🔧 DeepSpeed compiles its extensions at their first use ({names}): this may take a minute or two",
     ),
+    "training_extension_abandoned": (
+        "⚠️ {path}: 컴파일 중에 종료된 프로세스가 남긴 잠금 파일이라 삭제했습니다 (남아 있으면 DeepSpeed가 끝없이 기다립니다)",
+        "⚠️ {path}: left behind by a process that was killed while it compiled; removed, or DeepSpeed would wait for ever",
+    ),
+    "training_extension_busy": (
+        "⏳ 다른 프로세스({holder})가 DeepSpeed 확장을 컴파일하는 동안 기다립니다: {path}. 잡고 있는 프로세스가 보이지 않으면(?) "
+        "{minutes}분 동안 변화가 없을 때 삭제합니다. 아무도 컴파일하지 않는 것이 확실하면 이 파일을 직접 지우세요",
+        "⏳ Waiting while another process ({holder}) compiles DeepSpeed's extension: {path}. One whose holder can't be seen (?) is "
+        "removed after {minutes} minutes without a change. If you are sure that nothing compiles there, remove the file",
+    ),
     "training_epoch": (
         "Epoch {epoch}/{epochs}: loss 학습 {train:.4f}, 검증 {choose:.4f} ({count}개), gradient norm {norm}, "
         "skill {skill}, {rate:.1f} 상황/초",

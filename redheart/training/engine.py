@@ -29,7 +29,7 @@ from redheart.training.deepspeed_access import (
     whole_parameter_outside,
 )
 from redheart.training.deepspeed_config import deepspeed_config_file, fill_deepspeed_config
-from redheart.training.deepspeed_extensions import extensions_to_build
+from redheart.training.deepspeed_extensions import extensions_to_build, load_extensions
 from redheart.training.optimizer import SCALE
 from redheart.training.order import BatchGeometry
 from redheart.training.shares import Share, plain_shares, spread_zero_shares, zero_shares
@@ -79,6 +79,7 @@ class Engine:
                 say("training_building", names=", ".join(missing))
             if not on_cuda:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
+            load_extensions(filled, on_cuda=on_cuda)
         is_distributed = self._ds_file is not None or self.world_size > 1
         # Without a named backend Accelerate sees a single process under DeepSpeed on the CPU; and several without
         # DeepSpeed it takes for data parallel ones, whose gradients it averages, only where it is told of the CPU.

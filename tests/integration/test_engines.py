@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.cpp_extension import _get_build_directory
 
 from redheart.checkpoint import list_epochs
 from redheart.config import load_config
@@ -26,17 +26,12 @@ from redheart.training.restore import restore_model
 from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
+from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, launch, launched, run_unless_silent
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE
 from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
-PROJECT = Path(__file__).resolve().parents[2]
-LEARNING_RATE = 1e-3
-#: Seconds. A launch takes half a minute, and minutes where DeepSpeed has to compile first or the machine is busy.
-TIMEOUT = 900
-OVERRIDES = ["training.epochs=2", "training.global_batch_size=24", "model.preset=tiny", "model.dropout=0.0"]
-CUT = [*OVERRIDES, "training.gradient_accumulation_steps=2"]
 AVERAGED = ["training.ema_decay=0.5", "training.label_smoothing=0.1"]
 #: All options that change training; dropout, which R-Drop needs, is replaced by one that any cut draws alike.
 EVERYTHING = [*AVERAGED, "training.r_drop=1.0", "model.dropout=0.1", "training.layer_lr_decay=0.95"]
@@ -45,6 +40,18 @@ EVERYTHING = [*AVERAGED, "training.r_drop=1.0", "model.dropout=0.1", "training.l
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return write_embedded(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else."""
+    program = (
+        "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
+        "from redheart.training.deepspeed_extensions import load_extensions\n"
+        "load_extensions(json.load(open('ds_configs/zero2_offload.json')), on_cuda=False)"
+    )
+    done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)
+    assert done.returncode == 0, done.stderr
 
 
 def one_process(dataset: Path, output: Path, *own: str) -> Path:
@@ -56,33 +63,15 @@ def one_process(dataset: Path, output: Path, *own: str) -> Path:
     return output
 
 
-def launch(strategy: str, *program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Two processes under ``launch/<strategy>.yaml`` or a file of one's own, started as a user would."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    path = strategy if strategy.endswith(".yaml") else f"launch/{strategy}.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", path]
-    command += ["--num_processes", "2", "--main_process_port", str(port), *program]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "REDHEART_LANG": "en"}
-    return subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-
-
-def launched(strategy: str, do: str, dataset: Path, output: Path, **order: Any) -> subprocess.CompletedProcess[str]:
-    """``tests/integration/launched.py`` in two processes."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    spec = output.parent / f"{output.name}.order.json"
-    common = {
-        "do": do,
-        "dataset": str(dataset),
-        "output": str(output),
-        "learning_rate": LEARNING_RATE,
-        "overrides": CUT,
-    }
-    spec.write_text(json.dumps({**common, **order}))
-    return launch(strategy, str(PROJECT / "tests" / "integration" / "launched.py"), str(spec), folder=output.parent)
+def with_stale_locks(folder: Path) -> Path:
+    """PyTorch's extensions as they are built here, if they are, each with the lock of a process that was killed at it."""
+    found = Path(_get_build_directory("cpu_adam", verbose=False)).parent
+    for name in ("cpu_adam", "deepspeed_shm_comm"):
+        if (found / name).is_dir():
+            shutil.copytree(found / name, folder / name)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "lock").touch()
+    return folder
 
 
 def assert_same_but_few(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -132,7 +121,6 @@ def test_data_parallel_with_accumulation_equals_one_process(dataset, tmp_path):
         str(LEARNING_RATE),
         *CUT,
         *AVERAGED,
-        folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "micro 6 × accumulation 2 × processes 2 = global 24" in done.stderr
@@ -147,8 +135,13 @@ def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, tmp_
     plain, output = one_process(dataset, tmp_path / "plain", *EVERYTHING), tmp_path / "out"
     order = {"overrides": [*CUT, *EVERYTHING], "fixed_dropout": True}
     # Asked after the first of two steps, before the one batch of evaluation, at the epoch's end: three times an epoch.
-    done = launched("zero3_offload", "train", dataset, output, stop_at=4, **order)
+    extensions = with_stale_locks(tmp_path / "extensions")
+    environment = {"TORCH_EXTENSIONS_DIR": str(extensions)}
+    done = launched("zero3_offload", "train", dataset, output, stop_at=4, environment=environment, **order)
     assert read_json(output / "run.json")["finished"] is False, done.stderr
+    for name in ("cpu_adam", "deepspeed_shm_comm"):
+        lock = extensions / name / "lock"
+        assert done.stderr.count(f"⚠️ {lock}") == 1 and not lock.exists()
     assert [one.epoch for one in list_epochs(output)] == [1]
     states = sorted((output / "checkpoints" / "resume").glob("state_*"))
     assert read_json(states[-1] / "manifest.json")["cursor"]["batches_done"] == 1

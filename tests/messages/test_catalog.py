@@ -120,13 +120,13 @@ TREES = _trees()
 
 
 def _calls() -> Iterator[tuple[str, ast.Call]]:
-    """Every call of say, warn or text with its place."""
+    """Every call of what says a message, with its place."""
     for path, tree in TREES:
         for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("say", "warn", "text")
+                and node.func.id in ("say", "warn", "warn_even_if_quiet", "text")
             ):
                 yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from redheart.errors import StorageError
-from redheart.messages import LOGGER_NAME, language, note, say, set_language, set_up_logging, warn
+from redheart.messages import LOGGER_NAME, language, note, say, set_language, set_up_logging, warn, warn_even_if_quiet
 from redheart.messages.log import plain
 
 
@@ -50,6 +50,19 @@ def test_messages_go_to_standard_error_and_notes_to_the_file_only(
         "INFO    one",
         "INFO    two",
     ]
+
+
+def test_only_what_one_process_alone_can_know_is_said_where_it_should_be_quiet(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging(quiet=True)
+    warn("training_not_updated", modules="phases", reason="")
+    assert capsys.readouterr().err == ""
+    warn_even_if_quiet("training_not_updated", modules="phases", reason="")
+    assert capsys.readouterr().err == "⚠️ 업데이트되지 않은 모듈: phases\n"
+    set_up_logging()
+    warn_even_if_quiet("training_not_updated", modules="phases", reason="")
+    assert capsys.readouterr().err == "⚠️ 업데이트되지 않은 모듈: phases\n"
 
 
 def test_debug_shows_notes_and_verbose_the_time(capsys: pytest.CaptureFixture[str]) -> None:

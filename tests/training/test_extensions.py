@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
-from redheart.training.deepspeed_extensions import extensions_to_build
+from redheart.training.deepspeed_extensions import extensions_to_build, own_ninja_first
 
 OFFLOADED = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
@@ -23,6 +27,18 @@ def test_what_a_strategy_uses_is_named_until_it_has_been_built(tmp_path, monkeyp
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     assert extensions_to_build(config, on_cuda=on_cuda) == expected
     for name in ("cpu_adam", "deepspeed_shm_comm"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / f"{name}.so").touch()
     assert extensions_to_build(config, on_cuda=on_cuda) == []
+
+
+def test_the_ninja_of_this_python_is_taken_before_another_and_the_path_is_as_before_afterwards(tmp_path, monkeypatch):
+    ninja = pytest.importorskip("ninja")
+    other = tmp_path / "ninja"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError), own_ninja_first():
+        assert Path(shutil.which("ninja") or "").parent == Path(ninja.BIN_DIR)
+        raise RuntimeError
+    assert os.environ["PATH"] == str(tmp_path) and shutil.which("ninja") == str(other)
