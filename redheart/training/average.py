@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -65,7 +65,9 @@ class WeightAverage:
         Collective under ZeRO. Where one of several processes fails the others can't be told, and the group ends: there its
         share is put back, and nothing more is sent.
         """
-        self._exchange()
+        # Taken once for both ways: after an evaluation that ran out of memory there may be none for the way back.
+        spare = {one.device: torch.empty(EXCHANGED, device=one.device) for one in self._average.values()}
+        self._exchange(spare)
         is_agreed = True
         try:
             self._engine.spread_weights()
@@ -76,14 +78,13 @@ class WeightAverage:
             is_agreed = self._engine.world_size == 1
             raise
         finally:
-            self._exchange()
+            self._exchange(spare)
             if is_agreed:
                 self._engine.spread_weights()
 
-    def _exchange(self) -> None:
-        pairs = list(zip(*self._pairs(), strict=True))
-        spare = {one.device: torch.empty(EXCHANGED, device=one.device) for one, _ in pairs}
-        for averages, weights in pairs:
+    def _exchange(self, spare: Mapping[torch.device, Tensor]) -> None:
+        """Number by number, by way of ``spare``: a buffer of ``EXCHANGED`` fp32 numbers a device. Allocates nothing."""
+        for averages, weights in zip(*self._pairs(), strict=True):
             for start in range(0, len(averages), EXCHANGED):
                 average, weight = averages[start : start + EXCHANGED], weights[start : start + EXCHANGED]
                 kept = spare[average.device][: len(average)].copy_(average)

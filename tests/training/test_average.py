@@ -8,6 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from redheart.checkpoint import list_epochs, newest_resume_state
 from redheart.config import load_config
@@ -102,6 +104,32 @@ def test_after_an_evaluation_the_weights_are_what_they_were_to_the_bit(
     after = state_of(loop)
     assert all(torch.equal(after[n].view(torch.int32), before[n].view(torch.int32)) for n in before)
     assert_equal(average_of(loop), averaged)
+
+
+class NoMemoryLeft(TorchDispatchMode):
+    """Within it, what needs new memory for numbers fails; views, and copies into what is there, do not."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given, found = (
+            {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(of) if isinstance(leaf, torch.Tensor)}
+            for of in ((args, kwargs), result)
+        )
+        if found - given:
+            raise torch.OutOfMemoryError(f"no memory for {func}")
+        return result
+
+
+def test_the_way_back_needs_no_memory(table, settings):
+    """An evaluation that ran out of it would otherwise leave the average in the weights' place."""
+    loop = make_loop(settings(ema_decay=DECAY, global_batch_size=16), table)
+    list(loop.epoch(1))
+    before, exchanged = state_of(loop), loop.average.in_place()
+    exchanged.__enter__()
+    assert not same_bits(state_of(loop), before)
+    with NoMemoryLeft():
+        assert not exchanged.__exit__(torch.OutOfMemoryError, torch.OutOfMemoryError("planted"), None)
+    assert same_bits(state_of(loop), before)
 
 
 def raw_weights(output) -> dict[str, torch.Tensor]:
