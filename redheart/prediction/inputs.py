@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from redheart.data import Situation, read_dataset
@@ -14,8 +15,8 @@ from redheart.errors import DataError, UsageError
 
 #: Stands for standard input, in the place of a text.
 STANDARD_INPUT = "-"
-#: What the one text is called inside that has no id of its own.
-ONLY_TEXT = "text"
+#: What the one text is called inside that has no id of its own. No dataset may call a story so.
+ONLY_TEXT = ""
 _TEXT_ENDINGS, _DATA_ENDINGS = (".txt", ".text"), (".json", ".jsonl", ".ndjson")
 #: How an object, or an array of objects, begins: a story may begin with a bracket, but hardly with this.
 _JSON_START = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{")
@@ -94,7 +95,7 @@ def _one(name: str, text: str, title: str | None, action: str | None) -> Situati
     Raises:
         UsageError: naming each field that is wrong.
     """
-    check = ItemCheck({"id": ONLY_TEXT, "text": text, "title": title, "action": action})
+    check = ItemCheck({"id": "text", "text": text, "title": title, "action": action})
     for field, given in (("title", title), ("action", action)):
         if given is not None and not given.strip():
             raise UsageError(f"{name}, field {field}: found an empty one; wanted words, or no --{field}")
@@ -102,4 +103,4 @@ def _one(name: str, text: str, title: str | None, action: str | None) -> Situati
         raise UsageError(
             "; ".join(f"{name}, field {one.field}: found {one.found}; wanted {one.wanted}" for one in check.problems)
         )
-    return check.situation
+    return replace(check.situation, id=ONLY_TEXT)

@@ -10,6 +10,9 @@ import pytest
 
 from redheart.errors import DataError, RedHeartError, UsageError
 from redheart.prediction.inputs import ONLY_TEXT, read_inputs
+from redheart.prediction.predictor import Prediction
+from redheart.prediction.shown import as_table, record
+from redheart.tasks import TASKS
 
 
 @pytest.fixture
@@ -31,6 +34,18 @@ def test_a_text_is_taken_as_it_is_typed_with_its_title_and_action(typed) -> None
     (one,) = read_inputs(["I took her car."], None, title="Borrowed", action="taking it")
     assert (one.id, one.text, one.title, one.action) == (ONLY_TEXT, "I took her car.", "Borrowed", "taking it")
     assert read_inputs(["[UPDATE] we talked"], None)[0].text == "[UPDATE] we talked"
+
+
+@pytest.mark.parametrize("name", ["text", "standard input", "-"])
+def test_a_storys_own_id_is_shown_whatever_it_is(typed, name: str) -> None:
+    typed(json.dumps([{"id": name, "text": "one"}]).encode())
+    (named,) = read_inputs([], None)
+    (typed_one,) = read_inputs(["one"], None)
+    values = {task.name: (0.5,) * len(task.dimensions) for task in TASKS}
+    assert record(Prediction(named, values))["id"] == name
+    assert as_table(Prediction(named, values), {}).splitlines()[0] == name
+    assert record(Prediction(typed_one, values))["id"] is None
+    assert as_table(Prediction(typed_one, values), {}).splitlines()[0] == "one"
 
 
 def test_a_text_file_is_one_text_and_a_data_file_holds_situations(typed, tmp_path: Path) -> None:
