@@ -1,7 +1,7 @@
 """What the constant predictor of the training split knows: means and scales, prior distributions.
 
 The model predicts relative to it – standardised units for regressions, logits on top of the prior's logarithm for
-distributions – so that an untrained model starts where the constant predictor ends.
+distributions – so that 0 is what the constant predictor says.
 """
 
 from __future__ import annotations

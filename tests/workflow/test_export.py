@@ -23,6 +23,7 @@ from redheart.config import load_config
 from redheart.errors import StorageError
 from redheart.messages import set_language
 from redheart.model import TargetStatistics, UnifiedModel, count_model, dimensions
+from redheart.model.heads import VIEWS
 from redheart.storage import read_json, sha256_of, write_json
 from redheart.training.restore import open_model
 from redheart.training.stage import TrainingStage
@@ -146,6 +147,16 @@ def test_the_card_is_valid_and_its_numbers_are_those_of_the_evaluation(folder: P
     estimate = tasks["regret"]["metrics"]["mae"]["model"]
     assert f"{estimate['value']:.4f} ({estimate['low']:.4f} … {estimate['high']:.4f})" in card.text
     assert f"On {record['count']} situations of the part `test` of `small`" in card.text
+
+
+def test_the_card_tells_of_every_kind_of_vector_that_the_model_reads(folder: Path) -> None:
+    export()
+    text = " ".join((folder / "out" / "README.md").read_text().split())
+    assert VIEWS == 4
+    for kind in ("title", "the act in question", "windows of consecutive sentences", "its text as a whole"):
+        assert kind in text, kind
+    assert "an untrained model would say" not in text, "its linear paths start beyond the constant"
+    assert "redheart predict --checkpoint" in text
 
 
 def test_numbers_of_other_weights_and_of_the_training_split_are_left_out(folder: Path) -> None:
