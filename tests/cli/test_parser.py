@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from redheart.cli.main import _overrides
@@ -110,3 +113,10 @@ def test_an_ablations_options_are_settings_of_the_ablation_and_not_of_the_traini
     }
     assert arguments.groups == ("phases", "linear")
     assert dict(_overrides(parse_arguments(["train", "--epochs", "3"]))) == {"training.epochs": 3}  # type: ignore[arg-type]
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    rows = "\n".join(line for line in readme.splitlines() if line.startswith("| `redheart "))
+    for command in (*build_parser().commands(), "doctor liveness"):
+        assert re.search(rf"`redheart {command}\b", rows), command
