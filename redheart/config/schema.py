@@ -10,6 +10,8 @@ Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 PositiveNumber = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
+#: The longest sequence that the model is built for.
+MOST_SEGMENTS = 16
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,7 +36,7 @@ class EmbeddingConfig(Section, frozen=True, kw_only=True):
     """Segments a forward pass."""
     window_word_pieces: Positive = 48
     """A text window is as many consecutive sentences as fit into this."""
-    max_segments: Annotated[int, Meta(ge=4)] = 16
+    max_segments: Annotated[int, Meta(ge=4, le=MOST_SEGMENTS)] = MOST_SEGMENTS
     """Title, action, the text whole, and at most three fewer windows; beyond that neighbouring windows are merged."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a CUDA device, fp32 elsewhere."""

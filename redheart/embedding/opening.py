@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.config import MOST_SEGMENTS
 from redheart.data import Situation, read_dataset
 from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors, check_sizes, inline_vectors
@@ -17,9 +18,6 @@ from redheart.embedding.paths import paths_in
 from redheart.embedding.segments import WHOLE
 from redheart.embedding.store import VectorStore, stores_in
 from redheart.errors import StorageError
-
-#: An older file's sequence is merged to this many segments, as the default configuration has them.
-_MOST_SEGMENTS = 16
 
 
 def older_key(found: InlineVectors) -> str:
@@ -94,7 +92,7 @@ def open_embedded(path: Path) -> EmbeddedDataset:
                 f"{path}: {len(named) - best} of {len(named)} items have no vectors in {folder}; wanted all of them: "
                 "embed the dataset again (what is there is reused)"
             )
-    found = [inline_vectors(one, path=path, max_segments=_MOST_SEGMENTS) for one in situations]
+    found = [inline_vectors(one, path=path, max_segments=MOST_SEGMENTS) for one in situations]
     whole = [one for one in found if one is not None]
     if len(whole) < len(found):
         raise StorageError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from redheart.config import MOST_SEGMENTS
 from redheart.tasks import GROUPS
 
 
@@ -16,7 +17,7 @@ class ModelDimensions:
     preset: str
     d_embed: int = 384
     """Width of the sentence encoder's vectors."""
-    max_segments: int = 16
+    max_segments: int = MOST_SEGMENTS
     """The longest sequence; the resonators' impulse responses are as long."""
     d_model: int
     layers: int

@@ -328,6 +328,10 @@ class Engine:
         full: Tensor = safe_get_full_fp32_param(parameter)
         return full.detach().view(getattr(parameter, "ds_shape", parameter.shape))
 
+    def weight_shapes(self) -> dict[str, list[int]]:
+        """The shape of every parameter, whole."""
+        return {name: list(getattr(one, "ds_shape", one.shape)) for name, one in self.unwrapped.named_parameters()}
+
     def weight_shares(self) -> dict[str, Share]:
         """The fp32 weights that this process holds, by parameter: see ``shares.py``."""
         if not self.is_deepspeed:

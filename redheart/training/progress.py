@@ -58,6 +58,22 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     return state
 
 
+def _check_tensors(state: ResumeState, engine: Engine) -> None:
+    """Before the engine reads: under ZeRO what lies there is cut and flattened, and fails to fit as a raw number's count.
+
+    Raises:
+        StorageError: a weight is of another shape than in the model that is to go on, or only one of them has it.
+    """
+    wanted = engine.weight_shapes()
+    found = state.cursor.get("shapes", wanted)
+    for name in (*wanted, *found):
+        if (one := found.get(name)) != (other := wanted.get(name)):
+            raise StorageError(
+                f"{state.path}: its weights are of another version of the model: {name}: found {'nothing' if one is None else one}, "
+                f"wanted {'nothing' if other is None else other}; go on with the version that wrote it, or start anew with --force"
+            )
+
+
 def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Progress:
     """Puts weights, optimizer and counters back. Collective.
 
@@ -65,6 +81,7 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
         StorageError: the weights are of another version of the model, naming both shapes; or their average can't be read.
     """
     cursor = state.cursor
+    _check_tensors(state, engine)
     try:
         engine.load_state(state.path / "engine")
     except RuntimeError as error:
@@ -134,6 +151,7 @@ def save_progress(
         "engine": engine.kind,
         "world_size": engine.world_size,
         "manifest": manifest,
+        "shapes": engine.weight_shapes(),
     }
 
     def write(folder: Path) -> None:

@@ -8,13 +8,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from redheart.config import MOST_SEGMENTS
 from redheart.data.splits import SPLITS, Split, split_of
 from redheart.data.sufficiency import check_sufficient
 from redheart.data.targets import Targets, build_targets
 from redheart.embedding import EmbeddedDataset, open_embedded
+from redheart.errors import DataError
 from redheart.model.batch import Batch
 from redheart.model.statistics import TargetStatistics
 from redheart.training.order import Indices
+
+
+def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
+    """No sequence may be longer than what the model is built for.
+
+    Raises:
+        DataError: naming the situations whose are.
+    """
+    longer = np.flatnonzero(dataset.counts > MOST_SEGMENTS)
+    if len(longer):
+        raise DataError(
+            f"{path}: {len(longer)} of {len(dataset)} situations have more segments than the model takes; wanted at most "
+            f"{MOST_SEGMENTS}: embed the dataset again, without vectors of its own, with embedding.max_segments={MOST_SEGMENTS}",
+            tuple(f"id {dataset.situations[index].id}: found {dataset.counts[index]} segments" for index in longer[:5]),
+        )
 
 
 class SituationTable:
@@ -44,9 +61,11 @@ class SituationTable:
             needs: the splits that are going to be used.
 
         Raises:
-            DataError: one of them has too few situations or no target at all.
+            DataError: one of them has too few situations or no target at all, or a situation has more segments than the
+                model takes.
         """
         dataset = open_embedded(embedded)
+        _check_lengths(dataset, embedded)
         check_sufficient(dataset.situations, embedded, needs=needs)
         return cls(dataset, embedded)
 

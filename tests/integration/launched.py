@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from redheart.cli.main import main
 from redheart.config import load_config
-from redheart.errors import Interrupted, TrainingError
+from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.messages import set_language, set_up_logging
-from redheart.model import UnifiedModel
+from redheart.model import UnifiedModel, backbone
 from redheart.training.engine import Engine
 from redheart.training.evaluation import evaluate_model
 from redheart.training.liveness import LivenessGate
@@ -144,10 +144,11 @@ def recompute(order: dict[str, Any]) -> int:
 
 
 def faults(order: dict[str, Any]) -> int:
-    """Two runs, each of which every process must end in the same way: what they raised goes to ``order["said"].<rank>``.
+    """Runs, each of which every process must end in the same way: what they raised goes to ``order["said"].<rank>``.
 
     The first is strict, on a model with everything planted in it that does not train. The second has a first epoch as it
-    should be, and in the second epoch losses that are not a number, on the last process only.
+    should be, and in the second epoch losses that are not a number, on the last process only. The third goes on from a
+    state of a model with one kind of segments more.
     """
     rank = os.environ["RANK"]
     set_language("en")
@@ -175,6 +176,11 @@ def faults(order: dict[str, Any]) -> int:
         )
         patch.setattr(UnifiedModel, "forward", spoiled)
         said["nonfinite"] = _raised(order, "spoiled", "training.max_nonfinite_steps=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone, "KINDS", 5)
+        said["stopped"] = train({**order, "output": f"{order['output']}/older", "stop_at": 1})
+    AcceleratorState._reset_state()
+    said["older"] = _raised(order, "older")
     Path(f"{order['said']}.{rank}").write_text(json.dumps(said))
     return 0
 
@@ -184,7 +190,7 @@ def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
     overrides = [*order["overrides"], *overrides]
     try:
         train({**order, "output": f"{order['output']}/{name}", "overrides": overrides})
-    except TrainingError as error:
+    except (TrainingError, StorageError) as error:
         AcceleratorState._reset_state()
         return str(error)
     return ""

@@ -252,6 +252,7 @@ def test_the_dead_are_found_and_losses_that_are_no_number_stop_every_process_ali
         assert name in first["strict"] and f"Dead tensor: {name} (module " in done.stderr
     assert "2 steps in a row had a loss or gradient that is not finite" in first["nonfinite"]
     assert f"the last good checkpoint is {output / 'spoiled' / 'checkpoints' / 'epoch_0001'}" in first["nonfinite"]
+    assert "backbone.kind.weight: found [5, 96], wanted [4, 96]" in first["older"] and first["stopped"] == 130
     table = SituationTable.open(dataset)
     order = epoch_order(table.split_indices["train"], seed=0, epoch=2)
     for number, batch in enumerate(global_batches(order, 24), start=1):

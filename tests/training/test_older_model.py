@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from redheart.checkpoint import list_epochs
 from redheart.crossover.evaluation import Scorer
 from redheart.crossover.strategies import EpochFiles, uniform
 from redheart.errors import Interrupted, StorageError
+from redheart.model import backbone
 from redheart.storage import read_json, write_json
 from redheart.training.restore import misfit_of, restore_model
 from redheart.training.table import SituationTable
@@ -52,6 +54,20 @@ def test_a_run_with_a_row_a_kind_less_is_not_gone_on_with(dataset, settings, tmp
     with pytest.raises(StorageError, match=r"backbone\.kind\.weight.*\[3, 96\].*\[4, 96\].*--force") as refused:
         train(dataset, tmp_path / "out", settings(epochs=2))
     assert str(state) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_state_of_a_model_with_another_shape_is_refused_before_it_is_read(dataset, settings, tmp_path) -> None:
+    """As under ZeRO, whose cut weights fit none: the shapes that the state notes of itself decide."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(backbone, "KINDS", 5)
+        train(dataset, tmp_path / "out", settings(epochs=2), should_stop=lambda: True)
+    (state,) = (tmp_path / "out" / "checkpoints" / "resume").glob("state_*")
+    shutil.rmtree(state / "engine")
+    manifest = read_json(state / "manifest.json")
+    manifest["files"] = {name: entry for name, entry in manifest["files"].items() if not name.startswith("engine")}
+    write_json(state / "manifest.json", manifest)
+    with pytest.raises(StorageError, match=r"backbone\.kind\.weight: found \[5, 96\], wanted \[4, 96\]; .*--force"):
+        train(dataset, tmp_path / "out", settings(epochs=2))
 
 
 def test_a_tensor_that_only_one_side_has_is_named() -> None:
