@@ -29,7 +29,7 @@ from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, launch, launched, run_unless_silent
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE
-from tests.training.runs import furthest, make_loop, metrics, same_bits, train, weights
+from tests.training.runs import assert_same_but_few, furthest, make_loop, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
 AVERAGED = ["training.ema_decay=0.5", "training.label_smoothing=0.1"]
@@ -72,15 +72,6 @@ def with_stale_locks(folder: Path) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "lock").touch()
     return folder
-
-
-def assert_same_but_few(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Equal weights; a few, whose gradient is all but nothing, may turn the other way where sums are taken in another order."""
-    turned = sum(int(((found[name] - expected[name]).abs() > 1e-4).sum()) for name in expected)
-    assert turned <= 1e-5 * sum(tensor.numel() for tensor in expected.values())
-    apart = sum(float((found[name] - expected[name]).double().square().sum()) for name in expected) ** 0.5
-    size = sum(float(tensor.double().square().sum()) for tensor in expected.values()) ** 0.5
-    assert apart < 1e-5 * size
 
 
 def assert_equals_plain(output: Path, plain: Path) -> None:
