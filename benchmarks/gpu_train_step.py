@@ -1,8 +1,9 @@
 """A whole training step, forward, backward, clipping and fused AdamW: ``python -m benchmarks.gpu_train_step``.
 
-On a CUDA device: the 730M model in bf16 with 16 segments a situation, eager and compiled step by step in turn, over batch sizes;
+On a CUDA device: the 730M model in bf16 with 16 segments a situation over batch sizes, eager alone, then eager and compiled in turn;
 then where the time goes, and a plain ``torch.nn.TransformerEncoder`` of as many operations in turn with the model. Without a CUDA
-device, or with ``--reduced``, the same for ``tiny``, which shows that all of it runs. One command, less than nine minutes.
+device, or with ``--reduced``, the same for ``tiny``, which shows that all of it runs. One command, less than nine minutes: what
+takes too long, fails or does not fit is told in the result, and the rest goes on (exit code 1 where something failed).
 Model FLOP utilisation counts the model's own operations (``redheart/model/flops.py``), not what is computed a second time.
 
 The result is stored after every part in ``benchmarks/results/gpu_train_step.json``; a run on a CPU leaves what a GPU measured there.
@@ -11,25 +12,30 @@ The result is stored after every part in ``benchmarks/results/gpu_train_step.jso
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import itertools
 import platform
+import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.startup import _processor
 from benchmarks.train_step_profile import profile_steps
-from benchmarks.train_step_result import RESULT, Device, Profile, Row, Run, Subject, store_run
+from benchmarks.train_step_result import RESULT, Device, Profile, Row, Run, Subject, read_result, store_run
 from benchmarks.train_step_subjects import Step, build_model, build_peer, layers_for, make_batch, peer_flops
 from redheart.model import PRESETS, Batch, ModelDimensions, dimensions
 from redheart.model.recompute import recompute_blocks
+from redheart.training.compiled import compile_forward
 from redheart.training.oom import is_out_of_memory
 
 #: Dense bf16 operations a second by NVIDIA's data sheets (H100: 1,979 with sparsity; A100: 624 with sparsity; halves).
@@ -42,7 +48,13 @@ PEAKS = {
     "NVIDIA A100 80GB PCIe": (312e12, "NVIDIA A100 data sheet, bf16 dense"),
 }
 EAGER, COMPILED, CHECKPOINTED = "model, eager", "model, compiled", "model, eager, checkpointed"
-PEER = "TransformerEncoder, compiled"
+PEER = "TransformerEncoder"
+#: Of the time limit, how much compiling may take: what comes after it needs the rest.
+COMPILING_SHARE = 0.6
+
+
+class TookTooLong(Exception):
+    """Time is up for something that can't be asked to stop."""
 
 
 @dataclass
@@ -67,48 +79,76 @@ class Benchmark:
     profile: Profile | None = None
     compile_seconds: float | None = None
     graphs: int = 0
+    failed: bool = False
 
     def __post_init__(self) -> None:
         self.on_cuda = self.device.type == "cuda"
         self.about = describe(self.device)
-        self.model = build_model(self.dims, self.device, self.backend)
+        self.model = build_model(self.dims, self.device)
         layers = layers_for(self.dims, self.model.forward_flops)
         self.peer_layers = layers
         self.peer = Subject(
-            f"torch.nn.TransformerEncoder, {layers} layers of width {self.dims.d_model}, pre-norm, GELU, compiled alike",
+            f"torch.nn.TransformerEncoder, {layers} layers of width {self.dims.d_model}, pre-norm, GELU, compiled as the model",
             peer_parameters(self.dims, layers),
             peer_flops(self.dims, layers),
         )
 
     def run(self) -> None:
         """Everything, as far as time goes."""
-        self._compare_ways_through()
-        fitting = [row.situations for row in self.rows if row.subject == COMPILED and row.outcome == "measured"]
+        # Eager alone first: it takes seconds, and is kept whatever compiling comes to.
+        for size in self.sizes:
+            self._part(f"{EAGER}, {size}", 5, partial(self._measure, size, {EAGER: self.model.eager}))
+        way = COMPILED if self._compiles() else EAGER
+        if way == COMPILED:
+            both = {EAGER: self.model.eager, COMPILED: self.model.compiled}
+            for size in self.sizes:
+                self._part(f"{COMPILED}, {size}", 10, partial(self._measure, size, both))
+        fitting = [row.situations for row in self.rows if row.subject == way and row.outcome == "measured"]
         if fitting:
-            self._part("the profile", 20, lambda: self._profile(fitting[-1]))
+            step = self.model.compiled if way == COMPILED else self.model.eager
+            sizes = sorted({fitting[len(fitting) // 2], fitting[-1]})
+            self._part("the profile", 20, lambda: self._profile(way, step, fitting[-1]))
             self._part("activation checkpointing", 20, lambda: self._checkpointed(fitting[-1]))
             wanted = 40 + (self.compile_seconds or 0)
-            self._part("the peer", wanted, lambda: self._beside_peer(sorted({fitting[len(fitting) // 2], fitting[-1]})))
+            self._part("the peer", wanted, lambda: self._beside_peer(way, step, sizes))
         self.store(complete=True)
 
-    def _part(self, name: str, seconds: float, do: Callable[[], None]) -> None:
-        if time.monotonic() - self.started + seconds > self.limit:
+    def _part(self, name: str, seconds: float, do: Callable[[], None]) -> bool:
+        """Whether it was done. The machine may be there only once: what fails is told, and the rest goes on."""
+        left = self.limit - (time.monotonic() - self.started)
+        if seconds > left:
             self.skipped.append(f"{name}: no time left of {self.limit:.0f} s")
-            return
+            return False
+        reason = ""
         try:
-            do()
-        except RuntimeError as error:
+            # What was begun in time may end a little late.
+            with no_longer_than(left + 30):
+                do()
+        except Exception as error:
+            first = (str(error).splitlines() or [""])[0]
+            reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {first}"
             if not is_out_of_memory(error):
-                raise
-            self.skipped.append(f"{name}: out of memory")
+                self.failed = True
+                traceback.print_exc()
+        # Outside the handler: the exception's frames hold the tensors that have to go.
+        if reason:
+            self.skipped.append(f"{name}: {reason}")
         self._free()
         self.store()
+        return not reason
 
-    def _compare_ways_through(self) -> None:
-        for size in self.sizes:
-            self._measure(size, {EAGER: self.model.eager, COMPILED: self.model.compiled})
-            self.store()
-        self.graphs = int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    def _compiles(self) -> bool:
+        """The first compiled step, which says whether there are more, and how long compiling takes."""
+        batch = make_batch(self.dims, self.sizes[0], self.device)
+
+        def compile_it() -> None:
+            compile_forward(self.model.module, backend=self.backend)
+            began = time.monotonic()
+            with no_longer_than(COMPILING_SHARE * self.limit):
+                self._timed(self.model.compiled, batch, 1, {COMPILED: 0}, COMPILED, must_fit=True)
+            self.compile_seconds = time.monotonic() - began
+
+        return self._part("compiling", 0, compile_it)
 
     def _measure(self, size: int, subjects: dict[str, Step], flops: dict[str, float] | None = None) -> None:
         """Rounds of a few steps of each subject in turn; a subject that does not fit drops out."""
@@ -124,24 +164,28 @@ class Benchmark:
                     times[name] += found
         for name in subjects:
             own = 3 * ((flops or {}).get(name) or self.model.forward_flops) * size
-            self.rows.append(self._row(name, size, times[name] if name in left else None, own, peaks[name]))
-            print(_line(self.rows[-1]), file=sys.stderr, flush=True)
+            row = self._row(name, size, times[name] if name in left else None, own, peaks[name])
+            self.rows = [one for one in self.rows if (one.subject, one.situations) != (name, size)] + [row]
+            print(_line(row), file=sys.stderr, flush=True)
 
-    def _timed(self, step: Step, batch: Batch, count: int, peaks: dict[str, int], name: str) -> list[float] | None:
+    def _timed(
+        self, step: Step, batch: Batch, count: int, peaks: dict[str, int], name: str, *, must_fit: bool = False
+    ) -> list[float] | None:
         """Seconds of each step; None where memory did not suffice."""
+        graphs = _graphs()
         try:
             if self.on_cuda:
                 torch.cuda.reset_peak_memory_stats()
-            began = time.monotonic()
             found = seconds_of(step, batch, count, on_cuda=self.on_cuda)
-            if name == COMPILED and self.compile_seconds is None:
-                self.compile_seconds = time.monotonic() - began
             if self.on_cuda:
                 peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())
             return found
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if must_fit or not is_out_of_memory(error):
                 raise
+        finally:
+            if name.startswith(COMPILED):
+                self.graphs += _graphs() - graphs
         self._free()  # outside the handler: the exception's frames hold the tensors that have to go
         return None
 
@@ -166,11 +210,10 @@ class Benchmark:
             peak_bytes=peak or None,
         )
 
-    def _profile(self, size: int) -> None:
+    def _profile(self, way: str, step: Step, size: int) -> None:
         batch = make_batch(self.dims, size, self.device)
-        step = self.model.compiled
-        seconds_of(step, batch, 2, on_cuda=self.on_cuda)
-        self.profile = profile_steps(lambda: step(batch), subject=COMPILED, situations=size, on_cuda=self.on_cuda)
+        self._timed(step, batch, 2, {way: 0}, way, must_fit=True)
+        self.profile = profile_steps(lambda: step(batch), subject=way, situations=size, on_cuda=self.on_cuda)
 
     def _checkpointed(self, size: int) -> None:
         recompute_blocks(self.model.module)
@@ -179,13 +222,14 @@ class Benchmark:
         finally:
             recompute_blocks(self.model.module, on=False)
 
-    def _beside_peer(self, sizes: Sequence[int]) -> None:
-        step, parameters = build_peer(self.dims, self.peer_layers, self.device, self.backend)
+    def _beside_peer(self, way: str, step: Step, sizes: Sequence[int]) -> None:
+        backend = self.backend if way == COMPILED else None
+        peer_step, parameters = build_peer(self.dims, self.peer_layers, self.device, backend)
         assert parameters == self.peer.parameters
+        peer = f"{PEER}, {way.partition(', ')[2]}"
         for size in sizes:
             # The model is measured again, in turn with it; its earlier row has the memory without a peer beside it.
-            both = {f"{COMPILED}, beside the peer": self.model.compiled, PEER: step}
-            self._measure(size, both, {PEER: self.peer.forward_flops})
+            self._measure(size, {f"{way}, beside the peer": step, peer: peer_step}, {peer: self.peer.forward_flops})
 
     def _free(self) -> None:
         for parameter in self.model.module.parameters():
@@ -205,6 +249,7 @@ class Benchmark:
             segments=self.dims.max_segments,
             precision="bf16",
             compile_backend=self.backend,
+            clock="device" if self.on_cuda else "processor time of one thread",
             model=model,
             peer=self.peer,
             compile_seconds=self.compile_seconds,
@@ -220,13 +265,13 @@ class Benchmark:
 
 
 def seconds_of(step: Step, batch: Batch, count: int, *, on_cuda: bool) -> list[float]:
-    """How long each of ``count`` steps takes, by the device's clock where it has one."""
+    """How long each of ``count`` steps takes: by the device's clock, or in processor time, which no other process is in."""
     if not on_cuda:
         found = []
         for _ in range(count):
-            began = time.perf_counter()
+            began = time.process_time()
             step(batch)
-            found.append(time.perf_counter() - began)
+            found.append(time.process_time() - began)
         return found
     events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
     torch.cuda.synchronize()
@@ -236,6 +281,37 @@ def seconds_of(step: Step, batch: Batch, count: int, *, on_cuda: bool) -> list[f
         event.record()
     torch.cuda.synchronize()
     return [one.elapsed_time(other) / 1e3 for one, other in itertools.pairwise(events)]
+
+
+@contextlib.contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raises ``TookTooLong`` inside, and again every few seconds, should it be caught there. Where signals can't be had, nothing.
+
+    The nearer of two that are one inside the other counts.
+    """
+
+    def stop(*_: object) -> None:
+        raise TookTooLong(f"longer than {seconds:.0f} s")
+
+    try:
+        before = signal.signal(signal.SIGALRM, stop)
+    except (AttributeError, ValueError):  # Windows, or not the main thread
+        yield
+        return
+    left, every = signal.getitimer(signal.ITIMER_REAL)
+    began = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds), 5.0)
+    try:
+        yield
+    finally:
+        rest = max(0.1, left - (time.monotonic() - began)) if left else 0.0
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, rest, every)
+
+
+def _graphs() -> int:
+    """Graphs that were compiled in this process so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def describe(device: torch.device) -> Device:
@@ -289,7 +365,7 @@ def as_table(run: Run) -> str:
         *map(_line, run.rows),
     ]
     if run.compile_seconds:
-        lines.append(f"compiled in {run.compile_seconds:.0f} s, {run.graphs} graph(s) for all batch sizes")
+        lines.append(f"compiled in {run.compile_seconds:.0f} s, {run.graphs} graph(s) in the whole run")
     if run.profile:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in run.profile.shares.items())
         lines.append(f"a step at {run.profile.situations} situations: {shares}")
@@ -311,7 +387,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=480.0, help="seconds after which no part begins (default: 480)")
     parser.add_argument("--result", type=Path, default=RESULT, help="the file to write")
     chosen = parser.parse_args(argv)
+    read_result(chosen.result)  # a file of another form is refused now and not after the first part
     reduced = chosen.reduced or not torch.cuda.is_available()
+    if reduced:
+        torch.set_num_threads(1)  # threads that wait for each other on shared cores spend processor time on nothing
     benchmark = Benchmark(
         dimensions(chosen.preset or ("tiny" if reduced else "730m")),
         torch.device("cpu" if reduced else "cuda"),
@@ -324,7 +403,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     benchmark.run()
     print(as_table(benchmark.store(complete=True)))
-    return 0
+    return int(benchmark.failed)
 
 
 if __name__ == "__main__":

@@ -39,13 +39,19 @@ def category_of(name: str) -> str:
 
 
 def profile_steps(step: Callable[[], None], *, subject: str, situations: int, on_cuda: bool, steps: int = 3) -> Profile:
-    """Profiles a few steps that have been warmed up."""
+    """Profiles a few steps that have been warmed up.
+
+    Raises:
+        RuntimeError: the profiler saw nothing on the device; some containers forbid it.
+    """
     with profile(activities=[ProfilerActivity.CUDA if on_cuda else ProfilerActivity.CPU]) as recorded:
         for _ in range(steps):
             step()
         if on_cuda:
             torch.cuda.synchronize()
     found = _kernels(recorded) if on_cuda else _operators(recorded)
+    if not found:
+        raise RuntimeError("the profiler saw nothing run; the device's performance counters may be forbidden here")
     busy = _union([(start, end) for spans in found.values() for start, end in spans])
     # Kernels on parallel streams overlap: shares are of the time that any was at work.
     total = sum(end - start for spans in found.values() for start, end in spans)

@@ -99,8 +99,9 @@ class Run(Struct, frozen=True, forbid_unknown_fields=True, tag_field="status", t
     """One run of the benchmark.
 
     Attributes:
+        clock: what a row's seconds are counted by; all others are by the clock on the wall.
         compile_seconds: of the model's first compiled step, the compiling included; null where nothing was compiled.
-        graphs: how many graphs all batch sizes together took.
+        graphs: how many graphs the model took in the whole run, over all batch sizes.
         skipped: what time did not suffice for, or did not work, in words.
         complete: it came to its end.
     """
@@ -112,6 +113,7 @@ class Run(Struct, frozen=True, forbid_unknown_fields=True, tag_field="status", t
     segments: Count
     precision: Literal["bf16"]
     compile_backend: str
+    clock: Literal["device", "processor time of one thread"]
     model: Subject
     peer: Subject
     compile_seconds: Positive | None

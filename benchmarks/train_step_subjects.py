@@ -15,7 +15,6 @@ from redheart.model.batch import WHOLE_TEXT
 from redheart.model.flops import count_flops
 from redheart.model.losses import TARGETS
 from redheart.tasks import TASK_BY_NAME
-from redheart.training.compiled import compile_forward
 from redheart.training.optimizer import build_optimizer
 
 Step = Callable[[Batch], None]
@@ -61,7 +60,7 @@ def make_step(
 
 @dataclass
 class Model:
-    """The model with one optimizer and two ways through: as it is, and compiled as training compiles it."""
+    """The model with one optimizer and two ways through: as it is, and – once it is – compiled as training compiles it."""
 
     module: UnifiedModel
     eager: Step
@@ -70,14 +69,13 @@ class Model:
     forward_flops: float
 
 
-def build_model(dims: ModelDimensions, device: torch.device, backend: str) -> Model:
+def build_model(dims: ModelDimensions, device: torch.device) -> Model:
     """The model on ``device``, its weights drawn there."""
     torch.manual_seed(0)
     with device:
         module = UnifiedModel(dims, TargetStatistics.neutral()).train()
     optimizer = build_optimizer(module, 1e-4, TrainingConfig())
     plain = module.forward
-    compile_forward(module, backend=backend)
 
     def loss_by(forward: Callable[..., Any]) -> Callable[[Batch], Tensor]:
         return lambda batch: compute_losses(forward(*batch.inputs), batch, module.statistics).total
@@ -127,18 +125,21 @@ def layers_for(dims: ModelDimensions, forward_flops: float) -> int:
     return max(1, round((forward_flops - peer_flops(dims, 0)) / one))
 
 
-def build_peer(dims: ModelDimensions, layers: int, device: torch.device, backend: str) -> tuple[Step, int]:
-    """The peer's compiled step, and its number of parameters. One size of batch after the other opens its graph as the model's."""
+def build_peer(dims: ModelDimensions, layers: int, device: torch.device, backend: str | None) -> tuple[Step, int]:
+    """The peer's step, compiled unless ``backend`` is None, and its number of parameters.
+
+    The number of situations is left open in its graph, as in the model's.
+    """
     torch.manual_seed(0)
     with device:
         module = Peer(dims, layers).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=device.type == "cuda" or None)
-    compiled = torch.compile(module, fullgraph=True, dynamic=False, backend=backend)
+    through: Any = torch.compile(module, fullgraph=True, dynamic=False, backend=backend) if backend else module
 
     def loss(batch: Batch) -> Tensor:
         for tensor in (batch.segments, batch.segment_mask):
             torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        result: Tensor = compiled(batch.segments, batch.segment_mask).float().square().mean()
+        result: Tensor = through(batch.segments, batch.segment_mask).float().square().mean()
         return result
 
     return make_step(module, optimizer, loss, device), sum(parameter.numel() for parameter in module.parameters())

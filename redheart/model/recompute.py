@@ -19,8 +19,13 @@ class RecomputableBlock(nn.Module):
         recomputes: see ``recompute_blocks``. No part of the state: it changes memory and time, never a number.
     """
 
-    recomputes = False
     compute: Callable[..., Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The instance's own from the start: a compiled forward pass tells an attribute that appears later from one that
+        # is there, and would compile once more after it was turned on and off again.
+        self.recomputes = False
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What ``compute`` gives, with the same random numbers when it is computed again."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,15 @@ def test_the_stored_result_keeps_to_the_schema() -> None:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the CPU that traces the model and runs it as it is. At the larger batch the eager way runs out of memory."""
+    """A run on the CPU that traces the model and runs it as it is.
+
+    At the larger batch the eager way runs out of memory whenever it is tried.
+    """
     path = tmp_path_factory.mktemp("result") / "result.json"
     timed = benchmark.seconds_of
 
     def short_of_memory(step: Any, batch: Any, count: int, *, on_cuda: bool) -> list[float]:
-        if len(batch) == 4 and 4 not in taken:
+        if len(batch) == 4 and taken.count(4) < 2:
             taken.append(len(batch))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         taken.append(len(batch))
@@ -77,10 +83,42 @@ def test_a_subject_that_does_not_fit_is_told_and_the_others_go_on(result: Path) 
         benchmark.COMPILED,
         benchmark.CHECKPOINTED,
         f"{benchmark.COMPILED}, beside the peer",
-        benchmark.PEER,
+        f"{benchmark.PEER}, compiled",
     }
     table = benchmark.as_table(run)
     assert "out of memory" in table and table.count("\n") < 20
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_compiled_the_eager_rows_are_kept_and_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    words = ["--reduced", "--backend", "no such", "--batches", "2", "--rounds", "1", "--steps", "1"]
+    assert benchmark.main([*words, "--result", str(path)]) == 1
+    run = read_result(path).reduced
+    assert isinstance(run, Run) and run.complete and run.compile_seconds is None and run.graphs == 0
+    assert len(run.skipped) == 1 and run.skipped[0].startswith("compiling: ") and "no such" in run.skipped[0]
+    assert run.profile is not None and run.profile.subject == benchmark.EAGER
+    assert {row.subject for row in run.rows} == {
+        benchmark.EAGER,
+        benchmark.CHECKPOINTED,
+        f"{benchmark.EAGER}, beside the peer",
+        f"{benchmark.PEER}, eager",
+    }
+
+
+def test_what_does_not_end_is_ended_from_outside_and_inside_the_nearer_limit_counts() -> None:
+    began, outside = time.monotonic(), signal.getitimer(signal.ITIMER_REAL)  # the test runner's own limit
+    with pytest.raises(benchmark.TookTooLong), benchmark.no_longer_than(0.2):
+        time.sleep(30)
+    with pytest.raises(benchmark.TookTooLong), benchmark.no_longer_than(0.2), benchmark.no_longer_than(20):
+        time.sleep(30)
+    with pytest.raises(benchmark.TookTooLong), benchmark.no_longer_than(0.5):
+        with contextlib.suppress(benchmark.TookTooLong), benchmark.no_longer_than(0.1):
+            time.sleep(30)
+        time.sleep(30)
+    assert time.monotonic() - began < 5
+    left = signal.getitimer(signal.ITIMER_REAL)
+    assert left == (pytest.approx(outside[0], abs=5), outside[1]), "what was running before goes on, and nothing else"
 
 
 def test_a_cpu_run_keeps_what_a_gpu_measured(tmp_path: Path) -> None:
