@@ -21,8 +21,8 @@ test:            ## the test suite; REDHEART_REAL_DATA names a folder of real an
 format:          ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
 
-gpu-test:        ## what only a CUDA device can show
-	@$(PYTHON) -m pytest tests/gpu -m gpu -rA
+gpu-test:        ## what only a CUDA device can show; PYTHON=python3 takes that Python as it is and installs nothing
+	@$(PYTHON) -m pytest tests/gpu -m gpu -v -rA --durations=0
 
 clean:           ## what is made, not what is written
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

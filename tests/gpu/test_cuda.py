@@ -1,4 +1,7 @@
-"""What only a CUDA device can show. Everything here skips, saying so, where there is none: ``make gpu-test``."""
+"""What only a CUDA device can show. Everything here skips, saying so, where there is none: ``make gpu-test``.
+
+What compiles stands last: it takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -100,28 +103,6 @@ def gradients(model: UnifiedModel, batch: Batch) -> tuple[Outputs, dict[str, tor
     }
 
 
-def test_the_compiled_step_in_bf16_is_near_the_eager_one_in_one_graph_for_every_batch() -> None:
-    model, batch = small_model()
-    (wanted, exact) = gradients(model, batch)
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    compile_forward(model)
-    found, own = gradients(model, batch)
-    for name in wanted.predictions:
-        torch.testing.assert_close(found.predictions[name], wanted.predictions[name], atol=0.03, rtol=0.03)
-    for name in exact:
-        assert (own[name] - exact[name]).norm() < 0.05 * exact[name].norm(), name
-    for situations in (5, 1):
-        outputs, _ = gradients(model, batch.rows(0, situations))
-        assert all(len(tensor) == situations and tensor.isfinite().all() for tensor in outputs.predictions.values())
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-
-
-def test_a_compiled_training_ends_near_the_eager_one(train: Callable[..., list]) -> None:
-    torch._dynamo.reset()
-    assert losses(train("compiled", compile=True)) == pytest.approx(losses(train("eager")), rel=2e-2)
-
-
 def test_checkpointed_blocks_need_less_memory_and_give_the_same_gradients() -> None:
     model, batch = small_model(256, dropout=0.1)  # or the gradients alone would be the peak
     peaks, found = [], []
@@ -151,3 +132,25 @@ def test_the_smoother_on_a_gpu_agrees_with_the_cpus() -> None:
     on_cpu = smooth(*[tensor.cpu() for tensor in arguments])
     torch.testing.assert_close(means.cpu(), on_cpu[0], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(variances.cpu(), on_cpu[1], atol=1e-4, rtol=1e-3)
+
+
+def test_the_compiled_step_in_bf16_is_near_the_eager_one_in_one_graph_for_every_batch() -> None:
+    model, batch = small_model()
+    (wanted, exact) = gradients(model, batch)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compile_forward(model)
+    found, own = gradients(model, batch)
+    for name in wanted.predictions:
+        torch.testing.assert_close(found.predictions[name], wanted.predictions[name], atol=0.03, rtol=0.03)
+    for name in exact:
+        assert (own[name] - exact[name]).norm() < 0.05 * exact[name].norm(), name
+    for situations in (5, 1):
+        outputs, _ = gradients(model, batch.rows(0, situations))
+        assert all(len(tensor) == situations and tensor.isfinite().all() for tensor in outputs.predictions.values())
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_compiled_training_ends_near_the_eager_one(train: Callable[..., list]) -> None:
+    torch._dynamo.reset()
+    assert losses(train("compiled", compile=True)) == pytest.approx(losses(train("eager")), rel=2e-2)
