@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config, load_config
@@ -28,6 +30,8 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 
+Train = Callable[..., list[dict[str, Any]]]
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,40 +39,41 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def train(dataset: Path, tmp_path: Path) -> Callable[..., list[dict[str, object]]]:
+def train(dataset: Path, tmp_path: Path) -> Train:
     """Trains ``tiny`` for two epochs with the given settings and returns the epochs' records."""
 
-    def run(name: str, **training: object) -> list[dict[str, object]]:
+    def run(name: str, **training: object) -> list[dict[str, Any]]:
         chosen = {"epochs": 2, "global_batch_size": 16, **training}
         overrides = [(f"training.{key}", value) for key, value in chosen.items()]
         config: Config = load_config(None, [*overrides, ("model.preset", "tiny"), ("model.dropout", 0.0)])
+        AcceleratorState._reset_state()  # or it takes no second precision in one process
         TrainingStage(config, dataset, tmp_path / name, learning_rate=1e-3).run()
         return training_metrics(tmp_path / name)
 
     return run
 
 
-def losses(records: list[dict[str, object]]) -> list[float]:
-    return [value["loss"] for record in records for value in (record["train"], record["choose"])]  # type: ignore[index]
+def losses(records: list[dict[str, Any]]) -> list[float]:
+    return [value["loss"] for record in records for value in (record["train"], record["choose"])]
 
 
-def test_the_default_precision_is_bf16_and_its_losses_are_near_those_of_fp32(train: Callable[..., list]) -> None:
+def test_the_default_precision_is_bf16_and_its_losses_are_near_those_of_fp32(train: Train) -> None:
     assert torch.cuda.is_bf16_supported()
     assert losses(train("auto")) == pytest.approx(losses(train("fp32", precision="no")), rel=2e-2)
 
 
-def test_fp16_scales_its_loss_and_trains(train: Callable[..., list]) -> None:
+def test_fp16_scales_its_loss_and_trains(train: Train) -> None:
     records = train("fp16", precision="fp16")
     assert losses(records) == pytest.approx(losses(train("fp32", precision="no")), rel=5e-2)
     assert all(update["relative"] > 0 for update in records[-1]["update"]["modules"].values())
 
 
-def test_every_module_updates_under_bf16(train: Callable[..., list]) -> None:
+def test_every_module_updates_under_bf16(train: Train) -> None:
     for record in train("bf16", precision="bf16"):
         assert all(update["relative"] > 0 for update in record["update"]["modules"].values())
 
 
-def test_weights_are_stored_in_fp32(train: Callable[..., list], tmp_path: Path) -> None:
+def test_weights_are_stored_in_fp32(train: Train, tmp_path: Path) -> None:
     train("stored", precision="bf16")
     state = load_modules(list_epochs(tmp_path / "stored")[-1].path)
     assert {tensor.dtype for name, tensor in state.items() if name.endswith("weight")} == {torch.float32}
@@ -79,6 +84,7 @@ def test_the_730m_model_takes_a_step_in_bf16(dataset: Path, tmp_path: Path) -> N
     if free < 24 * 1024**3:
         pytest.skip(f"the 730M model with AdamW in fp32 wants 24 GiB, {free / 1024**3:.0f} are free")
     config = load_config(None, ["model.preset=730m", "training.epochs=1", "training.global_batch_size=16"])
+    AcceleratorState._reset_state()
     TrainingStage(config, dataset, tmp_path / "large", learning_rate=1e-4).run()
     record = training_metrics(tmp_path / "large")[-1]
     assert all(update["relative"] > 0 for update in record["update"]["modules"].values())
@@ -151,6 +157,6 @@ def test_the_compiled_step_in_bf16_is_near_the_eager_one_in_one_graph_for_every_
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-def test_a_compiled_training_ends_near_the_eager_one(train: Callable[..., list]) -> None:
+def test_a_compiled_training_ends_near_the_eager_one(train: Train) -> None:
     torch._dynamo.reset()
     assert losses(train("compiled", compile=True)) == pytest.approx(losses(train("eager")), rel=2e-2)
