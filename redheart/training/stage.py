@@ -162,8 +162,9 @@ class TrainingStage:
         train = table.split_indices["train"]
         statistics = table.statistics(train)
         shape = dimensions(self.preset, d_embed=table.d_embed, dropout=config.model.dropout)
+        state = newest_state(self.output, self.folder.run, engine, shape)
         model = UnifiedModel(shape, statistics)
-        if training.linear_start:
+        if training.linear_start and state is None:  # a run that goes on has its weights, and the solving takes a while
             apply_linear_start(model, fit_linear_start(table, train, statistics))
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, training))
@@ -198,7 +199,6 @@ class TrainingStage:
             "learning_rate": self.learning_rate,
             **({"ema_decay": training.ema_decay} if training.ema_decay else {}),
         }
-        state = newest_state(self.output, self.folder.run, engine, shape)
         progress = Progress() if state is None else load_progress(state, engine, loop)
         if state is not None:
             self.oom.read(self.output)

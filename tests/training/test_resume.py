@@ -70,6 +70,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, uninterrupted
     assert_same_run(tmp_path / "out", uninterrupted)
 
 
+def test_a_run_that_goes_on_does_not_solve_for_its_start_again(dataset, tmp_path, uninterrupted, monkeypatch):
+    def solved(*_):
+        raise AssertionError("solved again")
+
+    with pytest.raises(Interrupted):
+        train(dataset, tmp_path / "out", config(), should_stop=StopAt(3))
+    monkeypatch.setattr("redheart.training.stage.fit_linear_start", solved)
+    assert not train(dataset, tmp_path / "out", config()).skipped
+    assert_same_run(tmp_path / "out", uninterrupted)
+    with pytest.raises(AssertionError, match="solved again"):
+        train(dataset, tmp_path / "new", config())
+
+
 def test_it_may_be_stopped_again_and_again(dataset, tmp_path, uninterrupted):
     stops = 0
     while True:
