@@ -18,8 +18,8 @@ STANDARD_INPUT = "-"
 #: What the one text is called inside that has no id of its own. No dataset may call a story so.
 ONLY_TEXT = ""
 _TEXT_ENDINGS, _DATA_ENDINGS = (".txt", ".text"), (".json", ".jsonl", ".ndjson")
-#: How an object, or an array of objects, begins: a story may begin with a bracket, but hardly with this.
-_JSON_START = re.compile(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{")
+#: How an object, or an array of objects or of nothing, begins: a story may begin with a bracket, but hardly with this.
+_JSON_START = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*(\{|\]\s*\Z))")
 
 
 def read_inputs(

@@ -67,6 +67,10 @@ def test_standard_input_is_one_text_unless_it_is_json(typed, words: list[str]) -
     assert [one.id for one in read_inputs(words, None)] == ["a"]
     typed(b'{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n')
     assert [one.id for one in read_inputs(words, None)] == ["a", "b"]
+    typed(b" [ ]\n")
+    refused(DataError, "found an empty array", words=words)
+    typed(b"[] was all she wrote.")
+    assert read_inputs(words, None)[0].text == "[] was all she wrote."
     typed(b"[sigh] He never {really} called.")
     assert read_inputs(words, None)[0].text == "[sigh] He never {really} called."
 
