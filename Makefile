@@ -16,7 +16,7 @@ imports:         ## the layers: imports go one way
 	@$(PYTHON) -m importlinter.cli lint
 
 test:            ## the test suite; REDHEART_REAL_DATA names a folder of real annotated data, if there is one
-	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS)
+	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 format:          ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

@@ -142,12 +142,12 @@ def test_the_same_command_again_does_nothing_twice(folder: Path, first: str, aga
 
 def test_another_sweep_moves_away_from_what_was_tested(folder: Path, again: str) -> None:
     """Another seed is another sweep: its points fall on tested ones and are moved by steps of 10 %."""
-    done = redheart("sweep", "--seed", "1", *FAST, cwd=folder)
+    done = redheart("sweep", "--seed", "1", "sweep.stages=2", *FAST, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "📂 기존 LR 테스트 결과 로드: " in done.stderr
     assert "⚠️ LR " in done.stderr and " 이미 테스트됨. " in done.stderr
     cumulative = json.loads((folder / "training" / "lr_sweep_results" / "lr_sweep_cumulative.json").read_text())
-    assert sum(len(entry["runs"]) for entry in cumulative.values()) == 50
+    assert sum(len(entry["runs"]) for entry in cumulative.values()) == 35
 
 
 def test_validation_is_validation(folder: Path, first: str) -> None:

@@ -12,6 +12,7 @@ import torch
 from redheart.config import Config, load_config
 from redheart.messages import set_up_logging
 from redheart.training.table import SituationTable
+from tests.training.linear_start_once import fit_each_once
 from tests.training.small_data import write_embedded
 
 
@@ -19,6 +20,13 @@ from tests.training.small_data import write_embedded
 def one_thread() -> None:
     """The model is so small that threads only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def linear_start_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        fit_each_once(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
