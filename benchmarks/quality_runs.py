@@ -27,7 +27,7 @@ from redheart.storage import replace_file
 from redheart.tasks import TASKS
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
-from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.table import SituationTable
@@ -206,7 +206,7 @@ def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored:
     torch.manual_seed(run.seed)
     engine = Engine(config)
     model = UnifiedModel(dimensions(run.kind, d_embed=table.d_embed, dropout=config.model.dropout), statistics)
-    apply_linear_start(model, fit_linear_start(table, train, statistics))
+    start_linear_paths(model, table, train, statistics)
     engine.prepare(model, build_optimizer(model, run.learning_rate, config.training))
     loop = TrainingLoop(
         engine,

@@ -8,6 +8,7 @@ from redheart.model.batch import KINDS
 from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, masked_mean, sinusoidal_positions
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
+from redheart.model.radial_basis import RadialBasis
 from redheart.tasks import TASKS
 
 
@@ -31,28 +32,36 @@ class Backbone(nn.Module):
         )
         self.norm = nn.LayerNorm(dims.d_model)
         self.pool = AttentionPool(dims.d_model, dims.attention_heads, len(TASKS))
+        self.radial_basis = RadialBasis(dims) if dims.has("heads") else None  # the heads alone read it
 
-    def forward(self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The sequence H and its pools.
+    def forward(
+        self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor, views: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The sequence H, its pools, and how near the story stands to others.
 
         Args:
             segments: (batch, segments, d_embed) of unit mean square.
             attend: (batch, 1, 1, segments) bool.
             kinds: (batch, segments) int64.
             positions: (batch, segments) int64.
+            views: (batch, 4 * d_embed), the linear views of the same segments.
 
         Returns:
-            H (batch, segments, d_model) and the pools (batch, tasks, d_model), in the order of the table of tasks.
+            H (batch, segments, d_model); the pools (batch, tasks, d_model), in the order of the table of tasks; and the
+            nearness (batch, centres), of width 0 where no head reads it.
         """
         hidden = self.embed(self.dropout(segments)) + self.kind(kinds)
         hidden = hidden + 0.5 * sinusoidal_positions(positions, hidden.shape[-1]).to(hidden.dtype)
         for block in self.blocks:
             hidden = block(hidden, attend)
         hidden = self.norm(hidden)
-        return hidden, self.pool(hidden, attend)
+        near = views[:, :0] if self.radial_basis is None else self.radial_basis(views)
+        return hidden, self.pool(hidden, attend), near
 
     def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
-        """``after`` is what H has still to pass elsewhere, ``after_pools`` what the pools have."""
+        """``after`` is what H has still to pass elsewhere, ``after_pools`` what the pools have; nearness has a read-out."""
+        if self.radial_basis is not None:
+            self.radial_basis.place(depths, 1)
         after = max(after, depths.chain(self.pool, after=after_pools))
         *blocks, last = self.blocks
         return depths.chain((self.embed, self.kind), *blocks, (last, self.norm), after=after)
@@ -71,11 +80,13 @@ class MeanPool(nn.Module):
         self.embed = Projection(dims.d_embed, dims.d_model, bias=False)
         self.norm = nn.LayerNorm(dims.d_model)
 
-    def forward(self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``Backbone.forward``; every task's pool is the same mean."""
+    def forward(
+        self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor, views: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``Backbone.forward``; every task's pool is the same mean, and nearness is of width 0."""
         hidden = self.norm(self.embed(self.dropout(segments)))
         mean = masked_mean(hidden, attend[:, 0, 0])
-        return hidden, mean.unsqueeze(1).expand(-1, len(TASKS), -1)
+        return hidden, mean.unsqueeze(1).expand(-1, len(TASKS), -1), views[:, :0]
 
     def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
         return depths.chain((self.embed, self.norm), after=max(after, after_pools))

@@ -2,7 +2,8 @@
 
 A head reads its pool and its analyzer's features; the emotion head also what phases, dsp and kalman found, and the
 verdict's, which has no analyzer of its own, all four analyzers. Beside that each has a linear path straight from the
-sentence encoder's vectors: ridge on these is the rival to beat, and the model can always be at least as simple.
+sentence encoder's vectors: ridge on these is the rival to beat, and the model can always be at least as simple. And a radial
+path from the story's nearness to others.
 """
 
 from __future__ import annotations
@@ -14,37 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redheart.model.batch import KINDS
-from redheart.model.blocks import FeedForward, Projection, masked_mean
+from redheart.model.blocks import FeedForward, Projection
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
+from redheart.model.radial_basis import RadialPath
 from redheart.model.statistics import TargetStatistics
+from redheart.model.views import VIEWS
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
-
-#: Title, action, the mean of the text windows, the text whole: a view a kind of segment.
-VIEWS = KINDS
-#: Title and action are a dozen words that say nearly the same: at half the size, where a penalty holds them back more, the
-#: best linear prediction of 768 stories' annotations had a KL of 0.224 instead of 0.229, and an R² of 0.336 instead of 0.329.
-VIEW_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
-
-
-def linear_views(segments: Tensor, segment_mask: Tensor, kinds: Tensor) -> Tensor:
-    """Title, action, mean of the text windows and the text whole, side by side; zeros for what a story lacks.
-
-    Args:
-        segments: (batch, segments, d_embed) of unit mean square. That size lets the linear path learn at learning rates
-            so small that the rest hardly overfits: Adam moves each of its 1,500 weights an output by the rate, so a
-            prediction by up to 1,500 times the rate times the size. At a rate of 3e-4 a quarter of
-            it cost about 0.09 of SURD's R² and 0.05 of regret's.
-        segment_mask: (batch, segments) bool.
-        kinds: (batch, segments) int64.
-
-    Returns:
-        (batch, 4 * d_embed).
-    """
-    views = (masked_mean(segments, segment_mask & (kinds == kind)) * weight for kind, weight in enumerate(VIEW_WEIGHTS))
-    return torch.cat([*views], dim=-1)
-
 
 def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:
     """What a head reads beside its pool: the width of each module's features, in order; only of modules that exist."""
@@ -104,17 +81,27 @@ class Head(Predictor):
         # Small enough not to spoil what the linear path starts with, and not nothing: all behind it has a gradient.
         self.read_out = Projection(width, outputs, bias=False, gain=0.01)
         self.linear = LinearPath(VIEWS * dims.d_embed, outputs, gain=0.0)
+        self.radial = RadialPath(dims.centres, outputs) if dims.has("backbone") else None
 
-    def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
-        """Pool (batch, d_model), features (batch, all their widths; 0 if it reads none), views -> (batch, dims)."""
+    def forward(self, pool: Tensor, features: Tensor, views: Tensor, nearness: Tensor) -> Tensor:
+        """Predicts (batch, dims), relative to the prior's logarithm or standardised.
+
+        Args:
+            pool: (batch, d_model).
+            features: (batch, all their widths); width 0 if it reads none.
+            views: (batch, 4 * d_embed).
+            nearness: (batch, centres); width 0 without a backbone.
+        """
         x = F.gelu(self.combine(torch.cat((self.pool_norm(pool), self.features_norm(features)), dim=-1)))
         for layer in self.layers:
             x = layer(x)
         prediction: Tensor = self.read_out(self.norm(x)) + self.linear(views)
-        return prediction
+        return prediction if self.radial is None else prediction + self.radial(nearness)
 
     def place(self, depths: Depths, after: int) -> int:
         depths.chain(self.linear, after=after)
+        if self.radial is not None:
+            depths.chain(self.radial, after=after)
         entrance = (self.pool_norm, self.features_norm, self.combine)
         return depths.chain(entrance, *self.layers, (self.norm, self.read_out), after=after)
 
@@ -127,7 +114,7 @@ class PoolReadOut(Predictor):
         self.pool_norm = nn.LayerNorm(dims.d_model)
         self.read_out = Projection(dims.d_model, len(TASK_BY_NAME[task].dimensions), gain=0.1)
 
-    def forward(self, pool: Tensor, features: Tensor, views: Tensor) -> Tensor:
+    def forward(self, pool: Tensor, features: Tensor, views: Tensor, nearness: Tensor) -> Tensor:
         """Pool (batch, d_model) -> (batch, dims); the others are ignored."""
         prediction: Tensor = self.read_out(self.pool_norm(pool))
         return prediction

@@ -6,10 +6,11 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from redheart.model.heads import VIEWS, LinearPath, Predictor, linear_views
+from redheart.model.heads import LinearPath, Predictor
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import Outputs, UnifiedModel, normalise
+from redheart.model.views import VIEWS, linear_views
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 

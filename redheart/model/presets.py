@@ -35,6 +35,8 @@ class ModelDimensions:
     signal_width: int
     state_width: int
     """Hidden width of kalman_filter's observation model and features."""
+    centres: int = 1024
+    """Stories that the backbone's radial basis functions stand around."""
     dropout: float = 0.1
     embedding_dropout: float = 0.5
     """On the encoder's vectors, before the backbone and, separately, before the heads' linear path. Half of them, because

@@ -7,7 +7,7 @@ distributions – so that 0 is what the constant predictor says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -27,11 +27,16 @@ PRIOR_STRENGTH = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TaskStatistics:
-    """One task: ``mean`` and ``scale`` a dimension (regressions), or ``prior`` (distributions)."""
+    """One task: ``mean`` and ``scale`` a dimension (regressions), or ``prior`` (distributions).
+
+    Attributes:
+        coverage: share of the training situations that have a target; of no use after training, and not stored.
+    """
 
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     prior: tuple[float, ...] = ()
+    coverage: float = field(default=1.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,13 @@ class TargetStatistics:
         for task in TASKS:
             if task.name not in data:
                 raise ValueError(f"statistics hold no task {task.name!r}: found {sorted(data)}")
-            fields = {field: tuple(float(x) for x in numbers) for field, numbers in data[task.name].items()}
+            found = {field: tuple(float(x) for x in numbers) for field, numbers in data[task.name].items()}
             wanted = {"prior"} if task.is_distribution else {"mean", "scale"}
-            if set(fields) != wanted or any(len(numbers) != len(task.dimensions) for numbers in fields.values()):
+            if set(found) != wanted or any(len(numbers) != len(task.dimensions) for numbers in found.values()):
                 raise ValueError(
                     f"statistics of {task.name!r}: wanted {sorted(wanted)} of {len(task.dimensions)} numbers"
                 )
-            tasks[task.name] = TaskStatistics(**fields)
+            tasks[task.name] = TaskStatistics(**{field: found[field] for field in wanted})  # type: ignore[arg-type]
         return TargetStatistics(tasks)
 
     def standardise(self, task: str, target: Tensor) -> Tensor:
@@ -117,7 +122,7 @@ def _prior(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatisti
     rows = values[mask.all(axis=1)].astype(np.float64)
     dims = values.shape[1]
     prior = (rows.sum(axis=0) + PRIOR_STRENGTH / dims) / (len(rows) + PRIOR_STRENGTH)
-    return TaskStatistics(prior=tuple((prior / prior.sum()).tolist()))
+    return TaskStatistics(prior=tuple((prior / prior.sum()).tolist()), coverage=_coverage(mask))
 
 
 def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatistics:
@@ -127,7 +132,11 @@ def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatis
         known = values[mask[:, dim], dim].astype(np.float64)
         mean.append(float(known.mean()) if len(known) else 0.5)
         scale.append(max(float(known.std()), SMALLEST_SCALE) if len(known) else 1.0)
-    return TaskStatistics(mean=tuple(mean), scale=tuple(scale))
+    return TaskStatistics(mean=tuple(mean), scale=tuple(scale), coverage=_coverage(mask))
+
+
+def _coverage(mask: NDArray[np.bool_]) -> float:
+    return float(mask.any(axis=1).mean()) if len(mask) else 0.0
 
 
 @lru_cache(maxsize=256)

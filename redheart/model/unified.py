@@ -14,13 +14,14 @@ from redheart.model.batch import WHOLE_TEXT
 from redheart.model.blocks import attention_mask
 from redheart.model.depth import Depths
 from redheart.model.dsp import DspSimulator
-from redheart.model.heads import Head, PoolReadOut, Predictor, linear_views
+from redheart.model.heads import Head, PoolReadOut, Predictor
 from redheart.model.hub import HubModel
 from redheart.model.kalman import KalmanFilter
 from redheart.model.phases import LEVELS, Phases
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.wrappers import Wrapper
+from redheart.model.views import linear_views
 from redheart.tasks import ANALYZED_TASKS, MODULES, TASKS
 
 
@@ -80,8 +81,9 @@ class UnifiedModel(nn.Module, HubModel):
         """
         segments = normalise(segments, segment_mask).to(self.backbone.embed.weight.dtype)
         attend = attention_mask(segment_mask)
-        hidden, pools = self.backbone(segments, attend, kinds, positions)
-        views = self.views_dropout(linear_views(segments, segment_mask, kinds))
+        views = linear_views(segments, segment_mask, kinds)
+        hidden, pools, nearness = self.backbone(segments, attend, kinds, positions, views)
+        views = self.views_dropout(views)
 
         # By module: what others read, and its own prediction. A module that was left out is in neither.
         features: dict[str, Tensor] = {}
@@ -108,7 +110,7 @@ class UnifiedModel(nn.Module, HubModel):
         for name, pool in pool_of.items():
             head = self._head(name)
             read = [features[module] for module in head.reads]
-            predictions[name] = head(pool, torch.cat(read, dim=-1) if read else pool[:, :0], views)
+            predictions[name] = head(pool, torch.cat(read, dim=-1) if read else pool[:, :0], views, nearness)
             if name in self.advanced_wrappers:
                 correction, gated = self.advanced_wrappers[name](analyses, hidden, attend)
                 predictions[name] = predictions[name] + gated

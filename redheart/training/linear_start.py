@@ -1,17 +1,19 @@
-"""Where the heads' linear paths start: at the best linear prediction from the training split, found in closed form.
+"""Where the heads' linear and radial paths start: at the best prediction from the training split, found in closed form.
 
-An untrained model is then as good as its simple rival (ridge and logistic regression on the same vectors), as it would
-otherwise be as good as a constant, and training is left with what is not linear. Found by gradient descent instead, the
+A prediction that is linear in the views and in the nearness to training stories is ridge regression, or logistic
+regression, on both. An untrained model is then better than its simple rival, which is that on the views alone, as it would
+otherwise be as good as a constant, and training is left with the rest. Found by gradient descent instead, the
 linear part of a few hundred stories is learned at rates at which everything else overfits.
 
 Penalties are chosen without validation data: by leave-one-out for numbers, by cross-validation inside the training
-split for distributions.
+split for distributions. So is how much nearness counts beside the views.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,9 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redheart.messages import note
-from redheart.model.heads import LinearPath, linear_views
+from redheart.model.heads import LinearPath
+from redheart.model.radial_basis import RadialBasis, RadialPath, nearness
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
+from redheart.model.views import VIEWS, linear_views
 from redheart.tasks import TASKS
 from redheart.training.order import Indices
 from redheart.training.table import SituationTable
@@ -32,58 +36,125 @@ FEWEST = 20
 LARGEST_DECOMPOSITION = 4096
 #: Penalties, relative to the views' mean square length; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))
-#: Every third of them for distributions, whose solution takes iterations.
+#: Every other one for distributions, whose solution takes iterations.
 DISTRIBUTION_PENALTIES = PENALTIES[::2]
 FOLDS = 5
+#: Held-out situations beyond which no further fold is asked for a penalty.
+ENOUGH_HELD_OUT = 2000
+#: What the nearness may count beside the views, whose vectors have about unit length.
+RADIAL_WEIGHTS = (2.0, 5.0)
+#: Axes of the nearness with less than this share of the longest one's square are noise of fp32, and left out.
+_SMALLEST_AXIS = 1e-5
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class LinearStart:
-    """Weights ``(dims, views)`` and bias ``(dims,)`` of one task, and the relative penalty of each dimension."""
+class PathStart:
+    """One task: ``weight`` (dims, views), ``radial`` (dims, centres) and ``bias`` (dims,).
+
+    Attributes:
+        penalties: the relative penalty of each dimension that was fitted.
+        radial_weight: what nearness counted beside the views; 0 without centres.
+    """
 
     weight: Tensor
+    radial: Tensor
     bias: Tensor
     penalties: tuple[float, ...]
+    radial_weight: float
 
 
-def fit_linear_start(table: SituationTable, train: Indices, statistics: TargetStatistics) -> dict[str, LinearStart]:
-    """The best linear prediction of each task from the linear views, in the model's units.
+@dataclass(frozen=True)
+class LinearStart:
+    """The starts by task, and the centres (centres, views) with the training stories' mean nearness (centres,) to them."""
+
+    centres: Tensor
+    mean: Tensor
+    paths: Mapping[str, PathStart] = field(default_factory=dict)
+
+    def __getitem__(self, task: str) -> PathStart:
+        return self.paths[task]
+
+    def __contains__(self, task: str) -> bool:
+        return task in self.paths
+
+
+def centres_of(model: nn.Module) -> int:
+    """How many centres the model's radial basis functions have; 0 if it has none."""
+    return sum(len(module.mean) for module in model.modules() if isinstance(module, RadialBasis))
+
+
+def fit_linear_start(
+    table: SituationTable, train: Indices, statistics: TargetStatistics, *, centres: int
+) -> LinearStart:
+    """The best prediction of each task that is linear in the views and in the nearness to ``centres`` stories.
 
     Args:
         train: positions of the training situations; nothing else is looked at.
+        centres: see ``centres_of``. They are training stories, evenly chosen; where there are fewer, all of them, and
+            without a weight what lies halfway between two.
 
     Returns:
-        By task; a task with fewer than 20 annotated training situations is absent.
+        In the model's units; a task with fewer than 20 annotated training situations is absent.
     """
     views = _views(table, train)
     # A vector that is no number is the training loop's affair: it names the batch and skips the step.
     usable = views.isfinite().all(dim=1).numpy()
     views, train = views[usable], train[usable]
-    space = _Space(views)
-    found: dict[str, LinearStart] = {}
+    radial = _Radial.of(views, centres if len(views) else 0)
+    spaces = [_Space(views, radial, weight) for weight in (RADIAL_WEIGHTS if radial.count else (0.0,))]
+    found: dict[str, PathStart] = {}
     for task in TASKS:
         target = torch.from_numpy(table.targets.values[task.name][train]).double()
         known = table.targets.mask[task.name][train]
-        if task.is_distribution:
-            rows = np.flatnonzero(known.all(axis=1))
-            if len(rows) >= FEWEST:
-                prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
-                found[task.name] = _distribution(space, rows, target, prior_log)
-        elif fitted := _numbers(space, statistics.standardise(task.name, target.float()).double(), known):
-            found[task.name] = fitted
-    shown = ", ".join(f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g}" for task, one in found.items())
-    note(f"linear start from {len(train)} situations, relative penalties: {shown}")
-    return found
+        tries = []
+        for space in spaces:
+            if task.is_distribution:
+                rows = np.flatnonzero(known.all(axis=1))
+                if len(rows) >= FEWEST:
+                    prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
+                    tries.append(_distribution(space, rows, target, prior_log))
+            elif fitted := _numbers(space, statistics.standardise(task.name, target.float()).double(), known):
+                tries.append(fitted)
+        if tries:
+            found[task.name] = min(tries, key=lambda one: one.error).start
+    shown = ", ".join(
+        f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g} (nearness × {one.radial_weight:g})"
+        for task, one in found.items()
+    )
+    note(f"linear start from {len(train)} situations, {radial.count} centres, relative penalties: {shown}")
+    return LinearStart(radial.centres.float(), radial.mean.float(), found)
 
 
-def apply_linear_start(model: nn.Module, found: Mapping[str, LinearStart]) -> None:
-    """Puts the solutions into the linear paths of the heads that have one."""
+def apply_linear_start(model: nn.Module, found: LinearStart) -> None:
+    """Puts the centres into the model and the solutions into its heads' paths.
+
+    Raises:
+        ValueError: it was fitted for another number of centres.
+    """
+    if found.paths and len(found.mean) != centres_of(model):
+        raise ValueError(f"a start with {len(found.mean)} centres for a model with {centres_of(model)}")
     with torch.no_grad():
         for name, module in model.named_modules():
-            if isinstance(module, LinearPath) and (one := found.get(name.split(".")[1])) is not None:
-                module.weight.copy_(one.weight)
-                module.bias.copy_(one.bias)
+            if isinstance(module, RadialBasis) and len(found.mean):
+                module.centres.copy_(found.centres)
+                module.mean.copy_(found.mean)
+            elif isinstance(module, LinearPath | RadialPath):
+                task = name.split(".")[1]
+                if task in found and isinstance(module, LinearPath):
+                    module.weight.copy_(found[task].weight)
+                    module.bias.copy_(found[task].bias)
+                elif task in found:
+                    module.weight.copy_(found[task].radial)
+
+
+def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, statistics: TargetStatistics) -> None:
+    """Fits and applies: what ``training.linear_start`` asks for.
+
+    Args:
+        train: positions of the training situations.
+    """
+    apply_linear_start(model, fit_linear_start(table, train, statistics, centres=centres_of(model)))
 
 
 def _views(table: SituationTable, train: Indices) -> Tensor:
@@ -94,6 +165,42 @@ def _views(table: SituationTable, train: Indices) -> Tensor:
         segments = normalise(batch.segments, batch.segment_mask)
         parts.append(linear_views(segments, batch.segment_mask, batch.kinds))
     return torch.cat(parts).double()
+
+
+@dataclass(frozen=True)
+class _Radial:
+    """Centres, and the stories' nearness in the coordinates in which a kernel machine's penalty is the plain sum of squares.
+
+    Attributes:
+        centres: (centres, views); mean: (centres,).
+        features: (stories, axes); ``back`` (centres, axes) brings weights of them to weights of the nearness less its mean.
+    """
+
+    centres: Tensor
+    mean: Tensor
+    features: Tensor
+    back: Tensor
+
+    @property
+    def count(self) -> int:
+        return len(self.centres)
+
+    @staticmethod
+    def of(views: Tensor, count: int) -> _Radial:
+        stories = len(views)
+        chosen = torch.linspace(0, stories - 1, min(count, stories)).round().long()
+        pairs = torch.from_numpy(np.random.default_rng(0).integers(0, max(stories, 1), (2, max(count - stories, 0))))
+        # Divided by the root of two, so that they are as long as stories and not nearer to all of them.
+        centres = torch.cat((views[chosen], (views[pairs[0]] + views[pairs[1]]) / math.sqrt(2)))
+        if not count:
+            return _Radial(centres, views.new_zeros(0), views.new_zeros(stories, 0), views.new_zeros(0, 0))
+        near = torch.cat([nearness(part, centres) for part in torch.split(views, _AT_ONCE)])
+        mean = near.mean(dim=0)
+        real = len(chosen)  # what lies between stories tells nothing more
+        squares, axes = torch.linalg.eigh(nearness(centres[:real], centres[:real]))
+        keep = squares > _SMALLEST_AXIS * squares.max()
+        back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
+        return _Radial(centres, mean, (near - mean) @ back, back)
 
 
 @dataclass(frozen=True)
@@ -123,12 +230,22 @@ class _Decomposition:
 
 
 class _Space:
-    """The views of the training situations, decomposed once for each set of them that some task annotates."""
+    """Views and nearness of the training situations, decomposed once for each set of them that some task annotates."""
 
-    def __init__(self, views: Tensor) -> None:
-        self.width = views.shape[1]
-        self._views = views
+    def __init__(self, views: Tensor, radial: _Radial, radial_weight: float) -> None:
+        self.views_width = views.shape[1]
+        self._radial, self._weight = radial, radial_weight
+        # A view has as many units as dimensions, nearness is at most 1.
+        self._scale = radial_weight * math.sqrt(views.shape[1] / VIEWS)
+        self._views = torch.cat((views, radial.features * self._scale), dim=1)
+        self.width = self._views.shape[1]
         self._known: dict[bytes, _Decomposition] = {}
+
+    def start(self, weight: Tensor, bias: Tensor, penalties: tuple[float, ...]) -> PathStart:
+        """Weights (dims, width) as those of the two paths."""
+        views, radial = weight[:, : self.views_width], weight[:, self.views_width :]
+        radial = self._scale * radial @ self._radial.back.T
+        return PathStart(views.float(), radial.float(), bias.float(), penalties, self._weight)
 
     def of(self, rows: NDArray[np.int64]) -> _Decomposition:
         """Of ``rows``, or of an even sample of them where that would take too long."""
@@ -140,11 +257,20 @@ class _Space:
         return self._known[key]
 
 
-def _numbers(space: _Space, target: Tensor, known: NDArray[np.bool_]) -> LinearStart | None:
+@dataclass(frozen=True)
+class _Try:
+    """A start, and the error that its penalties were chosen by."""
+
+    start: PathStart
+    error: float
+
+
+def _numbers(space: _Space, target: Tensor, known: NDArray[np.bool_]) -> _Try | None:
     """Ridge regression, each dimension's penalty by its leave-one-out error (Hastie et al., *ESL*, 2nd ed., §7.10)."""
     weight = torch.zeros(target.shape[1], space.width, dtype=torch.float64)
     bias = torch.zeros(target.shape[1], dtype=torch.float64)
     penalties: list[float] = []
+    error = 0.0
     for columns, rows in _by_mask(known):
         if len(rows) < FEWEST:
             continue
@@ -160,12 +286,13 @@ def _numbers(space: _Space, target: Tensor, known: NDArray[np.bool_]) -> LinearS
             residual = (y - centre - parts.left @ (shrink[:, None] * seen)) / (1 - leverage).clamp(min=1e-6)[:, None]
             errors.append(residual.square().mean(dim=0))
             solutions.append((shrink / parts.lengths)[:, None] * seen)
-        best = torch.stack(errors).argmin(dim=0)
+        least, best = torch.stack(errors).min(dim=0)
+        error += float(least.sum())
         for place, column in enumerate(columns):
             weight[column] = parts.axes @ solutions[int(best[place])][:, place]
             bias[column] = centre[place] - parts.mean @ weight[column]
             penalties.append(PENALTIES[int(best[place])])
-    return LinearStart(weight.float(), bias.float(), tuple(penalties)) if penalties else None
+    return _Try(space.start(weight, bias, tuple(penalties)), error) if penalties else None
 
 
 def _by_mask(known: NDArray[np.bool_]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
@@ -176,16 +303,17 @@ def _by_mask(known: NDArray[np.bool_]) -> Iterator[tuple[list[int], NDArray[np.i
         yield columns, np.flatnonzero(patterns[:, pattern])
 
 
-def _distribution(space: _Space, rows: NDArray[np.int64], target: Tensor, prior_log: Tensor) -> LinearStart:
+def _distribution(space: _Space, rows: NDArray[np.int64], target: Tensor, prior_log: Tensor) -> _Try:
     """Multinomial logistic regression on soft targets, relative to the prior; one penalty, by 5-fold cross-validation."""
     parts = space.of(rows)
     x, y = parts.left * parts.lengths, target[parts.rows]
     fold = torch.from_numpy(np.random.default_rng(0).permutation(len(x)) % FOLDS)
-    starts: list[Tensor | None] = [None] * FOLDS
+    asked = min(FOLDS, math.ceil(ENOUGH_HELD_OUT * FOLDS / len(x)))
+    starts: list[Tensor | None] = [None] * asked
     best, best_error, since = 0, float("inf"), 0
     for place, penalty in enumerate(DISTRIBUTION_PENALTIES):
         error = 0.0
-        for held in range(FOLDS):
+        for held in range(asked):
             inside = fold != held
             solution = _logistic(x[inside], y[inside], prior_log, penalty * parts.size, starts[held])
             starts[held] = solution
@@ -198,26 +326,30 @@ def _distribution(space: _Space, rows: NDArray[np.int64], target: Tensor, prior_
     solution = _logistic(x, y, prior_log, DISTRIBUTION_PENALTIES[best] * parts.size, None)
     weight = (parts.axes @ solution[:-1]).T
     bias = solution[-1] - weight @ parts.mean
-    return LinearStart(weight.float(), bias.float(), (DISTRIBUTION_PENALTIES[best],))
+    return _Try(space.start(weight, bias, (DISTRIBUTION_PENALTIES[best],)), best_error)
 
 
 def _logistic(x: Tensor, y: Tensor, prior_log: Tensor, penalty: float, start: Tensor | None) -> Tensor:
     """(axes + 1, dims): the minimum of the summed cross-entropy plus half the penalty times the weights' squares.
 
-    By L-BFGS (Liu & Nocedal 1989); the last row is the bias, which is not penalised. The problem is convex.
+    By L-BFGS (Liu & Nocedal 1989); the last row is the bias, which is not penalised. The problem is convex. Each axis is
+    stretched by the root of its second derivative where all predictions are the prior, without which short axes take
+    hundreds of steps.
     """
-    solution = (
-        torch.zeros(x.shape[1] + 1, y.shape[1], dtype=torch.float64) if start is None else start.clone()
-    ).requires_grad_()
-    optimizer = torch.optim.LBFGS([solution], max_iter=100, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    prior = prior_log.softmax(dim=-1)
+    spread = float((prior * (1 - prior)).mean())
+    ones = x.new_ones(1)
+    stretch = torch.cat((spread * x.square().sum(dim=0) + penalty, spread * len(x) * ones)).rsqrt().unsqueeze(1)
+    solution = (x.new_zeros(x.shape[1] + 1, y.shape[1]) if start is None else start / stretch).requires_grad_()
+    optimizer = torch.optim.LBFGS([solution], max_iter=100, tolerance_grad=1e-3, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        logits = x @ solution[:-1] + solution[-1] + prior_log
-        loss = -(y * logits.log_softmax(dim=-1)).sum() + 0.5 * penalty * solution[:-1].square().sum()
-        loss = loss / len(x)
+        weights = solution * stretch
+        logits = x @ weights[:-1] + weights[-1] + prior_log
+        loss = -(y * logits.log_softmax(dim=-1)).sum() + 0.5 * penalty * weights[:-1].square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(objective)  # type: ignore[no-untyped-call]
-    return solution.detach()
+    return (solution * stretch).detach()

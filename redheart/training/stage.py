@@ -25,7 +25,7 @@ from redheart.storage import append_line, write_text
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.identity import run_identity
-from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.linear_start import start_linear_paths
 from redheart.training.liveness_check import announce_liveness
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
@@ -165,7 +165,7 @@ class TrainingStage:
         state = newest_state(self.output, self.folder.run, engine, shape)
         model = UnifiedModel(shape, statistics)
         if training.linear_start and state is None:  # a run that goes on has its weights, and the solving takes a while
-            apply_linear_start(model, fit_linear_start(table, train, statistics))
+            start_linear_paths(model, table, train, statistics)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, training))
         loop = TrainingLoop(

@@ -22,7 +22,7 @@ from redheart.errors import Interrupted, TrainingError
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
 from redheart.training.engine import Engine
 from redheart.training.evaluation import Evaluation, evaluate_model
-from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.linear_start import LinearStart, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.placement import choose_preset
@@ -77,9 +77,16 @@ class TrialRunner:
             train = np.sort(chosen)
         self.train = train
         self.statistics = self.table.statistics(train)
-        self.linear_start = fit_linear_start(self.table, train, self.statistics) if config.training.linear_start else {}
+        self._linear_starts: dict[int, LinearStart] = {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
+
+    def _linear_start(self, centres: int) -> LinearStart:
+        """The same for all trials; the ablation has models with and without centres."""
+        if centres not in self._linear_starts:
+            found = fit_linear_start(self.table, self.train, self.statistics, centres=centres)
+            self._linear_starts[centres] = found
+        return self._linear_starts[centres]
 
     def run(
         self,
@@ -103,7 +110,8 @@ class TrialRunner:
         torch.manual_seed(seed)
         engine = Engine(self.config)
         model = build(self.dimensions, self.statistics)
-        apply_linear_start(model, self.linear_start)
+        if self.config.training.linear_start:
+            apply_linear_start(model, self._linear_start(centres_of(model)))
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         epochs = self.config.trial_epochs
         loop = TrainingLoop(

@@ -27,7 +27,7 @@ from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.storage import write_json
 from redheart.training.engine import Engine
 from redheart.training.gradient_check import GradientCheck, check_gradients
-from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.linear_start import start_linear_paths
 from redheart.training.liveness import LivenessGate
 from redheart.training.liveness_report import LivenessReport
 from redheart.training.loop import Step, TrainingLoop
@@ -176,7 +176,7 @@ def _prepare(config: Config, table: SituationTable, preset: str, batches: int, l
     torch.manual_seed(config.seed)
     model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics_)
     if training.linear_start:
-        apply_linear_start(model, fit_linear_start(table, train, statistics_))
+        start_linear_paths(model, table, train, statistics_)
     engine.prepare(model, build_optimizer(model, learning_rate, training))
     an_epoch = math.ceil(len(train) / training.global_batch_size)
     return TrainingLoop(

@@ -12,7 +12,7 @@ from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
 from redheart.model import UnifiedModel, dimensions
 from redheart.training.engine import Engine
-from redheart.training.linear_start import apply_linear_start, fit_linear_start
+from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.records import training_metrics
@@ -74,7 +74,7 @@ def make_loop(
     shape = dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout)
     model = UnifiedModel(replace(shape, without=without), statistics)
     if config.training.linear_start:
-        apply_linear_start(model, fit_linear_start(table, train_indices, statistics))
+        start_linear_paths(model, table, train_indices, statistics)
     engine.prepare(model, build_optimizer(model, learning_rate, config.training))
     return TrainingLoop(
         engine,

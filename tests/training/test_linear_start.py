@@ -10,10 +10,17 @@ import torch
 
 from redheart.model import LinearModel, UnifiedModel, dimensions, natural_units
 from redheart.model.batch import Batch
-from redheart.model.heads import linear_views
 from redheart.model.unified import normalise
+from redheart.model.views import linear_views
 from redheart.tasks import TASKS
-from redheart.training.linear_start import FEWEST, PENALTIES, apply_linear_start, fit_linear_start
+from redheart.training.linear_start import (
+    FEWEST,
+    PENALTIES,
+    apply_linear_start,
+    centres_of,
+    fit_linear_start,
+    start_linear_paths,
+)
 from redheart.training.table import SituationTable
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -42,7 +49,7 @@ def test_numbers_are_scikit_learns_ridge_at_the_penalty_with_the_least_leave_one
 
     train = table.split_indices["train"]
     statistics = table.statistics(train)
-    found = fit_linear_start(table, train, statistics)
+    found = fit_linear_start(table, train, statistics, centres=0)
     views = _views(table, train)
     alphas = sorted(penalty * _size(views) for penalty in PENALTIES)
     for task in NUMBERS:
@@ -58,7 +65,7 @@ def test_distributions_are_scikit_learns_logistic_regression_on_weighted_classes
 
     train = table.split_indices["train"]
     statistics = table.statistics(train)
-    found = fit_linear_start(table, train, statistics)
+    found = fit_linear_start(table, train, statistics, centres=0)
     views = _views(table, train)
     for task in DISTRIBUTIONS:
         shares = table.targets.values[task][train].astype(np.float64)
@@ -87,14 +94,14 @@ def test_an_untrained_model_predicts_better_than_the_constant_from_the_start(tab
         return float((predicted - batch.targets["regret"]).square().mean())
 
     before = error()
-    apply_linear_start(model, fit_linear_start(table, train, statistics))
+    start_linear_paths(model, table, train, statistics)
     assert error() < 0.8 * before
 
 
 def test_the_linear_model_is_that_start_and_nothing_else(table: SituationTable) -> None:
     train = table.split_indices["train"]
     statistics = table.statistics(train)
-    found = fit_linear_start(table, train, statistics)
+    found = fit_linear_start(table, train, statistics, centres=0)
     model = LinearModel(dimensions("tiny", d_embed=table.d_embed), statistics).eval()
     apply_linear_start(model, found)
     with torch.no_grad():
@@ -108,14 +115,16 @@ def test_nothing_but_the_training_split_is_looked_at(tmp_path: Path) -> None:
     items = embedded_items()
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
-    first = fit_linear_start(table, train, table.statistics(train))
+    first = fit_linear_start(table, train, table.statistics(train), centres=64)
     for index in np.setdiff1d(np.arange(len(items)), train):
         items[index]["embedding"] = (np.array(items[index]["embedding"]) * -5 + 1).tolist()
         items[index]["regret_factor"] = 1.0
     other = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
-    second = fit_linear_start(other, train, other.statistics(train))
-    for task in first:
+    second = fit_linear_start(other, train, other.statistics(train), centres=64)
+    for task in first.paths:
         assert torch.equal(first[task].weight, second[task].weight), task
+        assert torch.equal(first[task].radial, second[task].radial), task
+    assert torch.equal(first.centres, second.centres) and torch.equal(first.mean, second.mean)
 
 
 def test_a_dimension_that_some_situations_lack_is_fitted_to_those_that_have_it(tmp_path: Path) -> None:
@@ -128,8 +137,8 @@ def test_a_dimension_that_some_situations_lack_is_fitted_to_those_that_have_it(t
         del items[index]["surd_metrics"]
     partly = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     statistics = partly.statistics(train)
-    found = fit_linear_start(partly, train, statistics)["surd"]
-    alone = fit_linear_start(table, having, statistics)["surd"]
+    found = fit_linear_start(partly, train, statistics, centres=0)["surd"]
+    alone = fit_linear_start(table, having, statistics, centres=0)["surd"]
     assert torch.allclose(found.weight, alone.weight, atol=1e-6)
     assert found.penalties == alone.penalties
 
@@ -140,11 +149,12 @@ def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> 
         del item["regret_factor"]
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
-    found = fit_linear_start(table, train, table.statistics(train))
-    assert "regret" not in found
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed), table.statistics(train))
+    found = fit_linear_start(table, train, table.statistics(train), centres=centres_of(model))
+    assert "regret" not in found
     apply_linear_start(model, found)
     assert not model.get_submodule("heads.regret.linear").weight.any()
+    assert not model.get_submodule("heads.regret.radial").weight.any()
     assert model.get_submodule("heads.bentham.linear").weight.any()
 
 
@@ -156,15 +166,15 @@ def test_constant_targets_and_equal_stories_give_finite_weights(tmp_path: Path) 
         item["embedding_kinds"] = item["embedding_kinds"][: len(item["embedding"])]
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
-    found = fit_linear_start(table, train, table.statistics(train))
-    assert all(torch.isfinite(one.weight).all() and torch.isfinite(one.bias).all() for one in found.values())
+    found = fit_linear_start(table, train, table.statistics(train), centres=0)
+    assert all(torch.isfinite(one.weight).all() and torch.isfinite(one.bias).all() for one in found.paths.values())
     assert found["regret"].weight.abs().max() < 1e-6
 
 
 def test_a_situation_whose_vectors_are_no_numbers_is_left_to_the_training_loop(table: SituationTable) -> None:
     train = table.split_indices["train"]
     statistics = table.statistics(train)
-    without = fit_linear_start(table, train[1:], statistics)
+    without = fit_linear_start(table, train[1:], statistics, centres=0)
     first, whole = int(train[0]), table.batch
 
     def batch(indices: np.ndarray) -> Batch:
@@ -173,5 +183,5 @@ def test_a_situation_whose_vectors_are_no_numbers_is_left_to_the_training_loop(t
         return made
 
     table.batch = batch  # type: ignore[method-assign]
-    found = fit_linear_start(table, train, statistics)
-    assert all(torch.allclose(found[task].weight, without[task].weight, atol=1e-5) for task in without)
+    found = fit_linear_start(table, train, statistics, centres=0)
+    assert all(torch.allclose(found[task].weight, without[task].weight, atol=1e-5) for task in without.paths)

@@ -1,0 +1,72 @@
+"""Nearness to other stories: what it is, that bf16 does not spoil it, and that nobody keeps centres that nobody reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from redheart.model import UnifiedModel, dimensions
+from redheart.model.radial_basis import SHARPNESS, RadialBasis, RadialPath, nearness
+from redheart.model.unified import normalise
+from redheart.model.views import VIEW_WEIGHTS, linear_views
+from tests.model.conftest import fit, make_batch
+
+
+def _views(items: int = 16, seed: int = 0) -> torch.Tensor:
+    batch = make_batch(items, seed=seed)
+    return linear_views(normalise(batch.segments, batch.segment_mask), batch.segment_mask, batch.kinds)
+
+
+def test_nearness_is_the_mean_of_a_gaussian_a_view_of_vectors_of_unit_length() -> None:
+    stories, others = _views(5), _views(7, seed=1)
+    found = nearness(stories, others)
+    assert found.shape == (5, 7)
+    for item, story in enumerate(stories.view(5, 4, 48).double().numpy()):
+        for place, other in enumerate(others.view(7, 4, 48).double().numpy()):
+            one, two = (each / np.array(VIEW_WEIGHTS)[:, None] / 48**0.5 for each in (story, other))
+            wanted = np.exp(-SHARPNESS * ((one - two) ** 2).sum(axis=1)).mean()
+            assert float(found[item, place]) == pytest.approx(wanted, rel=1e-4)
+    torch.testing.assert_close(nearness(stories, stories).diagonal(), torch.ones(5), atol=1e-4, rtol=0.0)
+
+
+def test_read_outs_that_nearly_cancel_come_through_bf16() -> None:
+    """Weights of the size that a start in closed form gives; what bf16 rounds is the weights, not what they weigh."""
+    dims = replace(dimensions("tiny", d_embed=48), centres=400)
+    torch.manual_seed(0)
+    basis, path = RadialBasis(dims), RadialPath(400, 3)
+    stories = _views(400, seed=2)
+    with torch.no_grad():
+        basis.centres.copy_(stories)
+        basis.mean.copy_(nearness(stories, stories).mean(dim=0))
+        path.weight.normal_(std=0.5)
+        exact = path(basis(stories))
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(path(basis(stories)), exact, atol=1e-5, rtol=1e-5)
+        basis, path = basis.bfloat16(), path.bfloat16()
+        assert (path(basis(stories.bfloat16())) - exact).square().mean().sqrt() < 0.03 * exact.std()
+
+
+def test_without_heads_or_backbone_there_are_no_centres() -> None:
+    batch = make_batch()
+    for group in ("heads", "backbone"):
+        model = UnifiedModel(replace(dimensions("tiny", d_embed=48), without=(group,)), fit(batch))
+        assert not [name for name, _ in model.named_parameters() if "radial" in name]
+        model(*batch.inputs)
+
+
+def test_every_centre_is_trained_by_every_head() -> None:
+    batch = make_batch()
+    torch.manual_seed(0)
+    model = UnifiedModel(replace(dimensions("tiny", d_embed=48), centres=8), fit(batch))
+    basis = model.get_submodule("backbone.radial_basis")
+    with torch.no_grad():
+        basis.centres.copy_(_views(8, seed=3))
+    for task, head in model.heads.items():
+        model.zero_grad()
+        with torch.no_grad():
+            head.radial.weight.normal_()
+        model(*batch.inputs).predictions[task].square().sum().backward()
+        assert (basis.centres.grad.abs().amax(dim=1) > 0).all() and head.radial.weight.grad.abs().min() > 0, task
