@@ -33,10 +33,10 @@ class ModelDimensions:
     signal_channels: int
     """Channels of the emotion trajectory that dsp_simulator filters."""
     signal_width: int
+    centres: int
+    """Stories that the backbone's radial basis functions stand around."""
     state_width: int
     """Hidden width of kalman_filter's observation model and features."""
-    centres: int = 1024
-    """Stories that the backbone's radial basis functions stand around."""
     dropout: float = 0.1
     embedding_dropout: float = 0.5
     """On the encoder's vectors, before the backbone and, separately, before the heads' linear path. Half of them, because
@@ -95,12 +95,13 @@ PRESETS: dict[str, ModelDimensions] = {
         phase_width=64,
         signal_channels=28,
         signal_width=64,
+        centres=768,
         state_width=64,
     ),
     "small": ModelDimensions(
         preset="small",
         d_model=384,
-        layers=4,
+        layers=3,
         attention_heads=6,
         head_width=384,
         head_layers=1,
@@ -111,6 +112,7 @@ PRESETS: dict[str, ModelDimensions] = {
         phase_width=192,
         signal_channels=56,
         signal_width=192,
+        centres=768,
         state_width=192,
     ),
     "730m": ModelDimensions(
@@ -127,6 +129,7 @@ PRESETS: dict[str, ModelDimensions] = {
         phase_width=1024,
         signal_channels=448,
         signal_width=1024,
+        centres=1024,
         state_width=1024,
     ),
 }

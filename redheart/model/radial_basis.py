@@ -60,10 +60,10 @@ class RadialBasis(nn.Module):
 
 
 class RadialPath(Projection):
-    """A head's read-out of the nearness. Zero, or filled with the best prediction (``redheart.training.linear_start``)."""
+    """A head's read-out of the nearness: nearly nothing, or the best prediction (``redheart.training.linear_start``)."""
 
     def __init__(self, centres: int, outputs: int) -> None:
-        super().__init__(centres, outputs, bias=False, gain=0.0)
+        super().__init__(centres, outputs, bias=False, gain=0.01)  # not 0: the centres would have no gradient
 
     def forward(self, nearness: Tensor) -> Tensor:
         """(batch, centres) -> (batch, outputs), in fp32."""

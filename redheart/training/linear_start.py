@@ -66,10 +66,15 @@ class PathStart:
 
 @dataclass(frozen=True)
 class LinearStart:
-    """The starts by task, and the centres (centres, views) with the training stories' mean nearness (centres,) to them."""
+    """The starts by task, and the centres (centres, views) with the training stories' mean nearness (centres,) to them.
+
+    Attributes:
+        stories: the first so many centres are training stories and have a weight; what follows lies between them.
+    """
 
     centres: Tensor
     mean: Tensor
+    stories: int
     paths: Mapping[str, PathStart] = field(default_factory=dict)
 
     def __getitem__(self, task: str) -> PathStart:
@@ -92,7 +97,7 @@ def fit_linear_start(
     Args:
         train: positions of the training situations; nothing else is looked at.
         centres: see ``centres_of``. They are training stories, evenly chosen; where there are fewer, all of them, and
-            without a weight what lies halfway between two.
+            what lies halfway between two.
 
     Returns:
         In the model's units; a task with fewer than 20 annotated training situations is absent.
@@ -101,7 +106,8 @@ def fit_linear_start(
     # A vector that is no number is the training loop's affair: it names the batch and skips the step.
     usable = views.isfinite().all(dim=1).numpy()
     views, train = views[usable], train[usable]
-    radial = _Radial.of(views, centres if len(views) else 0)
+    targets = np.stack([table.targets.mask[task.name][train].any(axis=1) for task in TASKS]).sum(axis=0)
+    radial = _Radial.of(views, centres if len(views) else 0, targets)
     spaces = [_Space(views, radial, weight) for weight in (RADIAL_WEIGHTS if radial.count else (0.0,))]
     found: dict[str, PathStart] = {}
     for task in TASKS:
@@ -123,7 +129,7 @@ def fit_linear_start(
         for task, one in found.items()
     )
     note(f"linear start from {len(train)} situations, {radial.count} centres, relative penalties: {shown}")
-    return LinearStart(radial.centres.float(), radial.mean.float(), found)
+    return LinearStart(radial.centres.float(), radial.mean.float(), min(radial.count, len(views)), found)
 
 
 def apply_linear_start(model: nn.Module, found: LinearStart) -> None:
@@ -145,7 +151,8 @@ def apply_linear_start(model: nn.Module, found: LinearStart) -> None:
                     module.weight.copy_(found[task].weight)
                     module.bias.copy_(found[task].bias)
                 elif task in found:
-                    module.weight.copy_(found[task].radial)
+                    stories = slice(found.stories)  # the others keep a little weight, for a gradient
+                    module.weight[:, stories].copy_(found[task].radial[:, stories])
 
 
 def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, statistics: TargetStatistics) -> None:
@@ -186,9 +193,10 @@ class _Radial:
         return len(self.centres)
 
     @staticmethod
-    def of(views: Tensor, count: int) -> _Radial:
+    def of(views: Tensor, count: int, targets: NDArray[np.int64]) -> _Radial:
+        """``targets``: how many tasks each story has a target for."""
         stories = len(views)
-        chosen = torch.linspace(0, stories - 1, min(count, stories)).round().long()
+        chosen = torch.from_numpy(_with_most_targets(targets, count))
         pairs = torch.from_numpy(np.random.default_rng(0).integers(0, max(stories, 1), (2, max(count - stories, 0))))
         # Divided by the root of two, so that they are as long as stories and not nearer to all of them.
         centres = torch.cat((views[chosen], (views[pairs[0]] + views[pairs[1]]) / math.sqrt(2)))
@@ -201,6 +209,19 @@ class _Radial:
         keep = squares > _SMALLEST_AXIS * squares.max()
         back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
         return _Radial(centres, mean, (near - mean) @ back, back)
+
+
+def _with_most_targets(targets: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Positions of ``count`` stories: those with most targets, evenly chosen where not all with as many are wanted.
+
+    Among 6,600 stories of which one in eleven has emotions, an even choice would leave the emotions a tenth of the centres.
+    """
+    chosen: list[NDArray[np.int64]] = []
+    for number in np.unique(targets)[::-1]:
+        alike = np.flatnonzero(targets == number)
+        wanted = min(count - sum(map(len, chosen)), len(alike))
+        chosen.append(alike[np.linspace(0, len(alike) - 1, wanted).round().astype(np.int64)])
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,11 @@ def test_heads_stand_nearer_the_output_than_anything_that_they_read() -> None:
     distances = build().distances()
     heads = [distance for name, distance in distances.items() if name.startswith("heads.")]
     assert min(heads) == 0
-    assert max(heads) < min(distance for name, distance in distances.items() if name.startswith("backbone."))
+    read = [name for name in distances if name.startswith("backbone.") and "radial_basis" not in name]
+    assert max(heads) < min(distances[name] for name in read)
+    # Nearness passes a single layer after the centres, whatever else a head has.
+    radial = [distance for name, distance in distances.items() if name.endswith(".radial.weight")]
+    assert len(radial) == 5 and distances["backbone.radial_basis.centres"] == max(radial) + 1 == 1
 
 
 def test_a_planted_module_without_a_declared_depth_is_named() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
+from redheart.tasks import TASKS
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.optimizer import build_optimizer, learning_rate_scales
 from redheart.training.schedule import learning_rate_at
@@ -62,10 +64,41 @@ def test_linear_paths_that_start_at_their_best_learn_at_a_tenth_of_their_rate(se
     config = settings(layer_lr_decay=decay).training
     rates = by_name(model, build_optimizer(model, 1e-3, config), "lr")
     distances = model.distances()
-    slow = {name for name in rates if ".linear." in name}
-    assert len(slow) == 10
+    slow = {name for name in rates if ".linear." in name or ".radial." in name or "radial_basis" in name}
+    assert len(slow) == 16
     for name, rate in rates.items():
         assert rate == pytest.approx(1e-3 * decay ** distances[name] * (0.1 if name in slow else 1.0)), name
+
+
+def covered(**shares: float) -> UnifiedModel:
+    """A model of a training split with targets for so many of 200 situations."""
+    masks = {
+        task.name: np.tile(np.arange(200)[:, None] < 200 * shares.get(task.name, 1.0), (1, len(task.dimensions)))
+        for task in TASKS
+    }
+    values = {name: np.full(mask.shape, 1 / mask.shape[1], np.float32) for name, mask in masks.items()}
+    torch.manual_seed(0)
+    return UnifiedModel(dimensions("tiny", d_embed=16), TargetStatistics.fit(values, masks))
+
+
+def test_modules_of_a_task_with_few_targets_learn_more_slowly_by_as_much(settings):
+    model = covered(emotion=0.1, regret=0.25, surd=0.95, bentham=0.0)
+    config = settings(linear_start=False).training
+    assert config.rate_by_coverage
+    rates = by_name(model, build_optimizer(model, 1e-3, config), "lr")
+    for name, rate in rates.items():
+        of_emotion = ".emotion." in name or name.startswith(("dsp_simulator", "kalman_filter"))
+        share = 0.1 if of_emotion else 0.25 if ".regret." in name else 1.0
+        assert rate == pytest.approx(1e-3 * share), name
+    assert len(set(rates.values())) == 3
+    whole = learning_rate_scales(model, settings(linear_start=False, rate_by_coverage=False).training)
+    assert set(whole.values()) == {1.0}
+
+
+def test_rates_go_by_the_task_that_has_most_targets(settings):
+    """A dataset of which half has all targets and half has none trains as the half with all does."""
+    few = dict.fromkeys(("emotion", "regret", "surd", "bentham", "verdict"), 0.5)
+    assert set(learning_rate_scales(covered(**few), settings(linear_start=False).training).values()) == {1.0}
 
 
 def test_a_planted_module_without_a_declared_depth_is_an_error(settings):
