@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from redheart.ablation.result import AblationResult, Row
 from redheart.ablation.scores import METRICS, Metric
-from redheart.ablation.variants import LINEAR
+from redheart.ablation.variants import LABELS, SUMS
 from redheart.ablation.worth import Worth
 from redheart.storage import replace_file
 
@@ -31,7 +31,7 @@ def draw(path: Path, result: AblationResult) -> None:
     panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, METRICS, strict=True):
         _panel(axes, metric, rows)
-    names = ["all but the linear path" if row.variant == LINEAR else row.variant for row in rows]
+    names = [LABELS.get(row.variant, row.variant) for row in rows]
     panels[0].set_yticks(range(len(rows)), names)
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     settings = result.settings
@@ -80,8 +80,9 @@ def _panel(axes: Axes, metric: Metric, rows: tuple[Row, ...]) -> None:
         )
     padding = 0.06 * (right - left)
     axes.set_xlim(left - padding, right + padding)
-    if rows and rows[-1].variant == LINEAR and len(rows) > 1:
-        axes.axhline(len(rows) - 1.5, color=_FAINT, linewidth=0.9)
+    parts = sum(row.variant not in SUMS for row in rows)
+    if 0 < parts < len(rows):
+        axes.axhline(parts - 0.5, color=_FAINT, linewidth=0.9)
     axes.grid(True, axis="x", color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

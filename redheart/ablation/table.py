@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from redheart.ablation.result import AblationResult, Row, deviation, mean
 from redheart.ablation.scores import METRICS
-from redheart.ablation.variants import LINEAR
+from redheart.ablation.variants import LABELS, SUMS
 
-_NAME, _COUNT, _CELL = 19, 12, 20
+_NAME, _COUNT, _CELL = 26, 12, 20
 
 
 def as_table(result: AblationResult) -> str:
@@ -24,10 +24,10 @@ def as_table(result: AblationResult) -> str:
         "",
         f"What the whole model gains by each part, in the direction of better, ± {result.confidence:.0%} interval:",
     ]
-    for row in others:
-        if row.variant == LINEAR:
+    for place, row in enumerate(others):
+        if row.variant in SUMS and place and others[place - 1].variant not in SUMS:
             lines.append("")
-        name = "all but linear path" if row.variant == LINEAR else row.variant
+        name = LABELS.get(row.variant, row.variant)
         lines.append(_line(name, f"{whole.parameters - row.parameters:,}", _worths(row), row.verdict))
     lines += [
         "",

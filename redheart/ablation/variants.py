@@ -1,4 +1,4 @@
-"""What is trained: the whole model, the model without each group in turn, and the linear path alone."""
+"""What is trained: the whole model, the model without each group or the radial paths in turn, and the closed-form paths alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from redheart.tasks import GROUPS
 from redheart.training.trial import Build
 
 WHOLE = "whole"
-#: Everything nonlinear removed at once; not a group, but what all of them are worth together.
+#: What has no closed form removed at once: the transformer and all towers, what they are worth together.
+PATHS = "paths"
+#: Everything nonlinear removed at once.
 LINEAR = "linear"
-VARIANTS: tuple[str, ...] = (WHOLE, *GROUPS, LINEAR)
+#: The heads' radial paths and their centres, which belong to two groups.
+RADIAL = "radial"
+VARIANTS: tuple[str, ...] = (WHOLE, *GROUPS, RADIAL, PATHS, LINEAR)
+#: Variants that lack several groups at once.
+SUMS = (PATHS, LINEAR)
+LABELS = {PATHS: "all but linear, radial", LINEAR: "all but linear"}
 
 
 def removed(variant: str) -> tuple[str, ...]:
-    """The groups that a variant lacks; ``linear`` lacks all of them and is a model of its own."""
+    """The groups that a variant lacks; ``paths`` and ``linear`` lack all of them and are models of their own."""
     return (variant,) if variant in GROUPS else ()
+
+
+def _reduced(variant: str, dims: ModelDimensions) -> ModelDimensions:
+    return replace(dims, centres=0) if variant in (RADIAL, LINEAR) else replace(dims, without=removed(variant))
 
 
 def builder(variant: str) -> Build:
@@ -33,14 +44,14 @@ def builder(variant: str) -> Build:
     """
     if variant not in VARIANTS:
         raise KeyError(f"variant {variant!r}: wanted one of {', '.join(VARIANTS)}")
-    if variant == LINEAR:
-        return LinearModel
 
     def build(dims: ModelDimensions, statistics: TargetStatistics) -> Model:
+        if variant in SUMS:
+            return LinearModel(_reduced(variant, dims), statistics)
         whole = UnifiedModel(dims, statistics)
         if variant == WHOLE:
             return whole
-        model = UnifiedModel(replace(dims, without=removed(variant)), statistics)
+        model = UnifiedModel(_reduced(variant, dims), statistics)
         start, own = whole.state_dict(), model.state_dict()
         shared = {name: start[name] for name in own if name in start and start[name].shape == own[name].shape}
         model.load_state_dict(shared, strict=False)
@@ -51,9 +62,9 @@ def builder(variant: str) -> Build:
 
 def shapes(variant: str, dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter by its name, without allocating one."""
-    if variant == LINEAR:
+    if variant in SUMS:
         with torch.device("meta"):
-            model: Model = LinearModel(dims, TargetStatistics.neutral())
+            model: Model = LinearModel(_reduced(variant, dims), TargetStatistics.neutral())
     else:
-        model = meta_model(replace(dims, without=removed(variant)))
+        model = meta_model(_reduced(variant, dims))
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

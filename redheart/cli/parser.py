@@ -94,7 +94,7 @@ def _several(value: str) -> int:
 
 
 def _groups(value: str) -> tuple[str, ...]:
-    known = (*GROUPS, "linear")
+    known = (*GROUPS, "radial", "paths", "linear")
     groups = tuple(word.strip() for word in value.split(","))
     for group in groups:
         if group not in known:
@@ -208,7 +208,9 @@ def build_parser() -> Parser:
 
     ablate = add("ablate", "Train the model without each of its parts in turn, and say what each is worth.")
     ablate.add_argument("--seeds", type=_several, metavar="N", help="trainings of each variant (default: 5)")
-    ablate.add_argument("--groups", type=_groups, metavar="A,B", help="only these groups, and 'linear' (default: all)")
+    ablate.add_argument(
+        "--groups", type=_groups, metavar="A,B", help="only these groups, 'radial', 'paths' and 'linear' (default: all)"
+    )
     ablate.add_argument("--epochs", type=_positive, metavar="N", help="epochs a training (default: those of a trial)")
     ablate.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate of all (default: the sweep's choice)")
     ablate.add_argument("--workers", type=_positive, metavar="N", help="trainings at a time")

@@ -8,7 +8,7 @@ from redheart.model.batch import KINDS
 from redheart.model.blocks import AttentionPool, EncoderBlock, Projection, masked_mean, sinusoidal_positions
 from redheart.model.depth import Depths
 from redheart.model.presets import ModelDimensions
-from redheart.model.radial_basis import RadialBasis
+from redheart.model.radial_basis import RadialBasis, radial_basis_of
 from redheart.tasks import TASKS
 
 
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         )
         self.norm = nn.LayerNorm(dims.d_model)
         self.pool = AttentionPool(dims.d_model, dims.attention_heads, len(TASKS))
-        self.radial_basis = RadialBasis(dims) if dims.has("heads") else None  # the heads alone read it
+        self.radial_basis = radial_basis_of(dims)
 
     def forward(
         self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor, views: Tensor
@@ -55,8 +55,7 @@ class Backbone(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, attend)
         hidden = self.norm(hidden)
-        near = views[:, :0] if self.radial_basis is None else self.radial_basis(views)
-        return hidden, self.pool(hidden, attend), near
+        return hidden, self.pool(hidden, attend), _near(self.radial_basis, views)
 
     def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
         """``after`` is what H has still to pass elsewhere, ``after_pools`` what the pools have; nearness has a read-out."""
@@ -70,7 +69,8 @@ class Backbone(nn.Module):
 class MeanPool(nn.Module):
     """What stands in the place of a backbone that is left out: the projected segments and their mean.
 
-    It knows neither kinds nor positions, and no segment of another. What reads its sequence sees a set; only the filters of
+    It knows neither kinds nor positions, and no segment of another. The radial basis functions stay: they are no part of
+    the transformer, and their worth is asked for on its own. What reads its sequence sees a set; only the filters of
     dsp_simulator and kalman_filter still go by the order in which segments stand.
     """
 
@@ -79,14 +79,21 @@ class MeanPool(nn.Module):
         self.dropout = nn.Dropout(dims.embedding_dropout)
         self.embed = Projection(dims.d_embed, dims.d_model, bias=False)
         self.norm = nn.LayerNorm(dims.d_model)
+        self.radial_basis = radial_basis_of(dims)
 
     def forward(
         self, segments: Tensor, attend: Tensor, kinds: Tensor, positions: Tensor, views: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As ``Backbone.forward``; every task's pool is the same mean, and nearness is of width 0."""
+        """As ``Backbone.forward``; every task's pool is the same mean."""
         hidden = self.norm(self.embed(self.dropout(segments)))
         mean = masked_mean(hidden, attend[:, 0, 0])
-        return hidden, mean.unsqueeze(1).expand(-1, len(TASKS), -1), views[:, :0]
+        return hidden, mean.unsqueeze(1).expand(-1, len(TASKS), -1), _near(self.radial_basis, views)
 
     def place(self, depths: Depths, after: int, *, after_pools: int) -> int:
+        if self.radial_basis is not None:
+            self.radial_basis.place(depths, 1)
         return depths.chain((self.embed, self.norm), after=max(after, after_pools))
+
+
+def _near(radial_basis: RadialBasis | None, views: Tensor) -> Tensor:
+    return views[:, :0] if radial_basis is None else radial_basis(views)

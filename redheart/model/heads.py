@@ -23,6 +23,7 @@ from redheart.model.statistics import TargetStatistics
 from redheart.model.views import VIEWS
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
+
 def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:
     """What a head reads beside its pool: the width of each module's features, in order; only of modules that exist."""
     analyzers = ANALYZED_TASKS if task == "verdict" else (task,)
@@ -81,7 +82,7 @@ class Head(Predictor):
         # Small enough not to spoil what the linear path starts with, and not nothing: all behind it has a gradient.
         self.read_out = Projection(width, outputs, bias=False, gain=0.01)
         self.linear = LinearPath(VIEWS * dims.d_embed, outputs, gain=0.0)
-        self.radial = RadialPath(dims.centres, outputs) if dims.has("backbone") else None
+        self.radial = RadialPath(dims.centres, outputs) if dims.centres else None
 
     def forward(self, pool: Tensor, features: Tensor, views: Tensor, nearness: Tensor) -> Tensor:
         """Predicts (batch, dims), relative to the prior's logarithm or standardised.
@@ -90,7 +91,7 @@ class Head(Predictor):
             pool: (batch, d_model).
             features: (batch, all their widths); width 0 if it reads none.
             views: (batch, 4 * d_embed).
-            nearness: (batch, centres); width 0 without a backbone.
+            nearness: (batch, centres); width 0 without centres.
         """
         x = F.gelu(self.combine(torch.cat((self.pool_norm(pool), self.features_norm(features)), dim=-1)))
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""The linear path alone: what is left of the model without anything nonlinear, to see what all of that is worth."""
+"""The heads' closed-form paths alone – linear, and radial if there are centres –, to see what all the rest is worth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from redheart.model.heads import LinearPath, Predictor
 from redheart.model.presets import ModelDimensions
+from redheart.model.radial_basis import RadialPath, radial_basis_of
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import Outputs, UnifiedModel, normalise
 from redheart.model.views import VIEWS, linear_views
@@ -15,37 +16,45 @@ from redheart.tasks import TASK_BY_NAME, TASKS
 
 
 class LinearHead(Predictor):
-    """Of a head its linear path from the embeddings; nothing else."""
+    """Of a head its linear path from the embeddings, and its radial path; nothing else."""
 
     def __init__(self, task: str, dims: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__(task, statistics)
         self.linear = LinearPath(VIEWS * dims.d_embed, len(TASK_BY_NAME[task].dimensions), gain=0.0)
 
-    def forward(self, views: Tensor) -> Tensor:
-        """Views (batch, 4 * d_embed) -> (batch, dims), relative to the prior."""
-        return self.relative_to_prior(self.linear(views))
+        self.radial = RadialPath(dims.centres, len(TASK_BY_NAME[task].dimensions)) if dims.centres else None
+
+    def forward(self, views: Tensor, nearness: Tensor | None) -> Tensor:
+        """Views (batch, 4 * d_embed) and nearness (batch, centres) -> (batch, dims), relative to the prior."""
+        prediction: Tensor = self.linear(views)
+        if self.radial is not None and nearness is not None:
+            prediction = prediction + self.radial(nearness)
+        return self.relative_to_prior(prediction)
 
 
 class LinearModel(nn.Module):
-    """Takes and gives what ``UnifiedModel`` does, with five linear heads as its only modules."""
+    """Takes and gives what ``UnifiedModel`` does, with five linear heads and what they read as its only modules."""
 
     def __init__(self, config: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__()
         self.config = config
         self.statistics = statistics
         self.views_dropout = nn.Dropout(config.embedding_dropout)
+        self.radial_basis = radial_basis_of(config)
         self.heads = nn.ModuleDict({task.name: LinearHead(task.name, config, statistics) for task in TASKS})
 
     def forward(self, segments: Tensor, segment_mask: Tensor, kinds: Tensor, positions: Tensor) -> Outputs:
         """As ``UnifiedModel.forward``; nothing auxiliary."""
         segments = normalise(segments, segment_mask)
-        views = self.views_dropout(linear_views(segments, segment_mask, kinds))
-        return Outputs({name: head(views) for name, head in self.heads.items()}, {})
+        views = linear_views(segments, segment_mask, kinds)
+        nearness = None if self.radial_basis is None else self.radial_basis(views)
+        views = self.views_dropout(views)
+        return Outputs({name: head(views, nearness) for name, head in self.heads.items()}, {})
 
     def distances(self) -> dict[str, int]:
-        """As ``UnifiedModel.distances``: every layer is the last."""
-        return dict.fromkeys((name for name, _ in self.named_parameters()), 0)
+        """As ``UnifiedModel.distances``: every layer is the last, but for the centres that the radial paths read."""
+        return {name: int(name.startswith("radial_basis.")) for name, _ in self.named_parameters()}
 
 
-#: What can be trained: the model, whole or with groups left out, or its linear path alone.
+#: What can be trained: the model, whole or with groups left out, or its closed-form paths alone.
 Model: TypeAlias = UnifiedModel | LinearModel

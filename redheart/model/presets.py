@@ -33,10 +33,10 @@ class ModelDimensions:
     signal_channels: int
     """Channels of the emotion trajectory that dsp_simulator filters."""
     signal_width: int
-    centres: int
-    """Stories that the backbone's radial basis functions stand around."""
     state_width: int
     """Hidden width of kalman_filter's observation model and features."""
+    centres: int = 0
+    """Stories that the radial basis functions stand around; 0: none."""
     dropout: float = 0.1
     embedding_dropout: float = 0.5
     """On the encoder's vectors, before the backbone and, separately, before the heads' linear path. Half of them, because
@@ -66,13 +66,13 @@ class ModelDimensions:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ModelDimensions:
-        """The inverse of ``to_json``. ``without`` may be missing: manifests of before know of no such thing.
+        """The inverse of ``to_json``. ``without`` and ``centres`` may be missing: older manifests know of no such thing.
 
         Raises:
             ValueError: a field is unknown or missing.
         """
         known = {field.name for field in fields(ModelDimensions)}
-        given = {"without": (), **data}
+        given = {"without": (), "centres": 0, **data}
         if set(given) != known:
             raise ValueError(
                 f"model dimensions: unknown {sorted(set(given) - known)}, missing {sorted(known - set(given))}"

@@ -59,6 +59,11 @@ class RadialBasis(nn.Module):
         return depths.chain(self.centres, after=after)
 
 
+def radial_basis_of(dims: ModelDimensions) -> RadialBasis | None:
+    """None without centres, and without heads, which alone read it."""
+    return RadialBasis(dims) if dims.centres and dims.has("heads") else None
+
+
 class RadialPath(Projection):
     """A head's read-out of the nearness: nearly nothing, or the best prediction (``redheart.training.linear_start``)."""
 

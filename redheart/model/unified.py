@@ -20,8 +20,8 @@ from redheart.model.kalman import KalmanFilter
 from redheart.model.phases import LEVELS, Phases
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
-from redheart.model.wrappers import Wrapper
 from redheart.model.views import linear_views
+from redheart.model.wrappers import Wrapper
 from redheart.tasks import ANALYZED_TASKS, MODULES, TASKS
 
 

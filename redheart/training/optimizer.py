@@ -35,7 +35,8 @@ def decays(parameter: nn.Parameter) -> bool:
 def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, float]:
     """What each parameter's learning rate is multiplied by: ``layer_lr_decay`` to the power of its distance from the output.
 
-    Modules of a task with few targets learn more slowly. Linear and radial paths that start at their best, and the radial basis functions' centres, learn more slowly besides.
+    Modules of a task with few targets learn more slowly; so do linear and radial paths that start at their best, and the
+    centres of the radial basis functions.
 
     Raises:
         ValueError: a parameter whose depth no module declares.

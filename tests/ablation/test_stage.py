@@ -77,7 +77,7 @@ def test_a_planted_vital_part_is_vital_and_a_planted_worthless_one_worth_nothing
 
 def test_all_variants_are_trained_scored_and_shown(ordered: Path, tmp_path: Path) -> None:
     result = ablate(ordered, tmp_path)
-    assert [row.variant for row in result.rows] == ["whole", *GROUPS, "linear"] == list(VARIANTS)
+    assert [row.variant for row in result.rows] == ["whole", *GROUPS, "radial", "paths", "linear"] == list(VARIANTS)
     whole, *others = result.rows
     for row in others:
         assert row.parameters < whole.parameters

@@ -49,10 +49,11 @@ def test_read_outs_that_nearly_cancel_come_through_bf16() -> None:
         assert (path(basis(stories.bfloat16())) - exact).square().mean().sqrt() < 0.03 * exact.std()
 
 
-def test_without_heads_or_backbone_there_are_no_centres() -> None:
+def test_without_heads_and_where_none_are_wanted_there_are_no_centres() -> None:
     batch = make_batch()
-    for group in ("heads", "backbone"):
-        model = UnifiedModel(replace(dimensions("tiny", d_embed=48), without=(group,)), fit(batch))
+    tiny = dimensions("tiny", d_embed=48)
+    for dims in (replace(tiny, without=("heads",)), replace(tiny, centres=0)):
+        model = UnifiedModel(dims, fit(batch))
         assert not [name for name, _ in model.named_parameters() if "radial" in name]
         model(*batch.inputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_the_linear_model_is_that_start_and_nothing_else(table: SituationTable) 
     train = table.split_indices["train"]
     statistics = table.statistics(train)
     found = fit_linear_start(table, train, statistics, centres=0)
-    model = LinearModel(dimensions("tiny", d_embed=table.d_embed), statistics).eval()
+    model = LinearModel(replace(dimensions("tiny", d_embed=table.d_embed), centres=0), statistics).eval()
     apply_linear_start(model, found)
     with torch.no_grad():
         predictions = model(*table.batch(train).inputs).predictions
