@@ -3,6 +3,9 @@
 The rival is linear: ridge regression a number, logistic regression a distribution, on the encoder's vectors of title,
 action, whole text and the mean of the windows, with penalties chosen by cross-validation on what it is fitted to.
 
+Two more say where a lead comes from: the rival with title and action at half the size, as the model has them, and the model
+untrained, as its closed-form start leaves it.
+
 - *annotated*: 5-fold cross-validation over ids of fully annotated situations, 3 seeds a fold. The epoch is chosen on a part of
   the training folds, then the model is trained on all of them with the same schedule for as long.
 - *curve*: the same with 25, 50 and 100 % of the training folds.
@@ -31,12 +34,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.quality_runs import FOLDS, Run, Source, carry_out, divide
+from benchmarks.quality_runs import FOLDS, Run, Source, carry_out, divide, is_done
 from benchmarks.quality_scores import ANNOTATED, VOTES, Predictions, Truth, compare
 from redheart.tasks import TASKS
 
 RESULT = Path(__file__).parent / "results" / "model_quality.json"
 BASES = ("constant", "rival")
+#: Beside them, where the model is scored in earnest: what of its lead is due to the sizes of its views, and to training.
+EXPLAINING = ("weighted rival", "untrained")
 SECTIONS = ("annotated", "curve", "votes", "both")
 FRACTIONS = (0.25, 0.5, 1.0)
 TESTED_SHARE = 0.25
@@ -47,7 +52,7 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[Run]]:
     epochs, rate = arguments.epochs, arguments.learning_rate
     seeds, vote_seeds, folds = range(arguments.seeds), range(arguments.vote_seeds), range(arguments.folds)
     runs: dict[str, list[Run]] = defaultdict(list)
-    runs["annotated"] = [Run("annotated", kind, fold, 0) for fold in range(FOLDS) for kind in BASES]
+    runs["annotated"] = [Run("annotated", kind, fold, 0) for fold in range(FOLDS) for kind in (*BASES, *EXPLAINING)]
     runs["annotated"] += [
         Run("annotated", "tiny", fold, seed, 1.0, epochs, rate) for fold in range(FOLDS) for seed in seeds
     ]
@@ -56,17 +61,19 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[Run]]:
         for preset, its_folds, its_rate in (("tiny", range(FOLDS), rate), ("small", folds, arguments.small_rate)):
             runs["curve"] += [Run("annotated", preset, fold, 0, fraction, epochs, its_rate) for fold in its_folds]
     if arguments.votes:
-        runs["votes"] = [Run("votes", kind) for kind in BASES]
+        runs["votes"] = [Run("votes", kind) for kind in (*BASES, *EXPLAINING)]
         runs["votes"] += [Run("votes", "tiny", 0, seed, 1.0, arguments.vote_epochs, rate) for seed in vote_seeds]
         runs["both"] = [Run("both", "tiny", fold, 0, 1.0, arguments.vote_epochs, rate) for fold in range(FOLDS)]
-        runs["both"] += [run for run in runs["annotated"] if run.kind in BASES or run.seed == 0]
-        runs["both"] += [run for run in runs["votes"]]
+        explained = [*runs["annotated"], *runs["votes"]]
+        runs["both"] += [
+            run for run in explained if run.kind not in EXPLAINING and (run.seed == 0 or run.section == "votes")
+        ]
     return {name: runs[name] for name in arguments.sections if runs[name]}
 
 
 def do_all(source: Source, runs: list[Run], folder: Path, workers: int) -> None:
     """All runs that are not done, ``workers`` at a time, with progress."""
-    todo = [run for run in dict.fromkeys(runs) if not (folder / f"{run.name}.npz").exists()]
+    todo = [run for run in dict.fromkeys(runs) if not is_done(source, run, folder)]
     if not todo:
         return
     context = multiprocessing.get_context("spawn")
@@ -148,7 +155,7 @@ def _table(source: Source, runs: list[Run], folder: Path, test: str, names: dict
         ids = found
     truth = truth_of(source, test, ids, said["constant"])
     measures = VOTES if test == "votes" else ANNOTATED
-    against = [way for way in ("constant", "rival", "tiny alone") if way in said]
+    against = [way for way in ("constant", "rival", *EXPLAINING, "tiny alone") if way in said]
     return {"situations": len(ids), "measures": compare(measures, said, truth, against)}
 
 
@@ -159,9 +166,9 @@ def show(tables: dict[str, Any]) -> str:
         lines += ["", f"{section}: {table['situations']} tested situations (95 % intervals; better than the rival: +)"]
         for measure, ways in table["measures"].items():
             for way, row in ways.items():
-                text = f"  {measure:<18}{way:<14}{row['value']:>8.4f}  ({row['low']:.4f} to {row['high']:.4f})"
-                for other in ("rival", "tiny alone"):
-                    if (difference := row.get(f"minus {other}")) is not None and way != "constant":
+                text = f"  {measure:<18}{way:<16}{row['value']:>8.4f}  ({row['low']:.4f} to {row['high']:.4f})"
+                for other in ("rival", *EXPLAINING, "tiny alone"):
+                    if (difference := row.get(f"minus {other}")) is not None and way not in ("constant", "rival"):
                         mark = {True: "+", False: "−", None: "="}[difference["better"]]
                         text += f"   − {other}: {difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f}) {mark}"
                 lines.append(text)

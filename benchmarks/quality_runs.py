@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import redheart
 from redheart.config import Config, ModelConfig, TrainingConfig
 from redheart.embedding import open_embedded
 from redheart.embedding.dataset import EmbeddedDataset
@@ -34,6 +35,8 @@ from redheart.training.table import SituationTable
 
 Indices = NDArray[np.int64]
 FOLDS = 5
+#: Title, action, whole text, mean of the windows: the sizes that the model's linear views have.
+RIVAL_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
 #: Share of the training situations on which the epoch is chosen.
 VALIDATION = 0.15
 
@@ -43,7 +46,8 @@ class Run:
     """One unit of work.
 
     Attributes:
-        kind: ``constant``, ``rival`` or a preset.
+        kind: ``constant``; ``rival``; ``weighted rival``, which gets title and action at half the size as the model does;
+            ``untrained``, ``tiny`` as it starts; or a preset.
         section: ``annotated`` (cross-validated), ``votes`` (one fixed test part) or ``both`` (trained on both).
         fold: of the annotated situations; what is tested. For ``votes`` always 0.
         fraction: of the training situations.
@@ -59,7 +63,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.section}-{self.kind}-fold{self.fold}-seed{self.seed}-{self.fraction:g}-{self.epochs}-{self.learning_rate:g}"
+        kind = self.kind.replace(" ", "_")
+        return f"{self.section}-{kind}-fold{self.fold}-seed{self.seed}-{self.fraction:g}-{self.epochs}-{self.learning_rate:g}"
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,30 @@ def divide(source: Source, run: Run) -> Division:
     return Division(table, train, train[aside], {name: part for name, part in tests.items() if len(part)})
 
 
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """What the program's text says, as far as it decides a run: its hash."""
+    package = Path(redheart.__file__).parent
+    files = sorted(
+        path for part in ("embedding", "model", "rival", "training") for path in (package / part).glob("*.py")
+    )
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*files, Path(__file__)))).hexdigest()
+
+
+def identity(source: Source, run: Run) -> str:
+    """Of a run: its data and the program that did it. A finished run of another is done again."""
+    return hashlib.sha256(f"{_table(source, run.section)[0].identity} {_sources()}".encode()).hexdigest()[:16]
+
+
+def is_done(source: Source, run: Run, folder: Path) -> bool:
+    """Whether the run's file is there and is of this data and program."""
+    path = folder / f"{run.name}.npz"
+    if not path.exists():
+        return False
+    with np.load(path) as held:
+        return bool(json.loads(str(held["about"])).get("identity") == identity(source, run))
+
+
 def carry_out(source: Source, run: Run, folder: Path) -> Path:
     """Does ``run`` unless its file is there.
 
@@ -136,16 +165,18 @@ def carry_out(source: Source, run: Run, folder: Path) -> Path:
         The file: arrays ``<test>/<task>`` (tested situations, dims) in natural units, ``<test>/ids``, and ``about``.
     """
     path = folder / f"{run.name}.npz"
-    if path.exists():
+    if is_done(source, run, folder):
         return path
     division = divide(source, run)
     arrays: dict[str, NDArray[np.generic]] = {}
-    about: dict[str, object] = asdict(run) | {"trained_on": len(division.train)}
+    about: dict[str, object] = asdict(run) | {"trained_on": len(division.train), "identity": identity(source, run)}
     if run.kind == "constant":
         said = _constant(division)
-    elif run.kind == "rival":
-        said, penalties = _rival(division)
+    elif run.kind in ("rival", "weighted rival"):
+        said, penalties = _rival(division, RIVAL_WEIGHTS if run.kind == "weighted rival" else (1.0, 1.0, 1.0, 1.0))
         about |= {"penalties": penalties}
+    elif run.kind == "untrained":
+        said = _train(division, run, until=0)
     else:
         epoch, curve = _choose_epoch(division, run)
         said = _train(division, run, until=epoch)
@@ -181,31 +212,36 @@ def _constant(division: Division) -> Said:
     return said
 
 
-def _rival(division: Division) -> tuple[Said, object]:
+def _rival(division: Division, weights: Sequence[float]) -> tuple[Said, object]:
     table, train = division.table, division.train
+
+    def features(indices: Indices) -> NDArray[np.float32]:
+        return rival_features(table.dataset, indices) * np.repeat(np.asarray(weights, np.float32), table.d_embed)
+
     rival = fit_rival(
-        rival_features(table.dataset, train),
+        features(train),
         {name: values[train] for name, values in table.targets.values.items()},
         {name: known[train] for name, known in table.targets.mask.items()},
     )
     said = {}
     for test, part in division.tests.items():
-        said[test] = rival.predict(rival_features(table.dataset, part))
+        said[test] = rival.predict(features(part))
     return said, rival.record()
 
 
 def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored: dict[str, Indices]):  # type: ignore[no-untyped-def]
-    """Trains on ``train`` and yields the evaluations of ``scored`` after each epoch up to ``until``."""
+    """Trains on ``train`` and yields the evaluations of ``scored`` before it (epoch 0) and after each epoch up to ``until``."""
     table = division.table
+    preset = "tiny" if run.kind == "untrained" else run.kind
     config = Config(
-        model=ModelConfig(preset=run.kind),  # type: ignore[arg-type]
+        model=ModelConfig(preset=preset),  # type: ignore[arg-type]
         training=TrainingConfig(epochs=run.epochs, learning_rate=run.learning_rate, precision="no"),
         seed=run.seed,
     )
     statistics = table.statistics(train)
     torch.manual_seed(run.seed)
     engine = Engine(config)
-    model = UnifiedModel(dimensions(run.kind, d_embed=table.d_embed, dropout=config.model.dropout), statistics)
+    model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics)
     start_linear_paths(model, table, train, statistics)
     engine.prepare(model, build_optimizer(model, run.learning_rate, config.training))
     loop = TrainingLoop(
@@ -218,9 +254,10 @@ def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored:
         seed=run.seed,
         norms_every=1000,
     )
-    for epoch in range(1, until + 1):
-        for _ in loop.epoch(epoch):
-            pass
+    for epoch in range(until + 1):
+        if epoch:
+            for _ in loop.epoch(epoch):
+                pass
         found: dict[str, Evaluation] = {}
         for test, indices in scored.items():
             table.split_indices["judge"] = indices
@@ -230,14 +267,14 @@ def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored:
 
 
 def _choose_epoch(division: Division, run: Run) -> tuple[int, list[float]]:
-    """The epoch at which what is served has the lowest loss on the validation part, trained on the rest."""
+    """The epoch at which what is served has the lowest loss on the validation part, trained on the rest; 0: the start."""
     rest = np.setdiff1d(division.train, division.validation)
     scored = {"validation": division.validation}
     curve = [
         float(found["validation"].item_losses.mean())
         for _, found in _epochs(division, rest, run, until=run.epochs, scored=scored)
     ]
-    return int(np.argmin(curve)) + 1, curve
+    return int(np.argmin(curve)), curve
 
 
 def _train(division: Division, run: Run, *, until: int) -> Said:

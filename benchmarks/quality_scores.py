@@ -1,8 +1,9 @@
 """Scores of ``benchmarks.model_quality``, from predictions: means over seeds, and intervals by a paired bootstrap.
 
 Folds and seeds are put together as follows: every situation is tested in one fold; its errors are averaged over seeds (the
-errors of single models: no ensemble is scored); the bootstrap draws situations. So an interval says what other
-situations of the same kind would change, and the spread over seeds, given beside it, what other random numbers would.
+errors of single models: no ensemble is scored); the bootstrap draws situations. An interval holds both things that vary:
+the variance of the bootstrap, and the seeds' variance over their number, with Satterthwaite's degrees of freedom. With a
+single seed it holds situations alone.
 """
 
 from __future__ import annotations
@@ -120,6 +121,18 @@ def over_seeds(measure: Measure, said: Predictions, truth: Truth, drawn: NDArray
     return [measure({task: values[seed] for task, values in said.tasks.items()}, truth, drawn) for seed in range(seeds)]
 
 
+def _interval(value: float, drawn: Array, seeds: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95 % interval of a mean over seeds, or of the difference of two; ``drawn``: the same in each draw of situations."""
+    from scipy.stats import t
+
+    by_situations = float(drawn.var(ddof=1))
+    parts = [(float(np.var(found, ddof=1)) / len(found), len(found) - 1) for found in seeds if len(found) > 1]
+    variance = by_situations + sum(part for part, _ in parts)
+    freedom = sum(part**2 / degrees for part, degrees in parts) + by_situations**2 / (len(drawn) - 1)
+    reach = float(t.ppf(0.975, variance**2 / freedom)) * variance**0.5 if variance > 0 else 0.0
+    return value - reach, value + reach
+
+
 def compare(
     measures: Mapping[str, tuple[Measure, bool]], said: Mapping[str, Predictions], truth: Truth, against: Sequence[str]
 ) -> dict[str, Any]:
@@ -135,24 +148,20 @@ def compare(
     draws = [generator.integers(0, count, count) for _ in range(DRAWS)]
     table: dict[str, Any] = {}
     for name, (measure, higher) in measures.items():
-        values = {way: float(np.mean(over_seeds(measure, one, truth, everything))) for way, one in said.items()}
+        seeds = {way: over_seeds(measure, one, truth, everything) for way, one in said.items()}
+        values = {way: float(np.mean(found)) for way, found in seeds.items()}
         drawn = {
             way: np.array([np.mean(over_seeds(measure, one, truth, d)) for d in draws]) for way, one in said.items()
         }
         rows: dict[str, Any] = {}
-        for way, one in said.items():
-            low, high = np.quantile(drawn[way], [0.025, 0.975])
-            seeds = over_seeds(measure, one, truth, everything)
-            rows[way] = {"value": values[way], "low": float(low), "high": float(high), "seeds": seeds}
+        for way in said:
+            low, high = _interval(values[way], drawn[way], (seeds[way],))
+            rows[way] = {"value": values[way], "low": low, "high": high, "seeds": seeds[way]}
             for other in against:
                 if other in said and other != way:
-                    low, high = np.quantile(drawn[way] - drawn[other], [0.025, 0.975])
+                    difference = values[way] - values[other]
+                    low, high = _interval(difference, drawn[way] - drawn[other], (seeds[way], seeds[other]))
                     better = None if low <= 0 <= high else bool((low > 0) == higher)
-                    rows[way][f"minus {other}"] = {
-                        "value": values[way] - values[other],
-                        "low": float(low),
-                        "high": float(high),
-                        "better": better,
-                    }
+                    rows[way][f"minus {other}"] = {"value": difference, "low": low, "high": high, "better": better}
         table[name] = rows
     return table

@@ -94,6 +94,7 @@ class Ablator:
             should_stop=should_stop,
             build=builder(variant),
             on_epoch=kept.see,
+            score_start=True,
         )
         if outcome.diverged or kept.judged is None:
             raise TrainingError(
@@ -118,8 +119,9 @@ class Ablator:
 
 
 class _BestEpoch:
-    """Remembers the epoch with the lowest loss of what is served – the heads' part, which every variant has – on ``choose``,
-    and what the model of that epoch said on ``judge``."""
+    """Remembers the epoch (0: as it starts) with the lowest loss of what is served, the heads' part that every variant has, on
+    ``choose``, and what the model of that epoch said on ``judge``.
+    """
 
     def __init__(self) -> None:
         self.epoch = 0

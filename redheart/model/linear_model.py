@@ -33,27 +33,30 @@ class LinearHead(Predictor):
 
 
 class LinearModel(nn.Module):
-    """Takes and gives what ``UnifiedModel`` does, with five linear heads and what they read as its only modules."""
+    """Takes and gives what ``UnifiedModel`` does: five heads that are linear, and, under the name that they have in the
+    whole model, the radial basis functions that these read.
+    """
 
     def __init__(self, config: ModelDimensions, statistics: TargetStatistics) -> None:
         super().__init__()
         self.config = config
         self.statistics = statistics
         self.views_dropout = nn.Dropout(config.embedding_dropout)
-        self.radial_basis = radial_basis_of(config)
+        basis = radial_basis_of(config)
+        self.backbone = nn.ModuleDict({} if basis is None else {"radial_basis": basis})
         self.heads = nn.ModuleDict({task.name: LinearHead(task.name, config, statistics) for task in TASKS})
 
     def forward(self, segments: Tensor, segment_mask: Tensor, kinds: Tensor, positions: Tensor) -> Outputs:
         """As ``UnifiedModel.forward``; nothing auxiliary."""
         segments = normalise(segments, segment_mask)
         views = linear_views(segments, segment_mask, kinds)
-        nearness = None if self.radial_basis is None else self.radial_basis(views)
+        nearness = self.backbone["radial_basis"](views) if len(self.backbone) else None
         views = self.views_dropout(views)
         return Outputs({name: head(views, nearness) for name, head in self.heads.items()}, {})
 
     def distances(self) -> dict[str, int]:
         """As ``UnifiedModel.distances``: every layer is the last, but for the centres that the radial paths read."""
-        return {name: int(name.startswith("radial_basis.")) for name, _ in self.named_parameters()}
+        return {name: int(name.startswith("backbone.")) for name, _ in self.named_parameters()}
 
 
 #: What can be trained: the model, whole or with groups left out, or its closed-form paths alone.

@@ -9,6 +9,10 @@ from typing import Any
 from redheart.config import MOST_SEGMENTS
 from redheart.tasks import GROUPS
 
+#: Stories around which there are radial basis functions, and how many numbers all of them together may take in each view:
+#: wider vectors leave fewer stories, and ``tiny`` tiny.
+MOST_CENTRES, CENTRE_NUMBERS = 1536, 1536 * 384
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDimensions:
@@ -93,9 +97,9 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=96,
         wrapper_layers=1,
         phase_width=64,
+        centres=MOST_CENTRES,
         signal_channels=28,
         signal_width=64,
-        centres=768,
         state_width=64,
     ),
     "small": ModelDimensions(
@@ -110,9 +114,9 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=384,
         wrapper_layers=2,
         phase_width=192,
+        centres=MOST_CENTRES,
         signal_channels=56,
         signal_width=192,
-        centres=768,
         state_width=192,
     ),
     "730m": ModelDimensions(
@@ -127,9 +131,9 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=1024,
         wrapper_layers=3,
         phase_width=1024,
+        centres=MOST_CENTRES,
         signal_channels=448,
         signal_width=1024,
-        centres=1024,
         state_width=1024,
     ),
 }
@@ -143,5 +147,9 @@ def dimensions(preset: str, *, d_embed: int = 384, dropout: float = 0.1) -> Mode
     """
     chosen = PRESETS[preset]
     return replace(
-        chosen, d_embed=d_embed, dropout=dropout, embedding_dropout=chosen.embedding_dropout if dropout else 0.0
+        chosen,
+        d_embed=d_embed,
+        dropout=dropout,
+        embedding_dropout=chosen.embedding_dropout if dropout else 0.0,
+        centres=min(MOST_CENTRES, CENTRE_NUMBERS // d_embed),
     )

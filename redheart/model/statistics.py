@@ -30,13 +30,15 @@ class TaskStatistics:
     """One task: ``mean`` and ``scale`` a dimension (regressions), or ``prior`` (distributions).
 
     Attributes:
-        coverage: share of the training situations that have a target; of no use after training, and not stored.
+        coverage, targets: share and number of the training situations that have a target; of no use after training, and
+            not stored.
     """
 
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     prior: tuple[float, ...] = ()
     coverage: float = field(default=1.0, compare=False)
+    targets: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _prior(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatisti
     rows = values[mask.all(axis=1)].astype(np.float64)
     dims = values.shape[1]
     prior = (rows.sum(axis=0) + PRIOR_STRENGTH / dims) / (len(rows) + PRIOR_STRENGTH)
-    return TaskStatistics(prior=tuple((prior / prior.sum()).tolist()), coverage=_coverage(mask))
+    return TaskStatistics(prior=tuple((prior / prior.sum()).tolist()), **_counted(mask))
 
 
 def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatistics:
@@ -132,11 +134,12 @@ def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatis
         known = values[mask[:, dim], dim].astype(np.float64)
         mean.append(float(known.mean()) if len(known) else 0.5)
         scale.append(max(float(known.std()), SMALLEST_SCALE) if len(known) else 1.0)
-    return TaskStatistics(mean=tuple(mean), scale=tuple(scale), coverage=_coverage(mask))
+    return TaskStatistics(mean=tuple(mean), scale=tuple(scale), **_counted(mask))
 
 
-def _coverage(mask: NDArray[np.bool_]) -> float:
-    return float(mask.any(axis=1).mean()) if len(mask) else 0.0
+def _counted(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    known = int(mask.any(axis=1).sum())
+    return {"coverage": known / max(len(mask), 1), "targets": known}
 
 
 @lru_cache(maxsize=256)

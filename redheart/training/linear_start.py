@@ -27,13 +27,14 @@ from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
 from redheart.model.views import VIEWS, linear_views
 from redheart.tasks import TASKS
+from redheart.training.optimizer import FEWEST_FOR_START
 from redheart.training.order import Indices
 from redheart.training.table import SituationTable
 
-#: Fewer annotated situations say too little; the path then starts at zero, where the constant predictor is.
-FEWEST = 20
-#: Situations or views, whichever are fewer: the decomposition costs the cube of it. More situations are sampled.
+#: Situations or axes, whichever are fewer: the decomposition costs the cube of it. More situations are sampled.
 LARGEST_DECOMPOSITION = 4096
+#: Situations that a task is fitted to; of more, so many are sampled, or it would take longer than an epoch.
+MOST_FITTED = 16384
 #: Penalties, relative to the views' mean square length; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))
 #: Every other one for distributions, whose solution takes iterations.
@@ -117,7 +118,7 @@ def fit_linear_start(
         for space in spaces:
             if task.is_distribution:
                 rows = np.flatnonzero(known.all(axis=1))
-                if len(rows) >= FEWEST:
+                if len(rows) >= FEWEST_FOR_START:
                     prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
                     tries.append(_distribution(space, rows, target, prior_log))
             elif fitted := _numbers(space, statistics.standardise(task.name, target.float()).double(), known):
@@ -270,8 +271,9 @@ class _Space:
 
     def of(self, rows: NDArray[np.int64]) -> _Decomposition:
         """Of ``rows``, or of an even sample of them where that would take too long."""
-        if min(len(rows), self.width) > LARGEST_DECOMPOSITION:
-            rows = rows[np.linspace(0, len(rows) - 1, LARGEST_DECOMPOSITION).round().astype(np.int64)]
+        most = MOST_FITTED if self.width <= LARGEST_DECOMPOSITION else LARGEST_DECOMPOSITION
+        if len(rows) > most:
+            rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
         key = rows.tobytes()
         if key not in self._known:
             self._known[key] = _Decomposition.of(self._views, torch.from_numpy(rows))
@@ -293,7 +295,7 @@ def _numbers(space: _Space, target: Tensor, known: NDArray[np.bool_]) -> _Try | 
     penalties: list[float] = []
     error = 0.0
     for columns, rows in _by_mask(known):
-        if len(rows) < FEWEST:
+        if len(rows) < FEWEST_FOR_START:
             continue
         parts = space.of(rows)
         y = target[parts.rows][:, columns]

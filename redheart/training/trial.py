@@ -97,11 +97,13 @@ class TrialRunner:
         heartbeat: Callable[[], None] = lambda: None,
         build: Build = UnifiedModel,
         on_epoch: OnEpoch = lambda epoch, chosen_on, evaluate: None,
+        score_start: bool = False,
     ) -> TrialOutcome:
         """Trains from the initial weights of ``seed`` at ``learning_rate``.
 
         Args:
             build: makes the model; the ablation has it leave a group out.
+            score_start: also calls ``on_epoch`` before the first, for epoch 0.
 
         Raises:
             Interrupted: ``should_stop`` said so; nothing of the trial is kept.
@@ -146,6 +148,8 @@ class TrialRunner:
         accuracy: float | None = None
         diverged, choose_count = False, 0
         try:
+            if score_start:
+                on_epoch(0, evaluate("choose"), evaluate)
             for epoch in range(1, epochs + 1):
                 losses, norms = [], []
                 for step in loop.epoch(epoch):

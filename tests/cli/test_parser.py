@@ -40,7 +40,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (
             "ablate --groups phases,kalman",
             "redheart ablate: argument --groups: found 'kalman', wanted some of backbone,heads,neural_analyzers,"
-            "advanced_wrappers,phases,dsp_simulator,kalman_filter,linear",
+            "advanced_wrappers,phases,dsp_simulator,kalman_filter,radial,paths,linear",
         ),
     ],
 )

@@ -15,13 +15,13 @@ from redheart.model.unified import normalise
 from redheart.model.views import linear_views
 from redheart.tasks import TASKS
 from redheart.training.linear_start import (
-    FEWEST,
     PENALTIES,
     apply_linear_start,
     centres_of,
     fit_linear_start,
     start_linear_paths,
 )
+from redheart.training.optimizer import FEWEST_FOR_START
 from redheart.training.table import SituationTable
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -146,7 +146,7 @@ def test_a_dimension_that_some_situations_lack_is_fitted_to_those_that_have_it(t
 
 def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> None:
     items = embedded_items()
-    for item in items[FEWEST - 1 :]:
+    for item in items[FEWEST_FOR_START - 1 :]:
         del item["regret_factor"]
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
