@@ -328,7 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if source is None:
                 continue
             train = source.split_indices["train"]
-            linear_start = fit_linear_start(source, train, source.statistics(train))
+            centres = dimensions("tiny", d_embed=source.d_embed).centres
+            linear_start = fit_linear_start(source, train, source.statistics(train), centres=centres)
             for part in ways:
                 parts[part.name] = measure(
                     part,
