@@ -58,8 +58,11 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[Run]]:
     ]
     for fraction in FRACTIONS:
         runs["curve"] += [Run("annotated", kind, fold, 0, fraction) for fold in range(FOLDS) for kind in BASES]
-        for preset, its_folds, its_rate in (("tiny", range(FOLDS), rate), ("small", folds, arguments.small_rate)):
-            runs["curve"] += [Run("annotated", preset, fold, 0, fraction, epochs, its_rate) for fold in its_folds]
+        for preset, its_folds, its_epochs, its_rate in (
+            ("tiny", range(FOLDS), epochs, rate),
+            ("small", folds, arguments.small_epochs, arguments.small_rate),
+        ):
+            runs["curve"] += [Run("annotated", preset, fold, 0, fraction, its_epochs, its_rate) for fold in its_folds]
     if arguments.votes:
         runs["votes"] = [Run("votes", kind) for kind in (*BASES, *EXPLAINING)]
         runs["votes"] += [Run("votes", "tiny", 0, seed, 1.0, arguments.vote_epochs, rate) for seed in vote_seeds]
@@ -202,6 +205,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--vote-epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--small-epochs", type=int, default=2, help="of the small preset, whose epochs take minutes")
     parser.add_argument("--small-rate", type=float, default=1e-4, help="learning rate of the small preset")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--vote-seeds", type=int, default=5)

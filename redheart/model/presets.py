@@ -9,6 +9,13 @@ from typing import Any
 from redheart.config import MOST_SEGMENTS
 from redheart.tasks import GROUPS
 
+#: Sizes of title, action, the mean of the windows and the text whole in the linear views. Title and action are a dozen words
+#: that say nearly the same: at half the size, where a penalty holds them back more, the best linear prediction of 768
+#: stories' annotations had a KL of 0.224 instead of 0.229, and an R² of 0.336 instead of 0.329.
+VIEW_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
+#: Nearness to a story falls to 1/e at a squared distance of 1/2, where vectors of unit length that have nothing in common
+#: are 2 apart.
+SHARPNESS = 2.0
 #: Stories around which there are radial basis functions, and how many numbers all of them together may take in each view:
 #: wider vectors leave fewer stories, and ``tiny`` tiny.
 MOST_CENTRES, CENTRE_NUMBERS = 1536, 1536 * 384
@@ -66,15 +73,22 @@ class ModelDimensions:
         return module.partition(".")[0] not in self.without
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """With what no preset changes but all weights are for."""
+        return {**asdict(self), "view_weights": list(VIEW_WEIGHTS), "sharpness": SHARPNESS}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ModelDimensions:
         """The inverse of ``to_json``. ``without`` and ``centres`` may be missing: older manifests know of no such thing.
 
         Raises:
-            ValueError: a field is unknown or missing.
+            ValueError: a field is unknown or missing, or the weights are for other views or another nearness than this
+                version has.
         """
+        own = {"view_weights": list(VIEW_WEIGHTS), "sharpness": SHARPNESS}
+        there = {name: data.get(name, value) for name, value in own.items()}
+        if there != own:
+            raise ValueError(f"model dimensions: found {there}, wanted those of this version: {own}")
+        data = {name: value for name, value in data.items() if name not in own}
         known = {field.name for field in fields(ModelDimensions)}
         given = {"without": (), "centres": 0, **data}
         if set(given) != known:

@@ -13,11 +13,8 @@ from torch import Tensor, nn
 
 from redheart.model.blocks import Projection
 from redheart.model.depth import Depths
-from redheart.model.presets import ModelDimensions
-from redheart.model.views import VIEW_WEIGHTS, VIEWS
-
-#: Nearness falls to 1/e at a squared distance of 1/2, where vectors of unit length that have nothing in common are 2 apart.
-SHARPNESS = 2.0
+from redheart.model.presets import SHARPNESS, VIEW_WEIGHTS, ModelDimensions
+from redheart.model.views import VIEWS
 
 
 def nearness(views: Tensor, centres: Tensor) -> Tensor:

@@ -156,6 +156,15 @@ def test_dimensions_without_groups_survive_json_and_older_manifests_load() -> No
     assert ModelDimensions.from_json(older) == replace(PRESETS["tiny"], centres=0)
 
 
+@pytest.mark.parametrize("change", [{"view_weights": [1.0, 1.0, 1.0, 1.0]}, {"sharpness": 1.0}])
+def test_weights_for_other_views_or_another_nearness_are_refused(change: dict[str, object]) -> None:
+    stored = PRESETS["tiny"].to_json()
+    with pytest.raises(ValueError, match="wanted those of this version"):
+        ModelDimensions.from_json({**stored, **change})
+    older = {name: value for name, value in stored.items() if name not in ("view_weights", "sharpness")}
+    assert ModelDimensions.from_json(older) == PRESETS["tiny"]
+
+
 @pytest.mark.parametrize("without", [("backbones",), ("phases", "phases"), ("phases", "backbone")])
 def test_an_unknown_repeated_or_misplaced_group_is_refused(without: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="without"):
