@@ -254,7 +254,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _epochs_chosen(runs: dict[str, list[Run]], folder: Path) -> dict[str, int]:
     chosen: dict[str, int] = {}
-    for run in (run for its_runs in runs.values() for run in its_runs if run.kind not in BASES):
+    for run in (run for its_runs in runs.values() for run in its_runs if run.kind not in (*BASES, *EXPLAINING)):
         with np.load(folder / f"{run.name}.npz") as held:
             chosen[run.name] = json.loads(str(held["about"]))["epoch"]
     return chosen
