@@ -14,6 +14,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   Splits: train {train}, choose {choose}, judge {judge}, test {test} (by a hash of the text, disjoint)",
     ),
     "training_options": ("   켜진 설정: {options}", "   Turned on: {options}"),
+    "training_slower_tasks": (
+        "   목표가 있는 상황이 적은 과제는 그만큼 천천히 학습합니다: {tasks}",
+        "   Tasks with fewer targets learn more slowly by as much: {tasks}",
+    ),
     "option_schedule_wsd": ("WSD 스케줄 (마지막 {share:.0%} 감소)", "WSD schedule (down over the last {share:.0%})"),
     "option_layer_lr_decay": ("층별 LR 감쇠 {decay:g}", "layer-wise LR decay {decay:g}"),
     "option_ema": (

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from redheart.config import TrainingConfig
-from redheart.model import Model
+from redheart.model import Model, TargetStatistics
 from redheart.model.heads import LinearPath
 from redheart.model.radial_basis import RadialBasis, RadialPath
 from redheart.model.unified import modules_of
@@ -60,20 +60,25 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
     return scales
 
 
+def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
+    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any."""
+    covered = {task.name: statistics[task.name].coverage for task in TASKS}
+    most = max(covered.values())
+    return {task: share / most for task, share in covered.items() if 0.0 < share < FULL_COVERAGE * most}
+
+
 def _shares_of_targets(model: Model) -> dict[str, float]:
     """Each parameter's task's share of targets, relative to the task that has most; 1 where several tasks train it.
 
     Adam moves weights as far for a batch with three annotated stories as for one with thirty. Beside stories that have only a
     verdict, the other tasks' modules would pass over their few targets as often as alone, but ten times as far.
     """
-    covered = {task.name: model.statistics[task.name].coverage for task in TASKS}
-    most = max(covered.values())
+    slower = slower_tasks(model.statistics)
     shares: dict[str, float] = {}
     for name, module in modules_of(model).items():
         task = EMOTION_FILTERS.get(name) or name.partition(".")[2]
-        share = covered[task] / most if task and most and covered[task] else 1.0
-        if share < FULL_COVERAGE:
-            shares |= {parameter: share for parameter, _ in module.named_parameters(prefix=name)}
+        if task in slower:
+            shares |= {parameter: slower[task] for parameter, _ in module.named_parameters(prefix=name)}
     return shares
 
 

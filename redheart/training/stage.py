@@ -30,7 +30,7 @@ from redheart.training.liveness_check import announce_liveness
 from redheart.training.loop import TrainingLoop
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.oom import OomLog
-from redheart.training.optimizer import build_optimizer
+from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.options import options_turned_on
 from redheart.training.placement import choose_preset
 from redheart.training.progress import (
@@ -166,6 +166,8 @@ class TrainingStage:
         model = UnifiedModel(shape, statistics)
         if training.linear_start and state is None:  # a run that goes on has its weights, and the solving takes a while
             start_linear_paths(model, table, train, statistics)
+        if training.rate_by_coverage and (slower := slower_tasks(statistics)):
+            say("training_slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, training))
         loop = TrainingLoop(

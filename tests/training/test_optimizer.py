@@ -10,7 +10,7 @@ from torch import nn
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.tasks import TASKS
 from redheart.training.monitor import UpdateMonitor
-from redheart.training.optimizer import build_optimizer, learning_rate_scales
+from redheart.training.optimizer import build_optimizer, learning_rate_scales, slower_tasks
 from redheart.training.schedule import learning_rate_at
 from tests.training.runs import make_loop, same_bits, state_of
 
@@ -101,6 +101,7 @@ def test_modules_of_a_task_with_few_targets_learn_more_slowly_by_as_much(setting
     assert len(set(rates.values())) == 3
     whole = learning_rate_scales(model, settings(linear_start=False, rate_by_coverage=False).training)
     assert set(whole.values()) == {1.0}
+    assert slower_tasks(model.statistics) == pytest.approx({"emotion": 0.1, "regret": 0.25})
 
 
 def test_rates_go_by_the_task_that_has_most_targets(settings):
