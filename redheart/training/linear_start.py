@@ -31,8 +31,9 @@ from redheart.training.optimizer import FEWEST_FOR_START
 from redheart.training.order import Indices
 from redheart.training.table import SituationTable
 
-#: Situations or axes, whichever are fewer: the decomposition costs the cube of it. More situations are sampled.
-LARGEST_DECOMPOSITION = 4096
+#: Situations or axes, whichever are fewer: the decomposition costs the cube of it. More situations are sampled. Views and
+#: nearness of vectors of 1,024 numbers have 4,672 axes.
+LARGEST_DECOMPOSITION = 4672
 #: Situations that a task is fitted to; of more, so many are sampled, or it would take longer than an epoch.
 MOST_FITTED = 16384
 #: Penalties, relative to the views' mean square length; the larger the shorter the weights.
@@ -108,23 +109,21 @@ def fit_linear_start(
     usable = views.isfinite().all(dim=1).numpy()
     views, train = views[usable], train[usable]
     targets = np.stack([table.targets.mask[task.name][train].any(axis=1) for task in TASKS]).sum(axis=0)
-    radial = _Radial.of(views, centres if len(views) else 0, targets)
-    spaces = [_Space(views, radial, weight) for weight in (RADIAL_WEIGHTS if radial.count else (0.0,))]
-    found: dict[str, PathStart] = {}
-    for task in TASKS:
-        target = torch.from_numpy(table.targets.values[task.name][train]).double()
-        known = table.targets.mask[task.name][train]
-        tries = []
-        for space in spaces:
+    radial = _Radial(views, centres if len(views) else 0, targets)
+    tries: dict[str, list[_Try]] = {task.name: [] for task in TASKS}
+    for weight in RADIAL_WEIGHTS if radial.count else (0.0,):
+        space = _Space(views, radial, weight)  # one at a time: its decompositions take hundreds of megabytes each
+        for task in TASKS:
+            target = torch.from_numpy(table.targets.values[task.name][train]).double()
+            known = table.targets.mask[task.name][train]
             if task.is_distribution:
                 rows = np.flatnonzero(known.all(axis=1))
                 if len(rows) >= FEWEST_FOR_START:
                     prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
-                    tries.append(_distribution(space, rows, target, prior_log))
+                    tries[task.name].append(_distribution(space, rows, target, prior_log))
             elif fitted := _numbers(space, statistics.standardise(task.name, target.float()).double(), known):
-                tries.append(fitted)
-        if tries:
-            found[task.name] = min(tries, key=lambda one: one.error).start
+                tries[task.name].append(fitted)
+    found = {name: min(its, key=lambda one: one.error).start for name, its in tries.items() if its}
     shown = ", ".join(
         f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g} (nearness × {one.radial_weight:g})"
         for task, one in found.items()
@@ -166,50 +165,57 @@ def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, 
 
 
 def _views(table: SituationTable, train: Indices) -> Tensor:
-    """(situations, views) float64, in the order of ``train``."""
+    """(situations, views) float32, in the order of ``train``; only what is solved for is made float64."""
     parts = []
     for start in range(0, len(train), _AT_ONCE):
         batch = table.batch(train[start : start + _AT_ONCE])
         segments = normalise(batch.segments, batch.segment_mask)
         parts.append(linear_views(segments, batch.segment_mask, batch.kinds))
-    return torch.cat(parts).double()
+    return torch.cat(parts)
 
 
-@dataclass(frozen=True)
 class _Radial:
     """Centres, and the stories' nearness in the coordinates in which a kernel machine's penalty is the plain sum of squares.
 
+    Nearness is computed where it is asked for: of a hundred thousand stories it would take gigabytes.
+
+    Args:
+        views: (stories, views).
+        count: of the centres.
+        targets: how many tasks each story has a target for.
+
     Attributes:
-        centres: (centres, views); mean: (centres,).
-        features: (stories, axes); ``back`` (centres, axes) brings weights of them to weights of the nearness less its mean.
+        centres: (centres, views) float64; mean: (centres,), of the nearness of all stories.
+        back: (centres, axes), brings weights of ``features`` to weights of the nearness less its mean.
     """
 
-    centres: Tensor
-    mean: Tensor
-    features: Tensor
-    back: Tensor
-
-    @property
-    def count(self) -> int:
-        return len(self.centres)
-
-    @staticmethod
-    def of(views: Tensor, count: int, targets: NDArray[np.int64]) -> _Radial:
-        """``targets``: how many tasks each story has a target for."""
+    def __init__(self, views: Tensor, count: int, targets: NDArray[np.int64]) -> None:
         stories = len(views)
+        self.count, self._stories = count, views
+        self._known: dict[bytes, Tensor] = {}
         chosen = torch.from_numpy(_with_most_targets(targets, count))
         pairs = torch.from_numpy(np.random.default_rng(0).integers(0, max(stories, 1), (2, max(count - stories, 0))))
         # Divided by the root of two, so that they are as long as stories and not nearer to all of them.
-        centres = torch.cat((views[chosen], (views[pairs[0]] + views[pairs[1]]) / math.sqrt(2)))
+        between = (views[pairs[0]].double() + views[pairs[1]].double()) / math.sqrt(2)
+        self.centres = torch.cat((views[chosen].double(), between))
+        self.mean, self.back = self.centres.new_zeros(count), self.centres.new_zeros(count, 0)
         if not count:
-            return _Radial(centres, views.new_zeros(0), views.new_zeros(stories, 0), views.new_zeros(0, 0))
-        near = torch.cat([nearness(part, centres) for part in torch.split(views, _AT_ONCE)])
-        mean = near.mean(dim=0)
+            return
+        for part in torch.split(views, _AT_ONCE):
+            self.mean += nearness(part.double(), self.centres).sum(dim=0) / stories
         real = len(chosen)  # what lies between stories tells nothing more
-        squares, axes = torch.linalg.eigh(nearness(centres[:real], centres[:real]))
+        squares, axes = torch.linalg.eigh(nearness(self.centres[:real], self.centres[:real]))
         keep = squares > _SMALLEST_AXIS * squares.max()
-        back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
-        return _Radial(centres, mean, (near - mean) @ back, back)
+        self.back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
+
+    def features(self, rows: Tensor) -> Tensor:
+        """Of the stories at ``rows``: (rows, axes) float64. Kept for the next that asks for the same."""
+        key = rows.numpy().tobytes()
+        if key not in self._known:
+            parts = (nearness(self._stories[part].double(), self.centres) for part in torch.split(rows, _AT_ONCE))
+            found = [(part - self.mean) @ self.back for part in parts] if self.count else []
+            self._known[key] = torch.cat(found) if found else self.back.new_zeros(len(rows), 0)
+        return self._known[key]
 
 
 def _with_most_targets(targets: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -238,8 +244,9 @@ class _Decomposition:
 
     @staticmethod
     def of(views: Tensor, rows: Tensor) -> _Decomposition:
-        mean = views[rows].mean(dim=0)
-        centred = views[rows] - mean
+        """``views``: of those rows, float64."""
+        mean = views.mean(dim=0)
+        centred = views - mean
         size = float(centred.square().sum() / len(centred))
         # By the smaller of the two Gram matrices: several times faster than a singular value decomposition.
         is_wide = centred.shape[0] <= centred.shape[1]
@@ -259,8 +266,8 @@ class _Space:
         self._radial, self._weight = radial, radial_weight
         # A view has as many units as dimensions, nearness is at most 1.
         self._scale = radial_weight * math.sqrt(views.shape[1] / VIEWS)
-        self._views = torch.cat((views, radial.features * self._scale), dim=1)
-        self.width = self._views.shape[1]
+        self._views = views
+        self.width = views.shape[1] + radial.back.shape[1]
         self._known: dict[bytes, _Decomposition] = {}
 
     def start(self, weight: Tensor, bias: Tensor, penalties: tuple[float, ...]) -> PathStart:
@@ -276,7 +283,10 @@ class _Space:
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
         key = rows.tobytes()
         if key not in self._known:
-            self._known[key] = _Decomposition.of(self._views, torch.from_numpy(rows))
+            positions = torch.from_numpy(rows)
+            features = self._radial.features(positions) * self._scale
+            views = torch.cat((self._views[positions].double(), features), dim=1)
+            self._known[key] = _Decomposition.of(views, positions)
         return self._known[key]
 
 

@@ -159,6 +159,21 @@ def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> 
     assert model.get_submodule("heads.bentham.linear").weight.any()
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0])
+def test_stories_that_are_all_the_same_tell_nothing(tmp_path: Path, size: float) -> None:
+    """Nor does the rounding of their mean."""
+    items = embedded_items()
+    for item in items:
+        item["embedding"] = (size * np.array(items[0]["embedding"])).tolist()
+        item["embedding_kinds"] = items[0]["embedding_kinds"]
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    found = fit_linear_start(table, train, table.statistics(train), centres=64)
+    assert set(found.paths) == {task.name for task in TASKS}
+    for one in found.paths.values():
+        assert one.weight.abs().max() < 1e-6 and one.radial.abs().max() < 1e-6 and torch.isfinite(one.bias).all()
+
+
 def test_constant_targets_and_equal_stories_give_finite_weights(tmp_path: Path) -> None:
     items = embedded_items()
     for item in items:

@@ -14,6 +14,7 @@ from redheart.model.radial_basis import nearness
 from redheart.model.unified import normalise
 from redheart.model.views import linear_views
 from redheart.training.linear_start import (
+    LARGEST_DECOMPOSITION,
     PENALTIES,
     RADIAL_WEIGHTS,
     apply_linear_start,
@@ -154,6 +155,12 @@ def test_stories_with_more_targets_come_first_as_centres(tmp_path: Path) -> None
     fewer = fit_linear_start(table, train, table.statistics(train), centres=10)
     nearest = torch.cdist(fewer.centres, _views(table, train).float()).argmin(dim=1)
     assert set(train[nearest]) < set(full)
+
+
+@pytest.mark.parametrize("d_embed", [384, 768, 1024])
+def test_nearness_takes_no_story_from_the_solution(d_embed: int) -> None:
+    """With more axes than are decomposed a quarter of the stories would be fitted."""
+    assert 4 * d_embed + dimensions("730m", d_embed=d_embed).centres <= LARGEST_DECOMPOSITION
 
 
 def test_a_start_for_another_number_of_centres_is_refused(table: SituationTable) -> None:
