@@ -80,7 +80,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Start the heads' linear and radial paths at the best prediction from the training split, found in closed form, and let
     them learn at a tenth of the rate."""
     rate_by_coverage: bool = True
-    """Modules of a task that fewer training situations have a target for learn at a rate that is lower by as much."""
+    """Modules of a task that fewer training situations have a target for learn at a rate that is lower by as much; no rate is
+    below a hundredth of the full one."""
     layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None

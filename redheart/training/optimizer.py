@@ -25,6 +25,8 @@ LINEAR_START_RATE = 0.1
 FEWEST_FOR_START = 20
 #: Tasks with nearly as many targets as the one that has most learn at the same rate.
 FULL_COVERAGE = 0.9
+#: No task learns at less than this share: a norm's weights, which are about 1, would at low rates be rounded back each step.
+SMALLEST_SHARE = 0.01
 #: Modules that only the emotions train, without saying so in their name.
 EMOTION_FILTERS = {"dsp_simulator": "emotion", "kalman_filter": "emotion"}
 
@@ -61,10 +63,15 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
 
 
 def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
-    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any."""
+    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
+
+    Never less than ``SMALLEST_SHARE``.
+    """
     covered = {task.name: statistics[task.name].coverage for task in TASKS}
     most = max(covered.values())
-    return {task: share / most for task, share in covered.items() if 0.0 < share < FULL_COVERAGE * most}
+    return {
+        task: max(share / most, SMALLEST_SHARE) for task, share in covered.items() if 0.0 < share < FULL_COVERAGE * most
+    }
 
 
 def _shares_of_targets(model: Model) -> dict[str, float]:

@@ -104,6 +104,17 @@ def test_modules_of_a_task_with_few_targets_learn_more_slowly_by_as_much(setting
     assert slower_tasks(model.statistics) == pytest.approx({"emotion": 0.1, "regret": 0.25})
 
 
+def test_modules_of_a_task_with_hardly_any_targets_still_move(settings):
+    """At half a hundredth of 1e-5 a norm's weights would stay 1 for ever, and the update check would call them dead."""
+    model = covered(emotion=0.005)
+    optimizer = build_optimizer(model, 1e-5, settings().training)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, -1.0)
+    optimizer.step()
+    assert not [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+
+
 def test_rates_go_by_the_task_that_has_most_targets(settings):
     """A dataset of which half has all targets and half has none trains as the half with all does."""
     few = dict.fromkeys(("emotion", "regret", "surd", "bentham", "verdict"), 0.5)

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from redheart.config import load_config
 from redheart.errors import StorageError
 from redheart.messages import set_language
 from redheart.model import TargetStatistics, UnifiedModel, count_model, dimensions
+from redheart.model.card import write_card
 from redheart.model.heads import VIEWS
 from redheart.storage import read_json, sha256_of, write_json
 from redheart.training.restore import open_model
@@ -155,8 +157,15 @@ def test_the_card_tells_of_every_kind_of_vector_that_the_model_reads(folder: Pat
     assert VIEWS == 4
     for kind in ("title", "the act in question", "windows of consecutive sentences", "its text as a whole"):
         assert kind in text, kind
+    assert "Its weights hold sentence vectors of training stories" in text
     assert "an untrained model would say" not in text, "its linear paths start beyond the constant"
     assert "redheart predict --checkpoint" in text
+
+
+def test_the_card_of_a_model_without_centres_speaks_of_no_stories_in_its_weights() -> None:
+    for change in ({"centres": 0}, {"without": ("heads",)}):
+        model = UnifiedModel(replace(dimensions("tiny", d_embed=8), **change), TargetStatistics.neutral())
+        assert "Its weights hold" not in write_card(model), change
 
 
 def test_numbers_of_other_weights_and_of_the_training_split_are_left_out(folder: Path) -> None:
