@@ -122,12 +122,17 @@ def over_seeds(measure: Measure, said: Predictions, truth: Truth, drawn: NDArray
 
 
 def _interval(value: float, drawn: Array, seeds: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """95 % interval of a mean over seeds, or of the difference of two; ``drawn``: the same in each draw of situations."""
+    """95 % interval of a mean over seeds, or of the difference of two; ``drawn``: the same in each draw of situations.
+
+    Not known, so without end, where a draw has no score: an AUC needs situations of both kinds.
+    """
     from scipy.stats import t
 
     by_situations = float(drawn.var(ddof=1))
     parts = [(float(np.var(found, ddof=1)) / len(found), len(found) - 1) for found in seeds if len(found) > 1]
     variance = by_situations + sum(part for part, _ in parts)
+    if not np.isfinite(variance):
+        return float("-inf"), float("inf")
     freedom = sum(part**2 / degrees for part, degrees in parts) + by_situations**2 / (len(drawn) - 1)
     reach = float(t.ppf(0.975, variance**2 / freedom)) * variance**0.5 if variance > 0 else 0.0
     return value - reach, value + reach

@@ -14,6 +14,7 @@ from benchmarks.quality_scores import (
     NUMBERS,
     Predictions,
     Truth,
+    _interval,
     auc_of_wrong,
     compare,
     kl_of_emotions,
@@ -117,6 +118,29 @@ def test_a_difference_is_paired_and_says_who_is_better() -> None:
     width = rows["model"]["high"] - rows["model"]["low"]
     assert rows["model"]["minus rival"]["high"] - rows["model"]["minus rival"]["low"] < width / 3
     assert rows["same"]["minus rival"] == {"value": 0.0, "low": 0.0, "high": 0.0, "better": None}
+
+
+def test_seeds_that_differ_widen_the_interval_by_students_t() -> None:
+    """Without situations to vary, it is the interval of a mean of five."""
+    from scipy.stats import t
+
+    seeds = [0.1, 0.2, 0.4, 0.3, 0.2]
+    low, high = _interval(0.24, np.full(50, 0.24), (seeds,))
+    wanted = t.interval(0.95, 4, loc=0.24, scale=np.std(seeds, ddof=1) / 5**0.5)
+    assert (low, high) == pytest.approx(wanted)
+
+
+def test_nobody_is_better_where_a_draw_has_no_score() -> None:
+    """Of 300 situations one has the other label: many draws miss it."""
+    truth = _truth()
+    votes = np.tile([0.0, 1.0, 0.0, 0.0, 0.0], (300, 1))
+    votes[0] = [1.0, 0.0, 0.0, 0.0, 0.0]
+    truth.targets["votes"] = votes
+    generator = np.random.default_rng(3)
+    said = {name: Predictions({"verdict": generator.dirichlet(np.ones(5), (1, 300))}) for name in ("rival", "model")}
+    with np.errstate(all="ignore"):
+        row = compare({"AUC": (auc_of_wrong, True)}, said, truth, ["rival"])["AUC"]["model"]
+    assert row["minus rival"]["better"] is None and not np.isfinite(row["high"])
 
 
 def test_the_stored_result_sets_the_model_beside_constant_and_rival_with_intervals() -> None:
