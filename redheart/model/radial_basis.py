@@ -31,9 +31,10 @@ def nearness(views: Tensor, centres: Tensor) -> Tensor:
     products = torch.einsum("bvd,cvd->bcv", stories, others)
     lengths, other_lengths = stories.square().sum(dim=-1), others.square().sum(dim=-1)
     squared = lengths.unsqueeze(1) + other_lengths.unsqueeze(0) - 2 * products
-    unit = views.new_tensor(VIEW_WEIGHTS).square() * stories.shape[-1]
-    near: Tensor = (-SHARPNESS * squared.clamp(min=0.0) / unit).exp().mean(dim=-1)
-    return near
+    # Numbers of the program and no tensor, which would be copied to the device in each pass.
+    sharpness = (SHARPNESS / (weight**2 * stories.shape[-1]) for weight in VIEW_WEIGHTS)
+    near = [(-one * squared[..., view].clamp(min=0.0)).exp() for view, one in enumerate(sharpness)]
+    return torch.stack(near).mean(dim=0)
 
 
 class RadialBasis(nn.Module):

@@ -75,7 +75,8 @@ def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
 
 
 def _shares_of_targets(model: Model) -> dict[str, float]:
-    """Each parameter's task's share of targets, relative to the task that has most; 1 where several tasks train it.
+    """Each parameter's task's share of targets, relative to the task that has most; those of the backbone and of
+    phases, which belong to no single task, are not here.
 
     Adam moves weights as far for a batch with three annotated stories as for one with thirty. Beside stories that have only a
     verdict, the other tasks' modules would pass over their few targets as often as alone, but ten times as far.
