@@ -155,7 +155,7 @@ def test_the_cut_into_micro_batches_changes_neither_losses_nor_weights(holes, se
     (whole,), (cut,) = (training_metrics(tmp_path / name) for name in ("32", "4"))
     assert cut["train"]["loss"] == pytest.approx(whole["train"]["loss"], rel=1e-5)
     assert cut["train"]["terms"] == pytest.approx(whole["train"]["terms"], rel=1e-4)
-    assert all(whole["train"]["terms"][name] > 1e-4 for name in R_DROP_TERMS)
+    assert all(whole["train"]["terms"][name] > 1e-6 for name in R_DROP_TERMS)
     assert cut["choose"]["loss"] == pytest.approx(whole["choose"]["loss"], rel=1e-5)
     assert cut["gradient"]["total_norm_mean"] == pytest.approx(whole["gradient"]["total_norm_mean"], rel=1e-4)
 

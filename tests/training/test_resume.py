@@ -76,7 +76,7 @@ def test_a_run_that_goes_on_does_not_solve_for_its_start_again(dataset, tmp_path
 
     with pytest.raises(Interrupted):
         train(dataset, tmp_path / "out", config(), should_stop=StopAt(3))
-    monkeypatch.setattr("redheart.training.stage.fit_linear_start", solved)
+    monkeypatch.setattr("redheart.training.stage.start_linear_paths", solved)
     assert not train(dataset, tmp_path / "out", config()).skipped
     assert_same_run(tmp_path / "out", uninterrupted)
     with pytest.raises(AssertionError, match="solved again"):
