@@ -138,10 +138,11 @@ def divide(source: Source, run: Run) -> Division:
 def _sources() -> str:
     """What the program's text says, as far as it decides a run: its hash."""
     package = Path(redheart.__file__).parent
-    files = sorted(
-        path for part in ("embedding", "model", "rival", "training") for path in (package / part).glob("*.py")
-    )
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*files, Path(__file__)))).hexdigest()
+    parts = ("config", "data", "embedding", "model", "rival", "training")
+    files = sorted(path for part in parts for path in (package / part).glob("*.py"))
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in (*files, package / "tasks.py", Path(__file__)))
+    ).hexdigest()
 
 
 def identity(source: Source, run: Run) -> str:

@@ -18,6 +18,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   목표가 있는 상황이 적은 과제는 그만큼 천천히 학습합니다: {tasks}",
         "   Tasks with fewer targets learn more slowly by as much: {tasks}",
     ),
+    "training_solving": (
+        "   선형·방사 경로의 출발점을 학습 상황 {situations}개에서 구합니다 (training.linear_start)",
+        "   Solving where linear and radial paths start, on {situations} training situations (training.linear_start)",
+    ),
+    "training_solved": (
+        "   출발점을 {seconds:.1f}초에 구했습니다: {tasks}",
+        "   Solved in {seconds:.1f} s: {tasks}",
+    ),
+    "training_unsolved": (
+        "   목표가 {fewest}개 미만이라 0에서 출발: {tasks}",
+        "   Start at nothing, with fewer than {fewest} targets: {tasks}",
+    ),
     "option_schedule_wsd": ("WSD 스케줄 (마지막 {share:.0%} 감소)", "WSD schedule (down over the last {share:.0%})"),
     "option_layer_lr_decay": ("층별 LR 감쇠 {decay:g}", "layer-wise LR decay {decay:g}"),
     "option_ema": (

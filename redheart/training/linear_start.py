@@ -12,6 +12,7 @@ split for distributions. So is how much nearness counts beside the views.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from redheart.messages import note
+from redheart.messages import note, say
 from redheart.model.heads import LinearPath
 from redheart.model.radial_basis import RadialBasis, RadialPath, nearness
 from redheart.model.statistics import TargetStatistics
@@ -36,7 +37,7 @@ from redheart.training.table import SituationTable
 LARGEST_DECOMPOSITION = 4672
 #: Situations that a task is fitted to; of more, so many are sampled, or it would take longer than an epoch.
 MOST_FITTED = 16384
-#: Penalties, relative to the views' mean square length; the larger the shorter the weights.
+#: Penalties, relative to the mean square length of views and nearness together; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))
 #: Every other one for distributions, whose solution takes iterations.
 DISTRIBUTION_PENALTIES = PENALTIES[::2]
@@ -156,12 +157,20 @@ def apply_linear_start(model: nn.Module, found: LinearStart) -> None:
 
 
 def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, statistics: TargetStatistics) -> None:
-    """Fits and applies: what ``training.linear_start`` asks for.
+    """Fits and applies, and says so: what ``training.linear_start`` asks for.
 
     Args:
         train: positions of the training situations.
     """
-    apply_linear_start(model, fit_linear_start(table, train, statistics, centres=centres_of(model)))
+    # Every process solves: the same numbers from the same data, and rank 0's are what the engine hands to all.
+    say("training_solving", situations=len(train))
+    started = time.monotonic()
+    found = fit_linear_start(table, train, statistics, centres=centres_of(model))
+    apply_linear_start(model, found)
+    if found.paths:
+        say("training_solved", seconds=time.monotonic() - started, tasks=", ".join(found.paths))
+    if missing := [task.name for task in TASKS if task.name not in found and statistics[task.name].targets]:
+        say("training_unsolved", fewest=FEWEST_FOR_START, tasks=", ".join(missing))
 
 
 def _views(table: SituationTable, train: Indices) -> Tensor:
@@ -195,7 +204,7 @@ class _Radial:
         self._known: dict[bytes, Tensor] = {}
         chosen = torch.from_numpy(_with_most_targets(targets, count))
         pairs = torch.from_numpy(np.random.default_rng(0).integers(0, max(stories, 1), (2, max(count - stories, 0))))
-        # Divided by the root of two, so that they are as long as stories and not nearer to all of them.
+        # Divided by the root of two, so that they are about as long as stories; half their sum would be nearer to all.
         between = (views[pairs[0]].double() + views[pairs[1]].double()) / math.sqrt(2)
         self.centres = torch.cat((views[chosen].double(), between))
         self.mean, self.back = self.centres.new_zeros(count), self.centres.new_zeros(count, 0)
