@@ -47,7 +47,7 @@ from redheart.training.schedule import learning_rate_at
 from redheart.training.seen import Seen
 from redheart.training.table import SituationTable
 from redheart.training.unfed import find_unfed
-from redheart.training.update_check import announce_updates
+from redheart.training.update_check import announce_updates, is_due
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,8 @@ class TrainingStage:
             if done % training.monitor_every == 0 or done == step.batches:
                 report = monitor.look()
                 sums.add_look(report)
-                announce_updates(report, training, self._unfed)
+                told = is_due(training.monitor_every, step.batches, epoch, done)
+                announce_updates(report, training, self._unfed, by_module=told)
             if done < step.batches and engine.any_process(self.should_stop()):
                 sums.seconds += time.monotonic() - started
                 raise self._stop_within(engine, loop, monitor, Progress(epoch, done, sums))

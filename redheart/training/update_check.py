@@ -11,11 +11,14 @@ from redheart.tasks import MODULES
 from redheart.training.monitor import UpdateReport
 
 
-def announce_updates(report: UpdateReport, config: TrainingConfig, unfed: Collection[str] = ()) -> None:
+def announce_updates(
+    report: UpdateReport, config: TrainingConfig, unfed: Collection[str] = (), *, by_module: bool = True
+) -> None:
     """Says how much each module changed since the last look, and which did or did not.
 
     Args:
         unfed: names of the tensors that nothing in the data can train; ``strict`` does not hold them against the model.
+        by_module: with a line for each module; without it only those that stand still have one.
 
     Raises:
         TrainingError: under ``strict``, naming what did not change.
@@ -28,7 +31,7 @@ def announce_updates(report: UpdateReport, config: TrainingConfig, unfed: Collec
         if report.relative[module] == 0 and not any(name.startswith(f"{module}.") for name in dead)
     ]
     if not config.no_param_update:
-        _announce_modules(report, config.dead_update_threshold)
+        _announce_modules(report, config.dead_update_threshold, by_module)
     if config.no_param_update:
         warn("training_not_updated", modules=", ".join(still), reason=text("training_reason_dry_run"))
     elif still:
@@ -58,11 +61,24 @@ def announce_updates(report: UpdateReport, config: TrainingConfig, unfed: Collec
         raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(blamed)}")
 
 
-def _announce_modules(report: UpdateReport, threshold: float) -> None:
+def is_due(every: int, batches: int, epoch: int, done: int) -> bool:
+    """Whether a look is told by module: the first, and then one in ``every`` batches, also where an epoch has fewer.
+
+    Args:
+        batches: an epoch's.
+        epoch, done: the epoch, from 1, and how many of its batches there were before this look.
+    """
+    now = (epoch - 1) * batches + done
+    last_look = now - done + (done - 1) // every * every
+    return last_look == 0 or now // every > last_look // every
+
+
+def _announce_modules(report: UpdateReport, threshold: float, healthy_too: bool) -> None:
     """One line a module: how much it changed, as a warning where that is no more than ``threshold``."""
     for module, relative in report.relative.items():
         still = report.dead_fraction[module]
         if relative > threshold:
-            say("training_module_update", module=module, relative=relative, still=still)
+            if healthy_too:
+                say("training_module_update", module=module, relative=relative, still=still)
         else:
             warn("training_module_still", module=module, relative=relative, threshold=threshold, still=still)

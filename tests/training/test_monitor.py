@@ -11,6 +11,7 @@ from redheart.tasks import MODULES
 from redheart.training import stage as stage_module
 from redheart.training.monitor import UpdateMonitor
 from redheart.training.optimizer import build_optimizer
+from redheart.training.update_check import is_due
 from redheart.training.weight_changes import sample_of
 from tests.training.runs import make_loop, metrics, same_bits, train, weights
 
@@ -79,6 +80,24 @@ def test_a_healthy_model_reports_all_modules_every_so_many_batches(dataset, sett
     assert len(said) == 4, "after batches 4 and 6 of each of the two epochs"
     assert all(f"{len(MODULES)}/{len(MODULES)}" in line for line in said)
     assert "업데이트되지 않은" not in logged()
+
+
+def test_each_module_has_a_line_at_the_first_look_and_then_every_so_many_batches_of_short_epochs_too(
+    dataset, settings, tmp_path, logged
+):
+    train(dataset, tmp_path / "out", settings(epochs=4, global_batch_size=8, monitor_every=12))  # epochs have 6 batches
+    by_epoch = logged().split(UPDATED)[:-1]  # said after the modules' lines
+    assert [part.count(": 상대 변화") for part in by_epoch] == [len(MODULES), len(MODULES), 0, len(MODULES)]
+
+
+@pytest.mark.parametrize(
+    ("every", "batches", "told"),
+    [(100, 250, [100, 200, 350, 450, 500]), (100, 60, [60, 120]), (4, 6, [4, 10, 12]), (1, 2, [1, 2, 3, 4])],
+)
+def test_a_look_is_told_by_module_once_in_so_many_batches(every, batches, told):
+    looks = [done for done in range(1, batches + 1) if done % every == 0 or done == batches]
+    found = [(epoch - 1) * batches + done for epoch in (1, 2) for done in looks if is_due(every, batches, epoch, done)]
+    assert found == told
 
 
 def test_a_dry_run_changes_no_bit_and_claims_nothing(dataset, settings, tmp_path, logged):
