@@ -1,21 +1,26 @@
 """The on-disk form of a model: an epoch is a folder, a module is a file, and a folder is whole or not listed."""
 
 from redheart.checkpoint.epoch import (
+    START_EPOCH,
     EpochCheckpoint,
     epochs_folder,
+    find_start,
     list_epochs,
     load_modules,
     open_checkpoint,
     save_epoch,
     save_model,
+    save_start,
     weights_identity,
 )
 from redheart.checkpoint.resume import ResumeState, newest_resume_state, save_resume_state
 
 __all__ = [
+    "START_EPOCH",
     "EpochCheckpoint",
     "ResumeState",
     "epochs_folder",
+    "find_start",
     "list_epochs",
     "load_modules",
     "newest_resume_state",
@@ -23,5 +28,6 @@ __all__ = [
     "save_epoch",
     "save_model",
     "save_resume_state",
+    "save_start",
     "weights_identity",
 ]

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 1
+START = "start"
+#: What the start counts as: the model before the first epoch.
+START_EPOCH = 0
 INDEX = "model.safetensors.index.json"
 _FOLDER = re.compile(r"epoch_(\d{4,})(?:\.g(\d+))?")
 
 
 @dataclass(frozen=True)
 class EpochCheckpoint:
-    """A valid checkpoint: its epoch (1-based), its folder and what its manifest says."""
+    """A valid checkpoint: its epoch (1-based; 0 is the start), its folder and what its manifest says."""
 
     epoch: int
     path: Path
@@ -158,6 +161,30 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
     """
     _publish(folder, name, folder / name, state, manifest)
     return folder / name
+
+
+def save_start(output: Path, *, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
+    """Writes the model as it was before its first step in the form of an epoch, as ``output/checkpoints/start``.
+
+    Raises:
+        StorageError, ValueError: as ``save_model``.
+    """
+    return save_model(epochs_folder(output), START, state, {"epoch": START_EPOCH, **manifest})
+
+
+def find_start(output: Path) -> EpochCheckpoint | None:
+    """The model before its first step; None where none was kept. ``list_epochs`` does not list it.
+
+    Raises:
+        StorageError: it is there and damaged.
+    """
+    path = epochs_folder(output) / START
+    if not path.exists():
+        return None
+    try:
+        return EpochCheckpoint(START_EPOCH, path, open_checkpoint(path, verify=False))
+    except StorageError as error:
+        raise StorageError(f"{error}; put it back from a copy, or remove {path} to go without it") from error
 
 
 def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a crossover has to be compared with: the last epoch, the best epoch, averages, and crossovers by chance.
+"""What a crossover has to be compared with: the last epoch, the start, the best epoch, averages, crossovers by chance.
 
 No published evidence says that choosing epochs module by module beats averaging whole models; averages of the last
 epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXiv 2203.05482) are the strong rivals.
@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from redheart.checkpoint import START_EPOCH
 from redheart.crossover.strategies import Recipe, crossover, uniform
 from redheart.tasks import MODULES
 
@@ -17,6 +18,11 @@ from redheart.tasks import MODULES
 def last_epoch(epochs: Sequence[int]) -> Recipe:
     """What one has without choosing anything."""
     return uniform("last", [max(epochs)])
+
+
+def start() -> Recipe:
+    """What one has without training."""
+    return uniform("start", [START_EPOCH])
 
 
 def best_epoch(choose_loss: Mapping[int, float]) -> Recipe:

@@ -44,11 +44,9 @@ def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: b
         return Decision("dry_run", None)
     if not weights_changed:
         return Decision("unchanged", None)
-    if epochs == 1:
-        return Decision("one_epoch", None)
     last, others = candidates[0], rivals(candidates)
     if not others:
-        return Decision("identical", None)
+        return Decision("one_epoch" if epochs == 1 else "identical", None)
     scored = {c.name: c.scores["judge"].loss for c in (last, *others)}
     finite = {name: loss for name, loss in scored.items() if loss is not None}
     if not finite:
@@ -90,6 +88,9 @@ def explain(result: CrossoverResult) -> list[str]:
             sentences = [_beside(result, other, values)]
     if subject is not None:
         sentences += _about(result, subject, "test", "crossover_test")
+    if name == "start":
+        sentences.append(text("crossover_start_delivered"))
+    sentences += _about(result, "start", "judge", "crossover_training")
     if "crossover" not in (subject, other):
         sentences += _about(result, "crossover", "judge", "crossover_itself")
     better, controls = result.better_controls()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from redheart.checkpoint import save_model
+from redheart.checkpoint import START_EPOCH, save_model
 from redheart.config import Config
 from redheart.crossover.beside_rival import BesideRival, beside_rival, save_beside_rival
-from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers
+from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers, start
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
 from redheart.crossover.result import (
@@ -80,7 +80,7 @@ def check_epochs(files: EpochFiles, table: SituationTable, preset: str) -> None:
     check_preset(manifest, path, preset)
     check_vectors(manifest, path, table.dataset)
     shape = build_dimensions(manifest, path)
-    for epoch in earlier:
+    for epoch in (*([START_EPOCH] if files.has_start else []), *earlier):
         check_same_model(files.manifest(epoch), files.path(epoch), shape, f"epoch {last}")
 
 
@@ -133,6 +133,7 @@ def run_crossover(
         count = config.crossover.average_last
         soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
         soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail]
+        recipes += [start()] if files.has_start else []
         recipes += [
             best_epoch(choose_loss),
             last_average(files.epochs, count),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from redheart.checkpoint import EpochCheckpoint, epochs_folder, list_epochs, load_modules
+from redheart.checkpoint import START_EPOCH, EpochCheckpoint, epochs_folder, find_start, list_epochs, load_modules
 from redheart.errors import StorageError
 from redheart.storage import fingerprint, sha256_of
 from redheart.tasks import MODULES
@@ -26,9 +26,9 @@ class Recipe:
     """A model that can be put together from epochs.
 
     Attributes:
-        name: ``last``, ``best_epoch``, ``average``, ``soup``, ``crossover`` or ``random_<n>``.
-        epochs: for each of the 17 modules the epochs (ascending, 1-based) whose weights are averaged uniformly; one
-            epoch: its weights as they are.
+        name: ``last``, ``start``, ``best_epoch``, ``average``, ``soup``, ``crossover`` or ``random_<n>``.
+        epochs: for each of the 17 modules the epochs (ascending, 1-based; 0 is the start, before training) whose
+            weights are averaged uniformly; one epoch: its weights as they are.
     """
 
     name: str
@@ -53,24 +53,26 @@ class EpochFiles:
     """The checkpoints of a run, as the files that recipes choose from.
 
     Attributes:
-        epochs: the epochs with a valid checkpoint, ascending.
+        epochs: the epochs with a valid checkpoint, ascending; the start is none.
+        has_start: whether the model before training was kept; recipes name it as epoch 0.
     """
 
     def __init__(self, output: Path) -> None:
         """Lists the checkpoints under ``output/checkpoints``.
 
         Raises:
-            StorageError: there is none.
+            StorageError: there is none, or the start is damaged.
         """
         self.folder = epochs_folder(output)
         self._checkpoints: dict[int, EpochCheckpoint] = {found.epoch: found for found in list_epochs(output)}
         self._verified: set[Path] = set()
         if not self._checkpoints:
             raise StorageError(f"{self.folder}: no valid checkpoint of an epoch; `redheart train` writes them")
-
-    @property
-    def epochs(self) -> list[int]:
-        return sorted(self._checkpoints)
+        self.epochs = sorted(self._checkpoints)
+        start = find_start(output)
+        self.has_start = start is not None
+        if start is not None:
+            self._checkpoints[START_EPOCH] = start
 
     def manifest(self, epoch: int) -> dict[str, Any]:
         """What the checkpoint of ``epoch`` says of itself."""

@@ -20,6 +20,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "💾 Crossover saved: {path}; the model to use: {best}",
     ),
     "crossover_name_last": ("마지막 에포크", "last epoch"),
+    "crossover_name_start": ("학습 전 출발점", "start, before training"),
     "crossover_name_best_epoch": ("최고 단일 에포크", "best single epoch"),
     "crossover_name_average": ("마지막 에포크들의 평균", "average of the last epochs"),
     "crossover_name_soup": ("탐욕적 수프", "greedy soup"),
@@ -124,6 +125,29 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "안입니다 ({confidence}% 구간 {low} ~ {high}).",
         "On the test split ({count} situations), which decided nothing, the difference between {name} and the last "
         "epoch, {mean}, is within noise ({confidence} % interval {low} to {high}).",
+    ),
+    "crossover_start_delivered": (
+        "전달되는 모델은 학습 전 출발점, 곧 닫힌 해입니다. 전달할 수 있는 학습된 후보 중 judge에서 이보다 손실이 낮은 것이 없었습니다.",
+        "What is delivered is the start: a solution in closed form, before any training. No trained model that could "
+        "be delivered instead has a lower loss on judge.",
+    ),
+    "crossover_training_lower": (
+        "학습은 모델을 더 나쁘게 했습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 낮습니다 (차이 {mean}, 경쟁 모델 "
+        "{rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "Training made the model worse: on judge the start, before training, has a lower loss than the last epoch "
+        "({mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
+    ),
+    "crossover_training_higher": (
+        "학습은 도움이 되었습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 높습니다 (차이 {mean}, 경쟁 모델 {rivals}개에 "
+        "맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "Training helped: on judge the start, before training, has a higher loss than the last epoch ({mean}, {confidence} % "
+        "interval {low} to {high}, widened for {rivals} rivals).",
+    ),
+    "crossover_training_noise": (
+        "학습이 도움이 되었다는 것은 입증되지 않았습니다: judge에서 학습 전 출발점과 마지막 에포크는 구별되지 않습니다 (출발점의 손실 차이 "
+        "{mean}, 경쟁 모델 {rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "That training helped is not shown: on judge the start, before training, can't be told from the last epoch (its "
+        "loss less the last epoch's: {mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_itself_lower": (
         "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 낫습니다: 손실 차이 {mean} (경쟁 모델 {rivals}개에 "

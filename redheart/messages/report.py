@@ -160,6 +160,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "전체 검증 손실(choose)은 에포크 {epoch}에서 가장 낮습니다.",
         "The total validation loss (choose) is lowest at epoch {epoch}.",
     ),
+    "report_best_is_start": (
+        "전체 검증 손실(choose)은 학습 전 출발점에서 가장 낮습니다. 어떤 에포크도 이보다 낮지 않습니다.",
+        "The total validation loss (choose) is lowest at the start, before training: no epoch went below it.",
+    ),
+    "report_note_start": (
+        "속이 빈 점은 학습 전 출발점(에포크 0, 닫힌 해)입니다. 거기까지의 스킬은 학습의 결과가 아닙니다.",
+        "The hollow mark is the start, before training (epoch 0): a solution in closed form. Skill up to there is not training's.",
+    ),
     "report_note_losses": (
         "곡선은 보조 항을 포함한 전체 손실로, 에포크 선택 중에서는 모듈별 선택에만(backbone은 전체, 나머지는 각자의 항) 쓰입니다. 최고 "
         "단일 에포크와 수프(choose), 전달할 모델(judge)은 헤드의 가중 손실, 곧 실제로 제공되는 예측의 손실로 정해지므로 "

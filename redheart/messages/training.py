@@ -56,6 +56,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⏳ Waiting while another process ({holder}) compiles DeepSpeed's extension: {path}. One whose holder can't be seen (?) is "
         "removed after {minutes} minutes without a change. If you are sure that nothing compiles there, remove the file",
     ),
+    "training_from": (
+        "출발점 (닫힌 해, 학습 전): 검증 {choose:.4f} ({count}개), skill {skill}",
+        "Start (closed form, before training): validation {choose:.4f} ({count} situations), skill {skill}",
+    ),
     "training_epoch": (
         "Epoch {epoch}/{epochs}: loss 학습 {train:.4f}, 검증 {choose:.4f} ({count}개), gradient norm {norm}, "
         "skill {skill}, {rate:.1f} 상황/초",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redheart.checkpoint import START_EPOCH
 from redheart.errors import StorageError
 from redheart.storage import read_lines, replace_file, write_json, write_text
 from redheart.tasks import TASKS
@@ -32,7 +33,7 @@ class Curves:
     """One number an epoch; None where it was not measured.
 
     Attributes:
-        epochs: 1-based, ascending.
+        epochs: 1-based, ascending; before them 0, the start before training, where it was measured (on ``choose`` alone).
         skills: by task: on ``choose``.
         dry_run: weights did not change.
     """
@@ -58,7 +59,7 @@ class Curves:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the lowest loss on ``choose``; None without one, and after a dry run."""
+        """The epoch with the lowest loss on ``choose``, 0 for the start; None without one, and after a dry run."""
         measured = [
             (loss, epoch) for loss, epoch in zip(self.choose_loss, self.epochs, strict=True) if loss is not None
         ]
@@ -75,7 +76,7 @@ def _number(record: Mapping[str, Any], *path: str) -> float | None:
 
 
 def read_curves(metrics_file: Path) -> Curves:
-    """Reads the records; of an epoch that was run twice the last one counts.
+    """Reads the records; of an epoch that was run twice the last one counts, and of several starts.
 
     Raises:
         StorageError: the file is missing, damaged, or holds no epoch.
@@ -88,6 +89,9 @@ def read_curves(metrics_file: Path) -> Curves:
     }
     if not found:
         raise StorageError(f"{metrics_file}: holds no epoch yet; `redheart train` writes them")
+    starts = [line for line in lines if line.get("kind") == "start"]
+    if starts and isinstance(starts[-1].get("choose"), dict):
+        found[START_EPOCH] = {"choose": starts[-1]["choose"]}  # alone: its learning rate is the schedule's peak
     epochs = sorted(found)
     records = [found[epoch] for epoch in epochs]
     return Curves(
@@ -99,7 +103,7 @@ def read_curves(metrics_file: Path) -> Curves:
         skills={
             task.name: [_number(record, "choose", "tasks", task.name, "skill") for record in records] for task in TASKS
         },
-        dry_run=any(line.get("dry_run") is True for line in lines if line.get("kind") == "start"),
+        dry_run=any(line.get("dry_run") is True for line in starts),
     )
 
 
@@ -156,11 +160,13 @@ def draw_curves(path: Path, curves: Curves) -> None:
         gradients.set_yscale("log")
     rates.yaxis.set_major_formatter("{x:.3g}")
     for axes in (losses, skills):
+        if START_EPOCH in curves.epochs:
+            axes.plot([], color=_INK, marker="o", markersize=6, markerfacecolor="white", linestyle="", label="start")
         if axes.get_legend_handles_labels()[0]:  # above the axes, where no curve can run through it
             axes.legend(
                 frameon=False,
                 fontsize=8,
-                ncols=5,
+                ncols=6,
                 loc="lower right",
                 bbox_to_anchor=(1.01, 1.0),
                 borderaxespad=0.1,
@@ -179,6 +185,8 @@ def _line(axes: Axes, epochs: list[int], values: Numbers, label: str, colour: st
         return
     marker = "o" if len(measured) <= 30 else ""  # a single epoch would else be invisible
     axes.plot(*zip(*measured, strict=True), label=label, color=colour, linewidth=1.8, marker=marker, markersize=3.5)
+    if measured[0][0] == START_EPOCH:  # hollow: no epoch
+        axes.plot(*measured[0], color=colour, marker="o", markersize=6, markerfacecolor="white", linestyle="")
 
 
 def _finish(axes: Axes, title: str, curves: Curves) -> None:
@@ -195,8 +203,9 @@ def _finish(axes: Axes, title: str, curves: Curves) -> None:
     if curves.best_epoch is not None and len(curves.epochs) > 1:
         axes.axvline(curves.best_epoch, color=_INK, linewidth=0.9, linestyle=(0, (1, 2)))
         if title == "Loss":
+            best = f"epoch {curves.best_epoch}" if curves.best_epoch != START_EPOCH else "the start, before training"
             axes.annotate(
-                f" lowest total validation loss: epoch {curves.best_epoch}",
+                f" lowest total validation loss: {best} ",
                 (curves.best_epoch, 1.0),
                 xycoords=("data", "axes fraction"),
                 va="top",

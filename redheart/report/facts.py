@@ -20,6 +20,7 @@ import msgspec
 import psutil
 
 import redheart
+from redheart.checkpoint import START_EPOCH
 from redheart.config import Config, resolved_yaml
 from redheart.crossover import CrossoverResult, candidate_label, load_result
 from redheart.crossover.beside_rival import FILE_NAME as RIVAL_FILE
@@ -193,7 +194,8 @@ def _sweep(folder: Path) -> Facts:
 
 def _training(output: Path) -> Facts:
     curves = read_curves(output / METRICS)
-    return {"best_epoch": curves.best_epoch, "dry_run": curves.dry_run, **curves.columns()}
+    trained = sum(epoch != START_EPOCH for epoch in curves.epochs)
+    return {"best_epoch": curves.best_epoch, "dry_run": curves.dry_run, "trained_epochs": trained, **curves.columns()}
 
 
 def _modules(output: Path) -> Facts:

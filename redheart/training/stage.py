@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from redheart.checkpoint import list_epochs, save_epoch
+from redheart.checkpoint import list_epochs, save_epoch, save_start
 from redheart.checkpoint.epoch import EpochCheckpoint
 from redheart.config import Config, resolved_yaml
 from redheart.errors import Interrupted, TrainingError
@@ -207,24 +207,29 @@ class TrainingStage:
         if engine.is_main:
             write_text(self.output / "config.yaml", resolved_yaml(config))
             self._describe_run(finished=False, engine=engine)
-            if loop.global_step == 0:
-                (self.output / METRICS).unlink(missing_ok=True)
-                append_line(
-                    self.output / METRICS,
-                    {
-                        "kind": "start",
-                        "run": self.folder.run,
-                        "config": msgspec.to_builtins(config),
-                        "learning_rate": self.learning_rate,
-                        "preset": self.preset,
-                        "world_size": engine.world_size,
-                        "engine": engine.kind,
-                        "parameters": parameters,
-                        "dry_run": training.no_param_update,
-                        "counts": table.counts,
-                    },
-                )
+        keeps_start = training.linear_start and not training.no_param_update and state is None
+        start = self._keep_start(engine, loop) if keeps_start else {}
+        if engine.is_main and loop.global_step == 0:
+            (self.output / METRICS).unlink(missing_ok=True)
+            append_line(
+                self.output / METRICS,
+                {
+                    "kind": "start",
+                    "run": self.folder.run,
+                    "config": msgspec.to_builtins(config),
+                    "learning_rate": self.learning_rate,
+                    "preset": self.preset,
+                    "world_size": engine.world_size,
+                    "engine": engine.kind,
+                    "parameters": parameters,
+                    "dry_run": training.no_param_update,
+                    "counts": table.counts,
+                    **start,
+                },
+            )
         engine.accelerator.init_trackers("redheart")
+        if start:
+            engine.accelerator.log(_tracked(start["choose"]), step=0)
         monitor = UpdateMonitor(engine)
         if state is not None:
             load_monitor(state, monitor)
@@ -342,6 +347,28 @@ class TrainingStage:
             )
             return evaluation, engine.whole_tensors(keep=engine.is_main)
 
+    def _keep_start(self, engine: Engine, loop: TrainingLoop) -> dict[str, Any]:
+        """Scores and saves the model before its first step as an epoch's end does, or its skill would look like training's.
+
+        Collective. Returns what the start record says of it.
+        """
+        try:
+            evaluation, state = self._evaluate(engine, loop)
+        except Interrupted as stopped:
+            raise Interrupted("stopped before the first step; the same command starts again") from stopped
+        if not math.isfinite(evaluation.loss):
+            raise TrainingError(
+                "the loss on the validation half 'choose' is not finite before the first step; train with "
+                "training.linear_start=false, or look at the vectors and targets"
+            )
+        record: dict[str, Any] = {"choose": evaluation_record(evaluation)}
+        if engine.is_main:
+            manifest = {**self._manifest, "global_step": 0, "metrics": record}
+            path = save_start(self.output, state=state, manifest=manifest)
+            record["checkpoint"] = str(path.relative_to(self.output))
+            say("training_from", choose=evaluation.loss, count=evaluation.count, skill=_shown(evaluation.mean_skill))
+        return record
+
     def _end_epoch(
         self,
         engine: Engine,
@@ -376,7 +403,6 @@ class TrainingStage:
                 "checkpoint": str(saved.path.relative_to(self.output)),
             }
             append_line(self.output / METRICS, record)
-            skill = evaluation.mean_skill
             say(
                 "training_epoch",
                 epoch=epoch,
@@ -385,18 +411,24 @@ class TrainingStage:
                 choose=evaluation.loss,
                 count=evaluation.count,
                 norm=f"{gradient['total_norm_mean']:.3f}" if "total_norm_mean" in gradient else "–",
-                skill=f"{skill:+.3f}" if skill is not None else "–",
+                skill=_shown(evaluation.mean_skill),
                 rate=sums.situations / max(sums.seconds, 1e-9),
             )
             say("training_checkpoint", path=saved.path)
-            engine.accelerator.log(
-                {"choose/loss": evaluation.loss}
-                | {f"choose/{name}": task["skill"] for name, task in evaluation.tasks.items() if "skill" in task},
-                step=loop.global_step,
-            )
+            engine.accelerator.log(_tracked(scored), step=loop.global_step)
 
     def _save_epoch(
         self, epoch: int, loop: TrainingLoop, state: dict[str, Any], scored: dict[str, Any]
     ) -> EpochCheckpoint:
         manifest = {**self._manifest, "global_step": loop.global_step, "metrics": {"choose": scored}}
         return save_epoch(self.output, epoch=epoch, state=state, manifest=manifest)
+
+
+def _shown(skill: float | None) -> str:
+    return "–" if skill is None else f"{skill:+.3f}"
+
+
+def _tracked(scored: dict[str, Any]) -> dict[str, float]:
+    """What the trackers are told of an evaluation's record."""
+    skills = {f"choose/{name}": task["skill"] for name, task in scored["tasks"].items() if "skill" in task}
+    return {"choose/loss": scored["loss"], **skills}

@@ -39,9 +39,10 @@ def check_disk(config: Config, machine: Machine) -> None:
 
     parameters = count_parameters(choose_preset(config)[0]).total
     epochs = config.training.epochs
-    wanted = parameters * (_BYTES_A_PARAMETER * epochs + _RESUME_BYTES_A_PARAMETER)
+    checkpoints = epochs + (config.training.linear_start and not config.training.no_param_update)  # the start is one
+    wanted = parameters * (_BYTES_A_PARAMETER * checkpoints + _RESUME_BYTES_A_PARAMETER)
     if wanted > machine.disk_bytes:
-        warn("workflow_low_disk", free=machine.disk_bytes / GIB, epochs=epochs, wanted=wanted / GIB)
+        warn("workflow_low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)
 
 
 def run_workflow(

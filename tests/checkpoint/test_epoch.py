@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from redheart.checkpoint import epoch as epoch_module
-from redheart.checkpoint import list_epochs, load_modules, open_checkpoint, save_epoch, save_model
+from redheart.checkpoint import (
+    find_start,
+    list_epochs,
+    load_modules,
+    open_checkpoint,
+    save_epoch,
+    save_model,
+    save_start,
+)
 from redheart.checkpoint.epoch import epochs_folder, module_of
 from redheart.errors import StorageError
 from redheart.storage import exchange as exchange_module
@@ -57,6 +65,19 @@ def test_the_index_has_the_sharded_form_that_other_tools_read(tmp_path: Path) ->
         "model.safetensors.index.json",
         "manifest.json",
     }
+
+
+def test_the_start_has_the_form_of_an_epoch_and_is_listed_as_none(tmp_path: Path) -> None:
+    assert find_start(tmp_path) is None
+    for number in (1, 2):  # a run that was killed writes it again
+        path = save_start(tmp_path, state=a_state(number), manifest=MANIFEST)
+    found = find_start(tmp_path)
+    assert found is not None and (found.epoch, found.path) == (0, path) == (0, tmp_path / "checkpoints" / "start")
+    assert found.manifest == open_checkpoint(path) and found.manifest["epoch"] == 0
+    assert same_bits(load_modules(path), a_state(2)) and _names(tmp_path) == ["start"] and list_epochs(tmp_path) == []
+    (path / "phases.safetensors").unlink()
+    with pytest.raises(StorageError, match=r"phases\.safetensors: found nothing.*or remove .*checkpoints/start"):
+        find_start(tmp_path)
 
 
 def test_an_output_without_checkpoints_lists_none(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from redheart.checkpoint import save_epoch
+from redheart.checkpoint import save_epoch, save_start
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset
-from redheart.model import ModelDimensions, UnifiedModel, compute_losses
+from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, compute_losses
 from redheart.storage import append_line
 from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote
 from redheart.tasks import LABELS, MODULES
 from redheart.training.evaluation import evaluate_model
+from redheart.training.records import evaluation_record
 from redheart.training.table import SituationTable
 
 D_EMBED = 8
@@ -86,18 +87,29 @@ def _copy(model: UnifiedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def train(output: Path, table: SituationTable, *, epochs: int, rate: float = 0.015, dry_run: bool = False) -> SmallRun:
-    """Trains, and writes checkpoints and ``metrics.jsonl`` under ``output``."""
+def train(
+    output: Path, table: SituationTable, *, epochs: int, rate: float = 0.015, dry_run: bool = False, start: bool = False
+) -> SmallRun:
+    """Trains, and writes checkpoints and ``metrics.jsonl`` under ``output``; with ``start`` also what it starts from, as epoch 0."""
     torch.manual_seed(0)
     statistics = table.statistics(table.split_indices["train"])
     model = UnifiedModel(DIMENSIONS, statistics)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     whole = table.batch(table.split_indices["train"])
-    append_line(
-        output / "metrics.jsonl",
-        {"kind": "start", "config": {}, "world_size": 1, "parameters": 1, "dry_run": dry_run, "counts": table.counts},
-    )
+    first = {
+        "kind": "start",
+        "config": {},
+        "world_size": 1,
+        "parameters": 1,
+        "dry_run": dry_run,
+        "counts": table.counts,
+    }
     states: dict[int, dict[str, torch.Tensor]] = {}
+    if start:
+        states[0] = _copy(model)
+        first |= {"learning_rate": rate, "choose": _scored(model, table)}
+        save_start(output, state=states[0], manifest=_manifest(0, statistics))
+    append_line(output / "metrics.jsonl", first)
     for epoch in range(1, epochs + 1):
         before = _copy(model)
         model.train()
@@ -111,22 +123,27 @@ def train(output: Path, table: SituationTable, *, epochs: int, rate: float = 0.0
         states[epoch] = _copy(model)
         record = _record(epoch, model, table, before, float(losses.total.detach()))
         append_line(output / "metrics.jsonl", record)
-        manifest = {
-            "global_step": 5 * epoch,
-            "preset": "tiny",
-            "d_embed": D_EMBED,
-            "model": DIMENSIONS.to_json(),
-            "statistics": statistics.to_json(),
-            "metrics": {"loss": record["choose"]["loss"]},
-        }
-        save_epoch(output, epoch=epoch, state=states[epoch], manifest=manifest)
+        save_epoch(output, epoch=epoch, state=states[epoch], manifest=_manifest(epoch, statistics))
     return SmallRun(output, table, states)
+
+
+def _manifest(epoch: int, statistics: TargetStatistics) -> dict[str, Any]:
+    return {
+        "global_step": 5 * epoch,
+        "preset": "tiny",
+        "d_embed": D_EMBED,
+        "model": DIMENSIONS.to_json(),
+        "statistics": statistics.to_json(),
+    }
+
+
+def _scored(model: UnifiedModel, table: SituationTable) -> dict[str, Any]:
+    return evaluation_record(evaluate_model(model, table, "choose", with_items=False))
 
 
 def _record(
     epoch: int, model: UnifiedModel, table: SituationTable, before: dict[str, torch.Tensor], loss: float
 ) -> dict[str, Any]:
-    choose = evaluate_model(model, table, "choose", with_items=False)
     state = model.state_dict()
 
     def relative(module: str) -> float:
@@ -142,13 +159,7 @@ def _record(
         "learning_rate": 0.01 / epoch,
         "seconds": 1.0,
         "train": {"loss": loss, "terms": {}},
-        "choose": {
-            "count": choose.count,
-            "loss": choose.loss,
-            "terms": choose.terms,
-            "tasks": choose.tasks,
-            "modules": choose.modules,
-        },
+        "choose": _scored(model, table),
         "gradient": {
             "total_norm_mean": 1.0 + 1 / epoch,
             "modules": {module: {"mean": 0.3 + 0.1 / epoch, "std": 0.1, "max": 0.9} for module in MODULES},

@@ -141,7 +141,7 @@ def test_what_is_said_of_an_interval_is_true_of_it(chosen: Language) -> None:
     drawing = random.Random(5)
     outcomes, around, beyond, others = set(), 0, 0, 0
     for _ in range(3000):
-        names = ("last", "best_epoch", "average", "soup", "crossover")
+        names = ("last", "start", "best_epoch", "average", "soup", "crossover")
         candidates = [_any_candidate(drawing, name) for name in names]
         outcomes.add(decided(candidates).outcome)
         sentences = told(candidates)
@@ -191,7 +191,31 @@ def test_dry_runs_unchanged_weights_and_single_epochs_have_no_winner() -> None:
     candidates = [candidate("last", 0.50, 0.5), candidate("soup", 0.40, 0.5)]
     assert decided(candidates, dry_run=True) == Decision("dry_run", None)
     assert decided(candidates, weights_changed=False) == Decision("unchanged", None)
-    assert decided(candidates, epochs=1) == Decision("one_epoch", None)
+    alike = [candidate("last", 0.50, 0.5), candidate("soup", 0.50, 0.5, twin="last")]
+    assert decided(alike, epochs=1) == Decision("one_epoch", None)
+
+
+def test_one_epoch_is_compared_with_the_start_where_there_is_one() -> None:
+    alike = [candidate("last", 0.50, 0.5), candidate("start", 0.40, 0.5), candidate("soup", 0.50, 0.5, twin="last")]
+    assert decided(alike, epochs=1) == Decision("clear", "start")
+
+
+@pytest.mark.parametrize(
+    ("loss", "half", "outcome", "words"),
+    [
+        (0.40, 0.01, "clear", "Training made the model worse"),
+        (0.49, 0.05, "unclear", "That training helped is not shown"),
+        (0.51, 0.05, "last_unclear", "That training helped is not shown"),
+        (0.60, 0.01, "last_clear", "Training helped"),
+    ],
+)
+def test_what_training_was_worth_beside_its_start_is_said(loss: float, half: float, outcome: str, words: str) -> None:
+    candidates = [candidate("last", 0.50, 0.5), candidate("start", loss, 0.5, half=half)]
+    assert decided(candidates).outcome == outcome
+    sentences = told(candidates)
+    (said,) = [line for line in sentences if "raining helped" in line or "raining made" in line]
+    assert said.startswith(words) and f"{loss - 0.5:+.4f}".replace("-", "−") in said
+    assert any("What is delivered is the start" in line for line in sentences) == (loss < 0.50)
 
 
 def test_a_share_of_resamples_is_never_said_to_be_none_or_all() -> None:

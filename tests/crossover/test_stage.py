@@ -15,7 +15,7 @@ from redheart.crossover import load_result, run_crossover
 from redheart.crossover.result import save_result
 from redheart.crossover.stage import write_combined
 from redheart.crossover.strategies import EpochFiles, crossover, uniform
-from redheart.errors import StorageError
+from redheart.errors import RedHeartError, StorageError
 from redheart.messages import set_language
 from redheart.tasks import MODULES
 from redheart.training.evaluation import evaluate_model
@@ -107,6 +107,39 @@ def test_with_one_epoch_all_candidates_are_reported_as_identical(tmp_path: Path)
     assert result.outcome == "one_epoch" and result.winner is None
     assert {c.identical_to for c in result.candidates[1:]} == {"last"} and result["last"].identical_to is None
     assert all(score.difference is None for c in result.candidates for score in c.scores.values())
+
+
+def test_the_start_is_a_rival_that_can_be_delivered_and_is_no_epoch(tmp_path: Path) -> None:
+    run = train(tmp_path / "training", small_table(tmp_path, 300), epochs=3, rate=0.1, start=True)
+    result = run_crossover(CONFIG, run.output, analysis_of(mixed(3), epochs=3), run.table)
+    assert [c.name for c in result.candidates][:3] == ["last", "start", "best_epoch"] and result.epochs == [1, 2, 3]
+    others = [c for c in result.candidates if c.name != "start"]
+    assert not any(0 in epochs for c in others for epochs in c.epochs.values()) and "0" not in result.choose_loss
+    distinct = {c.identity for c in result.candidates if not c.is_control} - {result["last"].identity}
+    assert result.comparisons == len(distinct) and result["start"].identity in distinct
+
+    model = restore_model(run.output / "checkpoints" / "start")
+    for split in ("judge", "test"):
+        own = evaluate_model(model, run.table, split).item_losses
+        score = result["start"].scores[split]
+        assert score.loss == pytest.approx(own.mean()) and score.difference is not None and score.difference.mean < 0
+    assert result.delivered == "start" and result.combined == "crossover", "such a rate only spoils it"
+    delivered = load_modules(run.output / "best_model")
+    assert all(torch.equal(tensor, run.states[0][name]) for name, tensor in delivered.items())
+    explanation = json.loads((run.output / "crossover" / "candidates.json").read_text())["explanation"]
+    assert explanation[0].startswith("Start, before training wins") and "What is delivered is the start" in " ".join(
+        explanation
+    )
+
+
+def test_a_start_of_another_model_is_refused(tmp_path: Path, run: SmallRun) -> None:
+    train(tmp_path / "other", small_table(tmp_path, 120), epochs=1, start=True)
+    manifest = json.loads((tmp_path / "other" / "checkpoints" / "start" / "manifest.json").read_text())
+    manifest["model"]["d_model"] *= 2
+    (tmp_path / "other" / "checkpoints" / "start" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "other" / "checkpoints" / "start").rename(run.output / "checkpoints" / "start")
+    with pytest.raises(RedHeartError, match="checkpoints/start"):
+        run_crossover(CONFIG, run.output, analysis_of(mixed(6), epochs=6), run.table)
 
 
 def test_a_missing_epoch_stops_the_stage_and_leaves_what_was_there(run: SmallRun) -> None:

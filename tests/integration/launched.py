@@ -178,7 +178,7 @@ def faults(order: dict[str, Any]) -> int:
         said["nonfinite"] = _raised(order, "spoiled", "training.max_nonfinite_steps=2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backbone, "KINDS", 5)
-        said["stopped"] = train({**order, "output": f"{order['output']}/older", "stop_at": 1})
+        said["stopped"] = train({**order, "output": f"{order['output']}/older", "stop_at": 2})
     AcceleratorState._reset_state()
     said["older"] = _raised(order, "older")
     Path(f"{order['said']}.{rank}").write_text(json.dumps(said))

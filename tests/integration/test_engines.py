@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.cpp_extension import _get_build_directory
 
-from redheart.checkpoint import list_epochs
+from redheart.checkpoint import find_start, list_epochs, load_modules, open_checkpoint
 from redheart.config import load_config
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
@@ -89,6 +89,11 @@ def assert_equals_plain(output: Path, plain: Path) -> None:
             assert entry["relative"] == pytest.approx(expected["update"]["modules"][module]["relative"], rel=0.02)
         for name, value in expected["train"]["terms"].items():
             assert line["train"]["terms"][name] == pytest.approx(value, rel=1e-4, abs=1e-6)
+    before, expected_before = find_start(output), find_start(plain)
+    assert before is not None and expected_before is not None
+    open_checkpoint(before.path)
+    assert start["choose"]["loss"] == pytest.approx(read_lines(plain / "metrics.jsonl")[0]["choose"]["loss"], rel=1e-4)
+    assert same_bits(load_modules(before.path), load_modules(expected_before.path)), "solved alike, and gathered whole"
     for epoch in (1, 2):
         assert_same_but_few(weights(output, epoch), weights(plain, epoch))
     assert furthest(weights(plain, 1), weights(plain, 2)) > 5e-4, "there was training to compare"
@@ -125,10 +130,11 @@ def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, tmp_
     """One run with every option, asked on its second process to stop in the second epoch, gone on with; then consolidated."""
     plain, output = one_process(dataset, tmp_path / "plain", *EVERYTHING), tmp_path / "out"
     order = {"overrides": [*CUT, *EVERYTHING], "fixed_dropout": True}
-    # Asked after the first of two steps, before the one batch of evaluation, at the epoch's end: three times an epoch.
+    # Asked before the start's one batch of evaluation; then after the first of two steps, before the epoch's one batch of
+    # evaluation, at its end.
     extensions = with_stale_locks(tmp_path / "extensions")
     environment = {"TORCH_EXTENSIONS_DIR": str(extensions)}
-    done = launched("zero3_offload", "train", dataset, output, stop_at=4, environment=environment, **order)
+    done = launched("zero3_offload", "train", dataset, output, stop_at=5, environment=environment, **order)
     assert read_json(output / "run.json")["finished"] is False, done.stderr
     for name in ("cpu_adam", "deepspeed_shm_comm"):
         lock = extensions / name / "lock"

@@ -92,10 +92,11 @@ def test_every_file_of_the_table_is_there_and_valid(folder: Path, first: str) ->
     embedded = json.loads((folder / "claude_preprocessed_complete.embedded.json").read_text())
     assert len({item["embedding_key"] for item in embedded}) == sum(WANTED.values())
     assert [checkpoint.epoch for checkpoint in list_epochs(out, verify=True)] == [1, 2, 3]
+    assert open_checkpoint(out / "checkpoints" / "start")["epoch"] == 0
     curves = json.loads((out / "plots" / "training_curves.json").read_text())
-    assert curves
+    assert curves["epoch"] == [0, 1, 2, 3]
     with open(out / "plots" / "training_curves.csv", newline="") as table:
-        assert len(list(csv.DictReader(table))) >= 3
+        assert len(list(csv.DictReader(table))) == 4
     assert (out / "plots" / "training_curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "oom_stats" / "oom_stats.json").read_text())["count"] == 0
     spots = json.loads((out / "sweet_spot_analysis" / "sweet_spot_analysis.json").read_text())
@@ -120,6 +121,7 @@ def test_the_log_holds_every_line_that_a_full_run_makes_true(first: str) -> None
         "💾 누적 결과 저장 완료: ",
         "✅ 목표 파라미터 수 달성: ",
         "M ≈ 730M",
+        "출발점 (닫힌 해, 학습 전): 검증 ",
     ):
         assert line in first, line
     for line in ("✅ 파라미터 업데이트됨", "💾 체크포인트 저장: ", "gradient norm"):

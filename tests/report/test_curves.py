@@ -43,6 +43,31 @@ def test_an_epoch_that_was_run_twice_counts_once_with_its_last_record(tmp_path: 
     assert curves.epochs == [3] and curves.choose_loss == [0.5] and curves.best_epoch == 3
 
 
+def test_the_start_is_epoch_0_without_a_training_loss(tmp_path: Path) -> None:
+    start = {
+        "kind": "start",
+        "dry_run": False,
+        "learning_rate": 0.1,
+        "choose": {"loss": 0.9, "tasks": {"surd": {"skill": 0.2}}},
+    }
+    append_line(tmp_path / "metrics.jsonl", start)
+    for epoch, loss in ((1, 1.1), (2, 1.0)):
+        record = {
+            "kind": "epoch",
+            "epoch": epoch,
+            "train": {"loss": loss},
+            "choose": {"loss": loss},
+            "learning_rate": 0.1,
+        }
+        append_line(tmp_path / "metrics.jsonl", record)
+    as_json, as_csv, _ = export_curves(tmp_path)
+    curves = json.loads(as_json.read_text())
+    assert curves["epoch"] == [0, 1, 2] and curves["choose_loss"] == [0.9, 1.1, 1.0] and curves["best_epoch"] == 0
+    assert curves["train_loss"] == [None, 1.1, 1.0] and curves["learning_rate"] == [None, 0.1, 0.1]
+    assert curves["skill_surd"] == [0.2, None, None]
+    assert as_csv.read_text().splitlines()[1] == "0,,0.9,,,,0.2,,,"
+
+
 def test_a_dry_run_has_no_best_epoch(tmp_path: Path) -> None:
     append_line(tmp_path / "metrics.jsonl", {"kind": "start", "dry_run": True})
     append_line(tmp_path / "metrics.jsonl", {"kind": "epoch", "epoch": 1, "choose": {"loss": 1.0}})

@@ -134,6 +134,20 @@ def test_a_dry_run_says_that_nothing_was_learnt_and_nothing_won(tmp_path: Path) 
     assert "Nothing in these curves is learning" in page.text
 
 
+@pytest.mark.parametrize(("rate", "worth"), [(0.1, "Training made the model worse"), (0.015, "Training helped")])
+def test_the_start_is_beside_what_training_made_of_it(tmp_path: Path, rate: float, worth: str) -> None:
+    table = small_table(tmp_path, 300)
+    run = train(tmp_path / "training", table, epochs=2, rate=rate, start=True)
+    finish(run.output, table)
+    page = read(build_report(CONFIG, run.output))
+    facts = json.loads((run.output / "report" / "report.json").read_text())
+    assert facts["training"]["epoch"] == [0, 1, 2] and "Epochs: 2;" in page.text
+    assert [one["epochs"] for one in facts["result"]["candidates"] if one["name"] == "start"] == [[0]]
+    assert "start, before training" in page.text and "The hollow mark is the start" in page.text
+    assert worth in page.text
+    assert ("no epoch went below it" in page.text) == (facts["training"]["best_epoch"] == 0)
+
+
 def test_one_epoch_says_that_there_is_nothing_to_compare(tmp_path: Path) -> None:
     table = small_table(tmp_path, 120)
     run = train(tmp_path / "training", table, epochs=1)

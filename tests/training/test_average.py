@@ -195,8 +195,9 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(dataset, 
     config = settings(epochs=2, ema_decay=0.9, global_batch_size=8, dropout=0.2, layer_lr_decay=0.9, monitor_every=4)
     train(dataset, tmp_path / "whole", config)
     places = []
-    # Asked after each of six steps but the last, then before the one batch of evaluation, then at the epoch's end.
-    for asked in (3, 3, 2, 1, 1000):
+    # Asked before the start's one batch of evaluation; then after each of six steps but the last, before the epoch's one
+    # batch of evaluation, and at its end.
+    for asked in (1 + 3, 3, 2, 1, 1000):
         try:
             train(dataset, tmp_path / "cut", config, should_stop=StopAt(asked))
         except Interrupted:

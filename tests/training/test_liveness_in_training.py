@@ -80,8 +80,9 @@ def test_a_run_stopped_within_the_first_steps_judges_them_all_when_it_goes_on(
     monkeypatch.setattr(LivenessGate, "report", lambda self: reports.append(original(self)) or reports[-1])
     config = settings(epochs=3, global_batch_size=8, liveness_steps=10)
     train(dataset, tmp_path / "whole", config)
-    # Asked once a batch, of which there are six, then in the evaluation and at the end of the epoch.
-    for asked in (4, 4, 2):
+    # Asked in the evaluation before the first step, once a batch, of which there are six, then in the evaluation and at the
+    # end of the epoch.
+    for asked in (5, 4, 2):
         answers = iter([False] * (asked - 1) + [True])
         with pytest.raises(Interrupted):
             train(dataset, tmp_path / "cut", config, should_stop=lambda answers=answers: next(answers, True))
@@ -94,7 +95,7 @@ def test_a_run_stopped_within_the_first_steps_judges_them_all_when_it_goes_on(
 
 def test_a_run_stopped_after_the_first_steps_is_not_watched_again(dataset, settings, tmp_path, logged):
     config = settings(epochs=2, global_batch_size=8, liveness_steps=2)
-    answers = iter([False] * 3 + [True])
+    answers = iter([False] * 4 + [True])
     with pytest.raises(Interrupted):
         train(dataset, tmp_path / "out", config, should_stop=lambda: next(answers, True))
     train(dataset, tmp_path / "out", config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def cut_to_three_kinds(folder: Path, file: Path) -> None:
     write_json(folder / "manifest.json", manifest)
 
 
+def after_a_step() -> Callable[[], bool]:
+    """Asked in the evaluation before the first step, and after each."""
+    answers = iter([False])
+    return lambda: next(answers, True)
+
+
 def test_a_model_with_a_row_a_kind_less_is_not_restored(dataset, settings, tmp_path) -> None:
     train(dataset, tmp_path / "out", settings(epochs=1))
     (epoch,) = list_epochs(tmp_path / "out")
@@ -48,7 +55,7 @@ def test_a_model_with_a_row_a_kind_less_is_not_restored(dataset, settings, tmp_p
 
 def test_a_run_with_a_row_a_kind_less_is_not_gone_on_with(dataset, settings, tmp_path) -> None:
     with pytest.raises(Interrupted):
-        train(dataset, tmp_path / "out", settings(epochs=2), should_stop=lambda: True)
+        train(dataset, tmp_path / "out", settings(epochs=2), should_stop=after_a_step())
     (state,) = (tmp_path / "out" / "checkpoints" / "resume").glob("state_*")
     cut_to_three_kinds(state, state / "engine" / "model.safetensors")
     with pytest.raises(StorageError, match=r"backbone\.kind\.weight.*\[3, 96\].*\[4, 96\].*--force") as refused:
@@ -60,7 +67,7 @@ def test_a_state_of_a_model_with_another_shape_is_refused_before_it_is_read(data
     """As under ZeRO, whose cut weights fit none: the shapes that the state notes of itself decide."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(backbone, "KINDS", 5)
-        train(dataset, tmp_path / "out", settings(epochs=2), should_stop=lambda: True)
+        train(dataset, tmp_path / "out", settings(epochs=2), should_stop=after_a_step())
     (state,) = (tmp_path / "out" / "checkpoints" / "resume").glob("state_*")
     shutil.rmtree(state / "engine")
     manifest = read_json(state / "manifest.json")

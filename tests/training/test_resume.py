@@ -53,10 +53,11 @@ def assert_same_run(output: Path, expected: Path) -> None:
         assert same_bits(weights(output, epoch), weights(expected, epoch))
 
 
-# Asked after each of the six steps but the last, then before the one batch of evaluation, then at the epoch's end.
+# Asked before the start's one batch of evaluation; then after each of an epoch's six steps but the last, before its one
+# batch of evaluation, and at its end.
 @pytest.mark.parametrize(
     "asked, epoch, batches",
-    [(3, 1, 3), (6, 1, 6), (7, 2, 0), (7 + 6, 2, 6)],
+    [(1 + 3, 1, 3), (1 + 6, 1, 6), (1 + 7, 2, 0), (1 + 7 + 6, 2, 6)],
     ids=["mid-epoch", "in evaluation", "between epochs", "in the last evaluation"],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, uninterrupted, logged, asked, epoch, batches):
@@ -75,10 +76,12 @@ def test_a_run_that_goes_on_does_not_solve_for_its_start_again(dataset, tmp_path
         raise AssertionError("solved again")
 
     with pytest.raises(Interrupted):
-        train(dataset, tmp_path / "out", config(), should_stop=StopAt(3))
+        train(dataset, tmp_path / "out", config(), should_stop=StopAt(1 + 3))
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "checkpoints" / "start").iterdir()}
     monkeypatch.setattr("redheart.training.stage.start_linear_paths", solved)
     assert not train(dataset, tmp_path / "out", config()).skipped
     assert_same_run(tmp_path / "out", uninterrupted)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "checkpoints" / "start").iterdir()} == kept
     with pytest.raises(AssertionError, match="solved again"):
         train(dataset, tmp_path / "new", config())
 
@@ -98,7 +101,7 @@ def test_it_may_be_stopped_again_and_again(dataset, tmp_path, uninterrupted):
 def test_a_damaged_newest_state_is_passed_over_with_the_reason(dataset, tmp_path, uninterrupted, logged):
     output = tmp_path / "out"
     with pytest.raises(Interrupted):
-        train(dataset, output, config(), should_stop=StopAt(7 + 3))
+        train(dataset, output, config(), should_stop=StopAt(1 + 7 + 3))
     newest = max((output / "checkpoints" / "resume").glob("state_*"))
     victim = newest / "engine" / "model.safetensors"
     victim.write_bytes(victim.read_bytes()[:-100] + bytes(100))
@@ -138,7 +141,7 @@ def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(datase
 def test_a_state_that_other_processes_sharded_is_refused_by_name(dataset, tmp_path):
     output = tmp_path / "out"
     with pytest.raises(Interrupted):
-        train(dataset, output, config(), should_stop=StopAt(3))
+        train(dataset, output, config(), should_stop=StopAt(1 + 3))
     (manifest,) = (output / "checkpoints" / "resume").glob("state_*/manifest.json")
     content = read_json(manifest)
     content["cursor"] |= {"engine": "zero3", "world_size": 4}
@@ -152,11 +155,11 @@ def test_tensorboard_events_are_written_and_closed_when_stopped_too(dataset, tmp
 
     output = tmp_path / "out"
     with pytest.raises(Interrupted):
-        train(dataset, output, config(), should_stop=StopAt(7 + 2))
+        train(dataset, output, config(), should_stop=StopAt(1 + 7 + 2))
     (events,) = (output / "tensorboard").rglob("events.out.tfevents.*")
     found = EventAccumulator(str(events)).Reload()
     assert [point.step for point in found.Scalars("train/loss")] == list(range(1, 9))
-    assert [point.step for point in found.Scalars("choose/loss")] == [6]
+    assert [point.step for point in found.Scalars("choose/loss")] == [0, 6]
     assert {"train/learning_rate", "train/gradient_norm"} <= set(found.Tags()["scalars"])
 
 

@@ -13,7 +13,7 @@ from redheart.checkpoint import list_epochs
 from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.messages import set_language
-from redheart.storage import read_json
+from redheart.storage import read_json, read_lines
 from redheart.training.stage import TrainingStage
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -58,6 +58,13 @@ def test_every_split_is_scored_with_a_rival_fitted_to_the_training_split(folder,
     assert regret["difference"]["value"] == pytest.approx(regret["model"]["value"] - regret["rival"]["value"])
     stored = read_json(folder / "training" / "evaluation" / f"epoch_0002_{split}.json")
     assert stored["comparison"] == found["comparison"]
+
+
+def test_the_start_before_training_is_scored_like_an_epoch(folder, capsys) -> None:
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/start", "--json", "--split", "choose", *FAST]) == 0
+    found = json.loads(capsys.readouterr().out)
+    recorded = read_lines(folder / "training" / "metrics.jsonl")[0]["choose"]
+    assert found["loss"] == pytest.approx(recorded["loss"], rel=1e-6) and found["count"] == recorded["count"]
 
 
 def test_other_data_is_scored_beside_the_rival_of_the_data_that_trained_the_model(folder, capsys) -> None:
