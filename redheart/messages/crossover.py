@@ -132,22 +132,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "be delivered instead has a lower loss on judge.",
     ),
     "crossover_training_lower": (
-        "학습은 모델을 더 나쁘게 했습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 낮습니다 (차이 {mean}, 경쟁 모델 "
-        "{rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
-        "Training made the model worse: on judge the start, before training, has a lower loss than the last epoch "
-        "({mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
+        "마지막 에포크까지의 학습은 모델을 더 나쁘게 했습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 낮습니다 "
+        "(차이 {mean}, 경쟁 모델 {rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "By its last epoch training had made the model worse: on judge the start, before training, has a lower loss "
+        "than the last epoch ({mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_training_higher": (
-        "학습은 도움이 되었습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 높습니다 (차이 {mean}, 경쟁 모델 {rivals}개에 "
-        "맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
-        "Training helped: on judge the start, before training, has a higher loss than the last epoch ({mean}, {confidence} % "
-        "interval {low} to {high}, widened for {rivals} rivals).",
+        "마지막 에포크까지의 학습은 도움이 되었습니다: judge에서 학습 전 출발점의 손실이 마지막 에포크보다 높습니다 "
+        "(차이 {mean}, 경쟁 모델 {rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "By its last epoch training had helped: on judge the start, before training, has a higher loss than the last "
+        "epoch ({mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_training_noise": (
-        "학습이 도움이 되었다는 것은 입증되지 않았습니다: judge에서 학습 전 출발점과 마지막 에포크는 구별되지 않습니다 (출발점의 손실 차이 "
-        "{mean}, 경쟁 모델 {rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
-        "That training helped is not shown: on judge the start, before training, can't be told from the last epoch (its "
-        "loss less the last epoch's: {mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
+        "마지막 에포크까지의 학습이 도움이 되었다는 것은 입증되지 않았습니다: judge에서 학습 전 출발점은 마지막 에포크와 "
+        "구별되지 않습니다 (손실 차이 {mean}, 경쟁 모델 {rivals}개에 맞추어 넓힌 {confidence}% 구간 {low} ~ {high}).",
+        "That training had helped by its last epoch is not shown: on judge the start, before training, can't be told "
+        "from it (difference in loss {mean}, {confidence} % interval {low} to {high}, widened for {rivals} rivals).",
     ),
     "crossover_itself_lower": (
         "모듈별 크로스오버 자체는 judge에서 마지막 에포크보다 낫습니다: 손실 차이 {mean} (경쟁 모델 {rivals}개에 "

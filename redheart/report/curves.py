@@ -26,6 +26,7 @@ Numbers = list[float | None]
 #: Okabe & Ito's colours, told apart with any colour vision; one a task, in the order of the table of tasks.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _INK, _FAINT = "#24292f", "#d8dee4"
+_HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 6, "markerfacecolor": "white", "linestyle": ""}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
 
     figure = Figure(figsize=(11, 6.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08), facecolor="white")
     FigureCanvasAgg(figure)
-    (losses, skills), (gradients, rates) = figure.subplots(2, 2)
+    (losses, skills), (gradients, rates) = figure.subplots(2, 2, sharex=True)
     _line(losses, curves.epochs, curves.train_loss, "train", COLOURS[0])
     _line(losses, curves.epochs, curves.choose_loss, "validation (choose)", COLOURS[5])
     for task, colour in zip(TASKS, COLOURS, strict=False):
@@ -159,14 +160,14 @@ def draw_curves(path: Path, curves: Curves) -> None:
     if norms and max(norms) > 20 * min(norms):
         gradients.set_yscale("log")
     rates.yaxis.set_major_formatter("{x:.3g}")
+    if START_EPOCH in curves.epochs:  # in one legend: beside the tasks' names there is no room
+        losses.plot([], color=_INK, label="start, before training", **_HOLLOW)
     for axes in (losses, skills):
-        if START_EPOCH in curves.epochs:
-            axes.plot([], color=_INK, marker="o", markersize=6, markerfacecolor="white", linestyle="", label="start")
         if axes.get_legend_handles_labels()[0]:  # above the axes, where no curve can run through it
             axes.legend(
                 frameon=False,
                 fontsize=8,
-                ncols=6,
+                ncols=5,
                 loc="lower right",
                 bbox_to_anchor=(1.01, 1.0),
                 borderaxespad=0.1,
@@ -186,7 +187,7 @@ def _line(axes: Axes, epochs: list[int], values: Numbers, label: str, colour: st
     marker = "o" if len(measured) <= 30 else ""  # a single epoch would else be invisible
     axes.plot(*zip(*measured, strict=True), label=label, color=colour, linewidth=1.8, marker=marker, markersize=3.5)
     if measured[0][0] == START_EPOCH:  # hollow: no epoch
-        axes.plot(*measured[0], color=colour, marker="o", markersize=6, markerfacecolor="white", linestyle="")
+        axes.plot(*measured[0], color=colour, **_HOLLOW)
 
 
 def _finish(axes: Axes, title: str, curves: Curves) -> None:
@@ -198,7 +199,7 @@ def _finish(axes: Axes, title: str, curves: Curves) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_FAINT)
-    axes.tick_params(colors=_INK, labelsize=9, length=0)
+    axes.tick_params(colors=_INK, labelsize=9, length=0, labelbottom=True)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if curves.best_epoch is not None and len(curves.epochs) > 1:
         axes.axvline(curves.best_epoch, color=_INK, linewidth=0.9, linestyle=(0, (1, 2)))

@@ -110,7 +110,7 @@ def test_with_one_epoch_all_candidates_are_reported_as_identical(tmp_path: Path)
 
 
 def test_the_start_is_a_rival_that_can_be_delivered_and_is_no_epoch(tmp_path: Path) -> None:
-    run = train(tmp_path / "training", small_table(tmp_path, 300), epochs=3, rate=0.1, start=True)
+    run = train(tmp_path / "training", small_table(tmp_path, 300), epochs=3, rate=0.3, start=True)
     result = run_crossover(CONFIG, run.output, analysis_of(mixed(3), epochs=3), run.table)
     assert [c.name for c in result.candidates][:3] == ["last", "start", "best_epoch"] and result.epochs == [1, 2, 3]
     others = [c for c in result.candidates if c.name != "start"]
