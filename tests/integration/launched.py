@@ -167,7 +167,7 @@ def faults(order: dict[str, Any]) -> int:
         steps: list[int] = []
 
         def spoiled(self: UnifiedModel, segments: torch.Tensor, *rest: torch.Tensor) -> Any:
-            is_spoiled = rank == "1" and steps[-1] >= order["healthy"] and self.training
+            is_spoiled = rank == "1" and self.training and steps[-1] >= order["healthy"]
             return forward(self, segments * math.nan if is_spoiled else segments, *rest)
 
         accumulate = TrainingLoop._accumulate
