@@ -266,7 +266,7 @@ class TrainingStage:
         """The newest checkpoint of this run: no epoch whose loss on ``choose`` is not finite gets one."""
         epochs = list_epochs(self.output)
         if not epochs:
-            return "no epoch was finished, so there is no checkpoint yet"
+            return "no epoch was finished, so there is no checkpoint of one yet"
         return f"the last good checkpoint is {epochs[-1].path}"
 
     def _write_oom_stats(self, engine: Engine) -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from redheart.checkpoint import find_start
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
@@ -99,8 +100,19 @@ def test_too_many_in_a_row_stop_the_run_and_leave_the_last_checkpoint(dataset, t
 
 def test_without_a_checkpoint_that_is_said(dataset, table, settings, monkeypatch, tmp_path):
     spoil(monkeypatch, set(table.ids), math.inf)
-    with pytest.raises(TrainingError, match=r"2 steps in a row .*no epoch was finished, so there is no checkpoint yet"):
-        train(dataset, tmp_path / "out", settings(max_nonfinite_steps=2, global_batch_size=8))
+    with pytest.raises(
+        TrainingError, match=r"2 steps in a row .*no epoch was finished, so there is no checkpoint of one yet"
+    ):
+        train(dataset, tmp_path / "out", settings(linear_start=False, max_nonfinite_steps=2, global_batch_size=8))
+
+
+def test_a_start_whose_loss_is_not_finite_stops_the_run_before_its_first_step(
+    dataset, table, settings, monkeypatch, tmp_path
+):
+    spoil(monkeypatch, {table.ids[index] for index in table.split_indices["choose"]}, math.inf)
+    with pytest.raises(TrainingError, match=r"not finite before the first step.*training\.linear_start=false"):
+        train(dataset, tmp_path / "out", settings())
+    assert find_start(tmp_path / "out") is None
 
 
 def test_a_validation_that_is_not_finite_names_the_last_good_checkpoint(
