@@ -66,7 +66,13 @@ class RadialPath(Projection):
     """A head's read-out of the nearness: nearly nothing, or the best prediction (``redheart.training.linear_start``)."""
 
     def __init__(self, centres: int, outputs: int) -> None:
-        super().__init__(centres, outputs, bias=False, gain=0.01)  # not 0: the centres would have no gradient
+        super().__init__(centres, outputs, bias=False, gain=0.01)
+
+    def reset_parameters(self) -> None:
+        """All of one size, with random signs: a centre whose read-outs happened to be nearly 0 would have no gradient."""
+        with torch.no_grad():
+            signs = torch.empty_like(self.weight).normal_().sign()
+            self.weight.copy_(self.gain * self.in_features**-0.5 * signs)
 
     def forward(self, nearness: Tensor) -> Tensor:
         """(batch, centres) -> (batch, outputs), in fp32."""

@@ -30,8 +30,8 @@ class TaskStatistics:
     """One task: ``mean`` and ``scale`` a dimension (regressions), or ``prior`` (distributions).
 
     Attributes:
-        coverage, targets: share and number of the training situations that have a target; of no use after training, and
-            not stored.
+        coverage: share of the training situations that have a target.
+        targets: how many the dimension that has most of them has. Both are of no use after training, and not stored.
     """
 
     mean: tuple[float, ...] = ()
@@ -139,7 +139,7 @@ def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatis
 
 def _counted(mask: NDArray[np.bool_]) -> dict[str, Any]:
     known = int(mask.any(axis=1).sum())
-    return {"coverage": known / max(len(mask), 1), "targets": known}
+    return {"coverage": known / max(len(mask), 1), "targets": int(mask.sum(axis=0).max(initial=0))}
 
 
 @lru_cache(maxsize=256)

@@ -27,7 +27,7 @@ from redheart.model.radial_basis import RadialBasis, RadialPath, nearness
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
 from redheart.model.views import VIEWS, linear_views
-from redheart.tasks import TASKS
+from redheart.tasks import TASK_BY_NAME, TASKS
 from redheart.training.optimizer import FEWEST_FOR_START
 from redheart.training.order import Indices
 from redheart.training.table import SituationTable
@@ -85,6 +85,11 @@ class LinearStart:
 
     def __contains__(self, task: str) -> bool:
         return task in self.paths
+
+    def shown(self, task: str) -> str:
+        """Its name, and of how many of its dimensions a prediction was found where not of all: ``bentham (6/7)``."""
+        found, dimensions = len(self.paths[task].penalties), len(self.paths[task].bias)
+        return task if TASK_BY_NAME[task].is_distribution or found == dimensions else f"{task} ({found}/{dimensions})"
 
 
 def centres_of(model: nn.Module) -> int:
@@ -168,7 +173,7 @@ def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, 
     found = fit_linear_start(table, train, statistics, centres=centres_of(model))
     apply_linear_start(model, found)
     if found.paths:
-        say("training_solved", seconds=time.monotonic() - started, tasks=", ".join(found.paths))
+        say("training_solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))
     if missing := [task.name for task in TASKS if task.name not in found and statistics[task.name].targets]:
         say("training_unsolved", fewest=FEWEST_FOR_START, tasks=", ".join(missing))
 

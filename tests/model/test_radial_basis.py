@@ -49,6 +49,16 @@ def test_read_outs_that_nearly_cancel_come_through_bf16() -> None:
         assert (path(basis(stories.bfloat16())) - exact).square().mean().sqrt() < 0.03 * exact.std()
 
 
+def test_no_centre_is_without_a_gradient_before_anything_is_solved_also_with_a_single_output() -> None:
+    dims = replace(dimensions("tiny", d_embed=48), centres=1536)
+    torch.manual_seed(0)
+    basis, path = RadialBasis(dims), RadialPath(1536, 1)
+    path(basis(_views(64, seed=3))).square().sum().backward()
+    rows = basis.centres.grad.norm(dim=1)
+    assert rows.min() > 0.1 * rows.median()
+    assert 0.45 < (path.weight > 0).float().mean() < 0.55
+
+
 def test_without_heads_and_where_none_are_wanted_there_are_no_centres() -> None:
     batch = make_batch()
     tiny = dimensions("tiny", d_embed=48)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from redheart.config import TrainingConfig
 from redheart.model import LinearModel, UnifiedModel, dimensions, natural_units
 from redheart.model.batch import Batch
 from redheart.model.unified import normalise
@@ -21,7 +23,7 @@ from redheart.training.linear_start import (
     fit_linear_start,
     start_linear_paths,
 )
-from redheart.training.optimizer import FEWEST_FOR_START
+from redheart.training.optimizer import FEWEST_FOR_START, LINEAR_START_RATE, learning_rate_scales
 from redheart.training.table import SituationTable
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -157,6 +159,32 @@ def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> 
     assert not model.get_submodule("heads.regret.linear").weight.any()
     assert model.get_submodule("heads.regret.radial").weight.abs().max() < 2e-3
     assert model.get_submodule("heads.bentham.linear").weight.any()
+
+
+def test_dimensions_that_few_situations_have_are_told_and_do_not_slow_those_that_are_not_solved(
+    tmp_path: Path, logged: Callable[[], str]
+) -> None:
+    """Seven dimensions of 15 situations each are 105 situations with a target, and still too few for each of them."""
+    items = embedded_items()
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    train = table.split_indices["train"]
+    rare = set(train[: FEWEST_FOR_START - 1].tolist())
+    turn = {index: place % 4 for place, index in enumerate(train.tolist())}
+    for index, item in enumerate(items):
+        if index not in rare:
+            del item["bentham_scores"]["extent"]
+        kept = list(item["surd_metrics"])[turn.get(index, 0)]
+        item["surd_metrics"] = {kept: item["surd_metrics"][kept]}
+    table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
+    statistics = table.statistics(train)
+    assert statistics["surd"].targets < FEWEST_FOR_START <= statistics["bentham"].targets
+    assert statistics["surd"].coverage == 1.0
+    model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed), statistics)
+    start_linear_paths(model, table, train, statistics)
+    assert "emotion, bentham (6/7), regret, verdict\n" in logged()
+    assert f"{FEWEST_FOR_START}개 미만이라 0에서 출발: surd\n" in logged()
+    scales = learning_rate_scales(model, TrainingConfig())
+    assert scales["heads.surd.linear.weight"] == 1.0 and scales["heads.bentham.linear.weight"] == LINEAR_START_RATE
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0])
