@@ -148,8 +148,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⏭️ Already trained with these settings and data ({epochs} epochs): skipped (--force trains again)",
     ),
     "training_retired": (
-        "📦 이전 학습 결과를 {path} 로 옮겼습니다 (다른 설정이나 데이터, 또는 --force)",
-        "📦 The previous run's results were moved to {path} (other settings or data, or --force)",
+        "📦 이전 학습 결과를 {path} 로 옮겼습니다 (다른 실행: {why})",
+        "📦 The previous run's results were moved to {path} (another run: {why})",
     ),
     "training_interrupted": (
         "🛑 중단 요청: 에폭 {epoch}, 배치 {batch} 상태를 저장했습니다. 같은 명령으로 이어집니다",

@@ -71,7 +71,19 @@ class RunFolder:
         for name in (*_OF_A_RUN, _SETTINGS):
             if (self.output / name).exists():
                 (self.output / name).rename(target / name)
-        say("training_retired", path=target)
+        say("training_retired", path=target, why=self._why_other(previous) or "--force")
+
+    def _why_other(self, previous: Mapping[str, Any] | None) -> str:
+        """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
+        if previous is None or not isinstance(previous.get("identity"), dict):
+            return "run.json: –"
+        before, now = _flat(previous["identity"]), _flat(self.identity)
+        found = [
+            f"{key}: {before.get(key, '–')} → {now.get(key, '–')}"
+            for key in dict.fromkeys([*before, *now])
+            if before.get(key) != now.get(key)
+        ]
+        return ", ".join(found)
 
     def describe(self, *, finished: bool, facts: Mapping[str, Any]) -> None:
         """Writes ``run.json``."""
@@ -85,3 +97,11 @@ class RunFolder:
                 "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             },
         )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"training": {"epochs": 3}}`` -> ``{"training.epochs": 3}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

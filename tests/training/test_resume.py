@@ -118,7 +118,7 @@ def test_the_same_again_is_skipped_and_said(dataset, tmp_path, uninterrupted, lo
     assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*") if path.is_file()} == before
 
 
-def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(dataset, tmp_path):
+def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(dataset, tmp_path, logged):
     output = tmp_path / "out"
     one = config(epochs=1)
     train(dataset, output, one, learning_rate=1e-3)
@@ -128,13 +128,16 @@ def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(datase
     (output / "lr_sweep_results").mkdir()
     old = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
     train(dataset, output, one, learning_rate=5e-4)
+    assert "(다른 실행: learning_rate: 0.001 → 0.0005)\n" in logged()
     (retired,) = (output / "previous").iterdir()
     kept = {str(path.relative_to(retired)): path.read_bytes() for path in retired.rglob("*") if path.is_file()}
     assert kept == old
     assert (output / "lr_sweep_results").is_dir(), "the sweep is not the run's"
     assert not (output / "best_model").exists() and metrics(output)[0]["learning_rate"] < 5e-4
     train(dataset, output, one, learning_rate=5e-4, force=True)
-    assert len(list((output / "previous").iterdir())) == 2
+    assert len(list((output / "previous").iterdir())) == 2 and "(다른 실행: --force)\n" in logged()
+    train(dataset, output, config(epochs=1, weight_decay=0.2), learning_rate=5e-4)
+    assert "(다른 실행: training.weight_decay: 0.05 → 0.2)\n" in logged()
     assert [line["kind"] for line in read_lines(output / "metrics.jsonl")] == ["start", "epoch"]
 
 
