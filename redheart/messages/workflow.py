@@ -41,12 +41,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow_lr_given": ("🎯 학습률: {learning_rate:g} (지정됨)", "🎯 Learning rate: {learning_rate:g} (given)"),
     "workflow_lr_sweep": ("🎯 학습률: {learning_rate:g} ({path})", "🎯 Learning rate: {learning_rate:g} ({path})"),
     "workflow_lr_of_another": (
-        "⚠️ {path} 는 다른 데이터나 프리셋에서 찾은 값입니다: 당시 {then}, 지금 {now}. --lr-sweep 으로 다시 찾을 수 있습니다",
-        "⚠️ {path} was found for other data or another preset: then {then}, now {now}. --lr-sweep finds one for these",
+        "⚠️ {path} 는 다른 데이터나 프리셋에서 찾은 값입니다: 당시 {then}, 지금 {now}. redheart sweep으로 다시 찾을 수 있습니다",
+        "⚠️ {path} was found for other data or another preset: then {then}, now {now}. redheart sweep finds one for these",
     ),
     "workflow_lr_default": (
-        "⚠️ 학습률이 지정되지 않았고 {path} 도 없습니다: 기본값 {learning_rate:g} 사용. --lr-sweep 으로 찾을 수 있습니다",
-        "⚠️ No learning rate was given and there is no {path}: using {learning_rate:g}. --lr-sweep finds one",
+        "⚠️ 학습률이 지정되지 않았고 {path} 도 없습니다: 기본값 {learning_rate:g} 사용. redheart sweep으로 찾을 수 있습니다",
+        "⚠️ No learning rate was given and there is no {path}: using {learning_rate:g}. redheart sweep finds one",
     ),
     "preset_asked": ("지정됨", "asked for"),
     "preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),

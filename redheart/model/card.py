@@ -49,7 +49,6 @@ def write_card(model: UnifiedModel, evaluations: Sequence[Mapping[str, Any]] = (
     }
     title = f"Red Heart {model.config.preset}"
     metadata = ModelCardData(
-        license=redheart.__license__.lower(),
         library_name="redheart",
         tags=["model_hub_mixin", "pytorch_model_hub_mixin", "redheart"],
     )
