@@ -22,7 +22,7 @@ from redheart.model.losses import TERMS
 from redheart.storage import fingerprint, read_json, write_json
 from redheart.training.evaluation import Evaluation
 from redheart.training.identity import trial_identity
-from redheart.training.trial import TrialRunner
+from redheart.training.trial import Build, TrialRunner
 
 #: Significant digits of a stored prediction: what fp32 holds.
 _DIGITS = 7
@@ -80,6 +80,34 @@ class Ablator:
         found: dict[str, Any] = read_json(path)
         return found if found.get("identity") == self.identity(variant) else None
 
+    def train(
+        self, build: Build, seed: int, *, name: str, should_stop: Callable[[], bool] = lambda: False
+    ) -> tuple[BestEpoch, float]:
+        """Trains what ``build`` makes from ``seed``: its best epoch, and the seconds that it took.
+
+        Args:
+            name: what the error calls it.
+
+        Raises:
+            Interrupted: ``should_stop`` said so.
+            TrainingError: it diverged.
+        """
+        kept = BestEpoch()
+        outcome = self.runner.run(
+            learning_rate=self.learning_rate,
+            seed=seed,
+            should_stop=should_stop,
+            build=build,
+            on_epoch=kept.see,
+            score_start=True,
+        )
+        if outcome.diverged or kept.judged is None:
+            raise TrainingError(
+                f"ablation: {name!r} (seed {seed}) diverged at learning rate {self.learning_rate:g}, which is the same for "
+                "all: give a lower one with --lr; finished runs are kept, but belong to this learning rate"
+            )
+        return kept, outcome.seconds
+
     def run(self, variant: str, seed: int, *, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Trains the variant from ``seed`` and writes its file.
 
@@ -87,20 +115,8 @@ class Ablator:
             Interrupted: ``should_stop`` said so; the run leaves no file.
             TrainingError: it diverged.
         """
-        kept = _BestEpoch()
-        outcome = self.runner.run(
-            learning_rate=self.learning_rate,
-            seed=seed,
-            should_stop=should_stop,
-            build=builder(variant),
-            on_epoch=kept.see,
-            score_start=True,
-        )
-        if outcome.diverged or kept.judged is None:
-            raise TrainingError(
-                f"ablation: {variant!r} (seed {seed}) diverged at learning rate {self.learning_rate:g}, which is the same for "
-                "all: give a lower one with --lr; finished runs are kept, but belong to this learning rate"
-            )
+        kept, seconds = self.train(builder(variant), seed, name=variant, should_stop=should_stop)
+        assert kept.judged is not None
         write_json(
             self.file(variant, seed),
             {
@@ -112,13 +128,13 @@ class Ablator:
                 "curve": kept.curve,
                 "judge_count": kept.judged.count,
                 "predictions": {name: _rounded(values) for name, values in kept.judged.predictions.items()},
-                "seconds": outcome.seconds,
+                "seconds": seconds,
             },
             indent=None,
         )
 
 
-class _BestEpoch:
+class BestEpoch:
     """Remembers the epoch (0: as it starts) with the lowest loss of what is served, the heads' part that every variant has, on
     ``choose``, and what the model of that epoch said on ``judge``.
     """
