@@ -11,7 +11,7 @@ from redheart.tasks import GROUPS
 
 #: Sizes of title, action, the mean of the windows and the text whole in the linear views. Title and action are a dozen words
 #: that say nearly the same: at half the size, where a penalty holds them back more, the best linear prediction of 768
-#: stories' annotations had a KL of 0.224 instead of 0.229, and an R² of 0.336 instead of 0.329.
+#: stories' annotations had a KL of 0.220 instead of 0.224, and an R² of 0.348 instead of 0.344 (``benchmarks/model_quality.py``).
 VIEW_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
 #: Nearness to a story falls to 1/e at a squared distance of 1/2, where vectors of unit length that have nothing in common
 #: are 2 apart.

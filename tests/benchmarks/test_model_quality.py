@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,3 +157,47 @@ def test_the_stored_result_sets_the_model_beside_constant_and_rival_with_interva
             for way, row in ways.items():
                 assert row["low"] <= row["value"] <= row["high"]
                 assert way in ("constant", "rival") or {"value", "low", "high", "better"} == set(row["minus rival"])
+
+
+def test_the_stored_result_keeps_what_was_promised() -> None:
+    """Emotions nearer than the rival's, numbers no more than 0.02 of R² behind it – both are better –, and the verdict ahead of it."""
+    tables = json.loads(RESULT.read_text(encoding="utf-8"))["tables"]
+    for table, measure in (
+        ("annotated", "emotion KL"),
+        ("annotated", "mean R²"),
+        ("votes", "AUC wrong/right"),
+        ("votes", "label log-loss"),
+    ):
+        assert tables[table]["measures"][measure]["tiny"]["minus rival"]["better"] is True, measure
+
+
+def test_the_page_of_the_model_shows_the_stored_numbers() -> None:
+    """Each number with four decimals in the tables of how good the model is."""
+    page = (Path(__file__).parents[2] / "docs" / "model.md").read_text(encoding="utf-8")
+    section = page.split("## How good it is")[1].split("What this says")[0]
+    shown = {
+        number for line in section.splitlines() if line.startswith("|") for number in re.findall(r"\d\.\d{4}", line)
+    }
+    stored = {f"{abs(number):.4f}" for number in _numbers(json.loads(RESULT.read_text(encoding="utf-8"))["tables"])}
+    assert len(shown) > 100 and not shown - stored
+
+
+def test_the_page_of_the_model_shows_the_stored_ablation() -> None:
+    root = Path(__file__).parents[2]
+    stored = json.loads((root / "benchmarks" / "results" / "ablation.json").read_text(encoding="utf-8"))
+    page = (root / "docs" / "model.md").read_text(encoding="utf-8").split("## What each part is worth")[1]
+    for row in stored["rows"][1:]:
+        cells = []
+        for metric in stored["metrics"]:
+            worth = row["worth"][metric]
+            shown = f"{worth['mean']:+.4f} ± {worth['margin']:.4f}".replace("-", "−")
+            cells.append(f"**{shown}**" if worth["is_beyond_noise"] else shown)
+        assert " | ".join(cells) in page, row["variant"]
+
+
+def _numbers(content: Any) -> Iterator[float]:
+    if isinstance(content, dict | list):
+        for one in content.values() if isinstance(content, dict) else content:
+            yield from _numbers(one)
+    elif isinstance(content, float):
+        yield content
