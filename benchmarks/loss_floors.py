@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.startup import _processor
+from redheart.batches.table import SituationTable
 from redheart.config import load_config
 from redheart.model import Batch, Outputs, UnifiedModel, compute_losses, dimensions
 from redheart.model.losses import TARGETS, TERMS, Losses, valid_counts
@@ -40,7 +41,6 @@ from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASK_BY_NAME
 from redheart.training.linear_start import LinearStart, apply_linear_start, fit_linear_start
-from redheart.training.table import SituationTable
 from redheart.workflow.stages import embed
 
 RESULT = Path(__file__).parent / "results" / "loss_floors.json"

@@ -1,9 +1,9 @@
-"""The model against a constant and against its simple rival, on held-out data: ``python -m benchmarks.model_quality``.
+"""The model against a constant and against its simple baseline, on held-out data: ``python -m benchmarks.model_quality``.
 
-The rival is linear: ridge regression a number, logistic regression a distribution, on the encoder's vectors of title,
+The baseline is linear: ridge regression a number, logistic regression a distribution, on the encoder's vectors of title,
 action, whole text and the mean of the windows, with penalties chosen by cross-validation on what it is fitted to.
 
-Two more say where a lead comes from: the rival with title and action at half the size, as the model has them, and the model
+Two more say where a lead comes from: the baseline with title and action at half the size, as the model has them, and the model
 untrained, as its closed-form start leaves it.
 
 - *annotated*: 5-fold cross-validation over ids of fully annotated situations, 3 seeds a fold. The epoch is chosen on a part of
@@ -39,9 +39,9 @@ from benchmarks.quality_scores import ANNOTATED, VOTES, Predictions, Truth, comp
 from redheart.tasks import TASKS
 
 RESULT = Path(__file__).parent / "results" / "model_quality.json"
-BASES = ("constant", "rival")
+BASES = ("constant", "baseline")
 #: Beside them, where the model is scored in earnest: what of its lead is due to the sizes of its views, and to training.
-EXPLAINING = ("weighted rival", "untrained")
+EXPLAINING = ("weighted baseline", "untrained")
 SECTIONS = ("annotated", "curve", "votes", "both")
 FRACTIONS = (0.25, 0.5, 1.0)
 TESTED_SHARE = 0.25
@@ -94,7 +94,7 @@ def gathered(runs: list[Run], folder: Path, test: str) -> tuple[dict[str, np.nda
         with np.load(folder / f"{run.name}.npz") as held:
             ids += held[f"{test}/ids"].tolist()
             for task in TASKS:
-                if f"{test}/{task.name}" in held:  # a rival has nothing to say of a task without targets
+                if f"{test}/{task.name}" in held:  # a baseline has nothing to say of a task without targets
                     parts[task.name].append(held[f"{test}/{task.name}"].astype(np.float64))
     return {task: np.concatenate(values) for task, values in parts.items()}, ids
 
@@ -158,20 +158,23 @@ def _table(source: Source, runs: list[Run], folder: Path, test: str, names: dict
         ids = found
     truth = truth_of(source, test, ids, said["constant"])
     measures = VOTES if test == "votes" else ANNOTATED
-    against = [way for way in ("constant", "rival", *EXPLAINING, "tiny alone") if way in said]
+    against = [way for way in ("constant", "baseline", *EXPLAINING, "tiny alone") if way in said]
     return {"situations": len(ids), "measures": compare(measures, said, truth, against)}
 
 
 def show(tables: dict[str, Any]) -> str:
-    """The tables as text: value with interval, and the paired difference from the rival."""
+    """The tables as text: value with interval, and the paired difference from the baseline."""
     lines = []
     for section, table in tables.items():
-        lines += ["", f"{section}: {table['situations']} tested situations (95 % intervals; better than the rival: +)"]
+        lines += [
+            "",
+            f"{section}: {table['situations']} tested situations (95 % intervals; better than the baseline: +)",
+        ]
         for measure, ways in table["measures"].items():
             for way, row in ways.items():
                 text = f"  {measure:<18}{way:<16}{row['value']:>8.4f}  ({row['low']:.4f} to {row['high']:.4f})"
-                for other in ("rival", *EXPLAINING, "tiny alone"):
-                    if (difference := row.get(f"minus {other}")) is not None and way not in ("constant", "rival"):
+                for other in ("baseline", *EXPLAINING, "tiny alone"):
+                    if (difference := row.get(f"minus {other}")) is not None and way not in ("constant", "baseline"):
                         mark = {True: "+", False: "−", None: "="}[difference["better"]]
                         text += f"   − {other}: {difference['value']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f}) {mark}"
                 lines.append(text)

@@ -1,4 +1,4 @@
-"""The single runs that ``benchmarks.model_quality`` is made of: one model, or one rival, on one division of the data.
+"""The single runs that ``benchmarks.model_quality`` is made of: one model, or one baseline, on one division of the data.
 
 Every finished run is a file, so that a benchmark of hours can be stopped and goes on. What a run leaves is each test
 situation's prediction; all scores are computed from these, by ``quality_scores``.
@@ -18,26 +18,26 @@ import torch
 from numpy.typing import NDArray
 
 import redheart
+from redheart.baseline.features import baseline_features
+from redheart.baseline.fit import fit_baseline
+from redheart.batches.table import SituationTable
 from redheart.config import Config, ModelConfig, TrainingConfig
 from redheart.embedding import open_embedded
 from redheart.embedding.dataset import EmbeddedDataset
+from redheart.engine.engine import Engine
+from redheart.evaluation.evaluate import Evaluation, evaluate_model
 from redheart.model import UnifiedModel, dimensions
-from redheart.rival.features import rival_features
-from redheart.rival.fit import fit_rival
 from redheart.storage import replace_file
 from redheart.tasks import TASKS
-from redheart.training.engine import Engine
-from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.table import SituationTable
 
 Indices = NDArray[np.int64]
 FOLDS = 5
 #: Title, action, whole text, mean of the windows: the sizes that the model's linear views have.
-RIVAL_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
-#: Share of the training situations on which the epoch is chosen.
+BASELINE_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
+#: Shard of the training situations on which the epoch is chosen.
 VALIDATION = 0.15
 
 
@@ -46,7 +46,7 @@ class Run:
     """One unit of work.
 
     Attributes:
-        kind: ``constant``; ``rival``; ``weighted rival``, which gets title and action at half the size as the model does;
+        kind: ``constant``; ``baseline``; ``weighted baseline``, which gets title and action at half the size as the model does;
             ``untrained``, ``tiny`` as it starts; or a preset.
         section: ``annotated`` (cross-validated), ``votes`` (one fixed test part) or ``both`` (trained on both).
         fold: of the annotated situations; what is tested. For ``votes`` always 0.
@@ -138,8 +138,19 @@ def divide(source: Source, run: Run) -> Division:
 def _sources() -> str:
     """What the program's text says, as far as it decides a run: its hash."""
     package = Path(redheart.__file__).parent
-    parts = ("config", "data", "embedding", "model", "rival", "training")
-    files = sorted(path for part in parts for path in (package / part).glob("*.py"))
+    parts = (
+        "config",
+        "data",
+        "embedding",
+        "model",
+        "baseline",
+        "batches",
+        "engine",
+        "health",
+        "evaluation",
+        "training",
+    )
+    files = sorted(path for part in parts for path in (package / part).rglob("*.py"))
     return hashlib.sha256(
         b"".join(path.read_bytes() for path in (*files, package / "tasks.py", Path(__file__)))
     ).hexdigest()
@@ -173,8 +184,10 @@ def carry_out(source: Source, run: Run, folder: Path) -> Path:
     about: dict[str, object] = asdict(run) | {"trained_on": len(division.train), "identity": identity(source, run)}
     if run.kind == "constant":
         said = _constant(division)
-    elif run.kind in ("rival", "weighted rival"):
-        said, penalties = _rival(division, RIVAL_WEIGHTS if run.kind == "weighted rival" else (1.0, 1.0, 1.0, 1.0))
+    elif run.kind in ("baseline", "weighted baseline"):
+        said, penalties = _baseline(
+            division, BASELINE_WEIGHTS if run.kind == "weighted baseline" else (1.0, 1.0, 1.0, 1.0)
+        )
         about |= {"penalties": penalties}
     elif run.kind == "untrained":
         said = _train(division, run, until=0)
@@ -213,21 +226,21 @@ def _constant(division: Division) -> Said:
     return said
 
 
-def _rival(division: Division, weights: Sequence[float]) -> tuple[Said, object]:
+def _baseline(division: Division, weights: Sequence[float]) -> tuple[Said, object]:
     table, train = division.table, division.train
 
     def features(indices: Indices) -> NDArray[np.float32]:
-        return rival_features(table.dataset, indices) * np.repeat(np.asarray(weights, np.float32), table.d_embed)
+        return baseline_features(table.dataset, indices) * np.repeat(np.asarray(weights, np.float32), table.d_embed)
 
-    rival = fit_rival(
+    baseline = fit_baseline(
         features(train),
         {name: values[train] for name, values in table.targets.values.items()},
         {name: known[train] for name, known in table.targets.mask.items()},
     )
     said = {}
     for test, part in division.tests.items():
-        said[test] = rival.predict(features(part))
-    return said, rival.record()
+        said[test] = baseline.predict(features(part))
+    return said, baseline.record()
 
 
 def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored: dict[str, Indices]):  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from redheart.storage import write_text
 RESULT = Path(__file__).parent / "results" / "gpu_train_step.json"
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=1)]
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Shard = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class NotMeasured(Struct, frozen=True, forbid_unknown_fields=True, tag_field="status", tag="not measured"):
@@ -70,7 +70,7 @@ class Kernel(Struct, frozen=True, forbid_unknown_fields=True):
     category: str
     calls: Count
     seconds: Positive
-    share: Share
+    share: Shard
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +83,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str
     situations: Count
     seconds: Positive
-    shares: dict[str, Share]
+    shares: dict[str, Shard]
     top: list[Kernel]
 
 

@@ -1,7 +1,7 @@
 """What each group of modules is worth: the model trained with each removed in turn, against the whole, seed by seed."""
 
+from redheart.ablation.ablation import run_ablation
 from redheart.ablation.result import AblationResult, Row
-from redheart.ablation.stage import run_ablation
 from redheart.ablation.table import as_table
 
 __all__ = ["AblationResult", "Row", "as_table", "run_ablation"]

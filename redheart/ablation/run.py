@@ -18,9 +18,9 @@ from redheart.ablation.variants import builder, removed, shapes
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.errors import TrainingError
+from redheart.evaluation.evaluate import Evaluation
 from redheart.model.losses import TERMS
 from redheart.storage import fingerprint, read_json, write_json
-from redheart.training.evaluation import Evaluation
 from redheart.training.identity import trial_identity
 from redheart.training.trial import Build, TrialRunner
 

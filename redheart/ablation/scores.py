@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from redheart.batches.table import SituationTable
 from redheart.data.splits import Split
+from redheart.evaluation.bootstrap import Resamples
+from redheart.evaluation.evaluate import constant_predictor
+from redheart.evaluation.intervals import Draws, draw, measures_of
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS
-from redheart.training.bootstrap import Resamples
-from redheart.training.evaluation import constant_predictor
-from redheart.training.intervals import Draws, draw, measures_of
-from redheart.training.table import SituationTable
 
 
 @dataclass(frozen=True, slots=True)

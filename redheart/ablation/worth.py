@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from redheart.ablation.scores import Metric
-from redheart.training.intervals import Draws
+from redheart.evaluation.intervals import Draws
 
 Array = NDArray[np.float64]
 

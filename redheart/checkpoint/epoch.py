@@ -182,12 +182,12 @@ def find_start(output: Path) -> EpochCheckpoint | None:
     if not path.exists():
         return None
     try:
-        return EpochCheckpoint(START_EPOCH, path, open_checkpoint(path, verify=False))
+        return EpochCheckpoint(START_EPOCH, path, read_manifest(path, verify=False))
     except StorageError as error:
         raise StorageError(f"{error}; put it back from a copy, or remove {path} to go without it") from error
 
 
-def open_checkpoint(path: Path, *, verify: bool = True) -> dict[str, Any]:
+def read_manifest(path: Path, *, verify: bool = True) -> dict[str, Any]:
     """The manifest of the checkpoint in folder ``path``.
 
     Args:
@@ -234,9 +234,9 @@ def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
             continue
         epoch, generation = int(match[1]), int(match[2] or 1)
         try:
-            manifest = open_checkpoint(path, verify=verify)
+            manifest = read_manifest(path, verify=verify)
         except StorageError:
-            continue  # not listed is what invalid means; open_checkpoint says why to whoever asks for it by name
+            continue  # not listed is what invalid means; read_manifest says why to whoever asks for it by name
         if epoch not in found or generation > found[epoch][0]:
             found[epoch] = (generation, EpochCheckpoint(epoch, path, manifest))
     return [found[epoch][1] for epoch in sorted(found)]

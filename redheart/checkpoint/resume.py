@@ -54,13 +54,13 @@ def save_resume_state(
     write: Callable[[Path], None],
     *,
     is_main: bool = True,
-    any_process: Callable[[bool], bool] = lambda failed: failed,
+    any_rank: Callable[[bool], bool] = lambda failed: failed,
 ) -> Path | None:
     """Has every process ``write`` its part, then publishes the folder from the main process.
 
     Args:
         write: collective; puts the engine's files into the folder it is given.
-        any_process: whether the flag is set on any process, agreed by all; so one process's failure ends the save on
+        any_rank: whether the flag is set on any process, agreed by all; so one process's failure ends the save on
             every process, and none waits for another that has gone. It is also what they wait for each other by.
 
     Returns:
@@ -81,7 +81,7 @@ def save_resume_state(
             step()
         except Exception as error:  # of any kind: the others must hear of it before it goes on its way
             failure = error
-        if not any_process(failure is not None):
+        if not any_rank(failure is not None):
             return
         if is_main:
             shutil.rmtree(temporary, ignore_errors=True)

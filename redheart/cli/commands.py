@@ -90,7 +90,7 @@ def _crossover(arguments: Namespace, config: Config) -> int:
 def _evaluate(arguments: Namespace, config: Config) -> int:
     import msgspec
 
-    from redheart.training.restore import embedding_settings, open_model
+    from redheart.checkpoint.restore import embedding_settings, open_model
     from redheart.workflow import stages
     from redheart.workflow.evaluate import evaluate
     from redheart.workflow.scores import as_json, as_table
@@ -113,10 +113,10 @@ def _predict(arguments: Namespace, config: Config) -> int:
     file = Path(arguments.file) if arguments.file else None
     # Before anything is loaded, and before a signal only sets a flag: reading standard input may wait for long.
     situations = read_inputs(arguments.words, file, title=arguments.title, action=arguments.action)
+    from redheart.checkpoint.restore import check_preset, open_model
     from redheart.messages import text
+    from redheart.prediction.formatting import as_json, as_table
     from redheart.prediction.predictor import Predictor
-    from redheart.prediction.shown import as_json, as_table
-    from redheart.training.restore import check_preset, open_model
     from redheart.workflow import stages
 
     with stop_requested() as should_stop:

@@ -179,7 +179,7 @@ def build_parser() -> Parser:
     _common(add("analyze", "Find each module's best epoch by five techniques."))
     _common(add("crossover", "Combine the chosen epochs and compare with the plain alternatives."))
 
-    evaluate = add("evaluate", "Score a checkpoint on a split, beside the constant predictor and a simple rival.")
+    evaluate = add("evaluate", "Score a checkpoint on a split, beside the constant predictor and a simple baseline.")
     evaluate.add_argument(
         "--checkpoint",
         metavar="PATH",

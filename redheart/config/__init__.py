@@ -2,7 +2,7 @@
 
 from redheart.config.load import load_config, resolved_yaml
 from redheart.config.schema import (
-    MOST_SEGMENTS,
+    MAX_SEGMENTS,
     Config,
     CrossoverConfig,
     DataConfig,
@@ -15,7 +15,7 @@ from redheart.config.schema import (
 )
 
 __all__ = [
-    "MOST_SEGMENTS",
+    "MAX_SEGMENTS",
     "Config",
     "CrossoverConfig",
     "DataConfig",

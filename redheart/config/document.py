@@ -11,7 +11,7 @@ import msgspec
 
 from redheart.config import schema
 from redheart.config.schema import Config
-from redheart.config.wanted import wanted
+from redheart.config.type_description import wanted
 
 _INTRODUCTION = """\
 # Settings

@@ -12,7 +12,7 @@ import msgspec
 
 from redheart.config import yaml_core
 from redheart.config.schema import Config
-from redheart.config.wanted import accepts_text, wanted
+from redheart.config.type_description import accepts_text, wanted
 from redheart.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 PositiveNumber = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
 #: The longest sequence that the model is built for.
-MOST_SEGMENTS = 16
+MAX_SEGMENTS = 16
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,7 +36,7 @@ class EmbeddingConfig(Section, frozen=True, kw_only=True):
     """Segments a forward pass."""
     window_word_pieces: Positive = 48
     """A text window is as many consecutive sentences as fit into this."""
-    max_segments: Annotated[int, Meta(ge=4, le=MOST_SEGMENTS)] = MOST_SEGMENTS
+    max_segments: Annotated[int, Meta(ge=4, le=MAX_SEGMENTS)] = MAX_SEGMENTS
     """Title, action, the text whole, and at most three fewer windows; beyond that neighbouring windows are merged."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a CUDA device, fp32 elsewhere."""
@@ -50,7 +50,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     preset: Literal["auto", "tiny", "small", "730m"] = "auto"
     """``auto``: ``730m`` where there is a CUDA device, else ``tiny``."""
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
-    """Share of activations dropped in training, in every block."""
+    """Shard of activations dropped in training, in every block."""
 
 
 class TrainingConfig(Section, frozen=True, kw_only=True):
@@ -69,11 +69,11 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     weight_decay: NotNegative = 0.05
     """AdamW's; biases, norms and scalars are exempt."""
     warmup_fraction: Fraction = 0.1
-    """Share of the optimizer steps over which the learning rate rises linearly from 0."""
+    """Shard of the optimizer steps over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "wsd"] = "cosine"
     """After the warm-up: half a cosine; or warm-up, stable, decay: the peak, then down as 1 − √ over the last steps."""
     decay_fraction: Fraction = 0.2
-    """Share of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
+    """Shard of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
     """Where the schedule ends, as a fraction of the peak."""
     linear_start: bool = True
@@ -85,10 +85,10 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
-    """Share of the weights' running average that an optimizer step leaves as it was; with it the average is what is
+    """Shard of the weights' running average that an optimizer step leaves as it was; with it the average is what is
     evaluated and kept a epoch. Null or 0: off."""
     label_smoothing: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    """Share of the uniform distribution that is mixed into the distributions that training aims at; never in validation."""
+    """Shard of the uniform distribution that is mixed into the distributions that training aims at; never in validation."""
     r_drop: NotNegative = 0.0
     """Weight, relative to each head's loss, of how much two passes under different dropout may differ; 0: one pass."""
     max_grad_norm: PositiveNumber = 1.0
@@ -181,7 +181,7 @@ class ReportConfig(Section, frozen=True, kw_only=True):
 
 
 #: Epochs after which a trial tells what a longer one would: the schedule is stretched over them.
-LONGEST_TRIAL = 12
+MAX_TRIAL_EPOCHS = 12
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -204,7 +204,7 @@ class Config(Section, frozen=True, kw_only=True):
     @property
     def trial_epochs(self) -> int:
         """Epochs of a trial of the sweep."""
-        return self.sweep.epochs or min(self.training.epochs, LONGEST_TRIAL)
+        return self.sweep.epochs or min(self.training.epochs, MAX_TRIAL_EPOCHS)
 
     @property
     def ablation_epochs(self) -> int:

@@ -18,7 +18,7 @@ from redheart.crossover.result import (
 )
 
 if TYPE_CHECKING:
-    from redheart.crossover.stage import run_crossover
+    from redheart.crossover.crossover import run_crossover
 
 __all__ = [
     "Candidate",
@@ -35,7 +35,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # torch is loaded by the first crossover, not by `redheart --help`.
     if name == "run_crossover":
-        from redheart.crossover.stage import run_crossover
+        from redheart.crossover.crossover import run_crossover
 
         return run_crossover
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What a crossover has to be compared with: the last epoch, the start, the best epoch, averages, crossovers by chance.
 
 No published evidence says that choosing epochs module by module beats averaging whole models; averages of the last
-epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXiv 2203.05482) are the strong rivals.
+epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXiv 2203.05482) are the strong contenders.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def greedy_soup(
 
 
 def random_crossovers(choices: Mapping[str, int], epochs: Sequence[int], count: int, seed: int) -> list[Recipe]:
-    """Crossovers of epochs drawn by chance, module by module: a control for the choice, not a rival.
+    """Crossovers of epochs drawn by chance, module by module: a control for the choice, not a baseline.
 
     Epochs are drawn uniformly between the earliest and the latest that the analysis chose: against draws from all
     epochs, untrained ones included, any choice would look good. Where the analysis chose one epoch for all modules,

@@ -24,7 +24,7 @@ class Decision:
     winner: str | None
 
 
-def rivals(candidates: Sequence[Candidate]) -> list[Candidate]:
+def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
     """What could be delivered instead of the last epoch: no controls, and nothing twice."""
     return [c for c in candidates if c.name != "last" and not c.is_control and c.identical_to is None]
 
@@ -32,8 +32,8 @@ def rivals(candidates: Sequence[Candidate]) -> list[Candidate]:
 def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: bool, epochs: int) -> Decision:
     """Decides on ``judge`` alone.
 
-    An advantage over the last epoch is clear where its interval, widened for the number of rivals (Bonferroni), leaves
-    out 0; the last epoch's is, where every rival's does on the other side. Of equal losses the earlier candidate's
+    An advantage over the last epoch is clear where its interval, widened for the number of contenders (Bonferroni), leaves
+    out 0; the last epoch's is, where every baseline's does on the other side. Of equal losses the earlier candidate's
     counts, so the last epoch stays unless something is better.
 
     Args:
@@ -44,7 +44,7 @@ def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: b
         return Decision("dry_run", None)
     if not weights_changed:
         return Decision("unchanged", None)
-    last, others = candidates[0], rivals(candidates)
+    last, others = candidates[0], contenders(candidates)
     if not others:
         return Decision("one_epoch" if epochs == 1 else "identical", None)
     scored = {c.name: c.scores["judge"].loss for c in (last, *others)}
@@ -65,7 +65,11 @@ def explain(result: CrossoverResult) -> list[str]:
     name = result.winner
     if name is None:
         return [text(f"crossover_outcome_{result.outcome}")]
-    values = {"name": candidate_label(name), "count": result[name].scores["judge"].count, "rivals": result.comparisons}
+    values = {
+        "name": candidate_label(name),
+        "count": result[name].scores["judge"].count,
+        "contenders": result.comparisons,
+    }
     subject = name if name != "last" else _runner_up(result)
     difference = _difference(result, subject)
     other = None
@@ -83,7 +87,7 @@ def explain(result: CrossoverResult) -> list[str]:
         own = side(difference.guarded_low, difference.guarded_high)
         if result.is_clear or own == "noise":
             sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
-        else:  # its own interval is no reason for doubt: another rival's is, or resamples that disagree with the mean
+        else:  # its own interval is no reason for doubt: another baseline's is, or resamples that disagree with the mean
             other = _not_told_apart(result) if result.outcome == "last_unclear" and own == "higher" else None
             sentences = [_beside(result, other, values)]
     if subject is not None:
@@ -105,7 +109,7 @@ def side(low: float, high: float) -> Side:
 
 
 def _beside(result: CrossoverResult, other: str | None, values: dict[str, Any]) -> str:
-    """The sentence for a runner-up that is clearly worse beside a rival that can't be told from the last epoch."""
+    """The sentence for a runner-up that is clearly worse beside a baseline that can't be told from the last epoch."""
     difference = _difference(result, other)
     if other is None or difference is None:
         return text("crossover_outcome_at_odds", **values)
@@ -133,8 +137,8 @@ def _signed(value: float) -> str:
 
 
 def _by_loss(result: CrossoverResult) -> list[str]:
-    """Rivals with a finite loss on ``judge``, the lowest first."""
-    losses = {c.name: c.scores["judge"].loss for c in rivals(result.candidates)}
+    """Contenders with a finite loss on ``judge``, the lowest first."""
+    losses = {c.name: c.scores["judge"].loss for c in contenders(result.candidates)}
     finite = {name: loss for name, loss in losses.items() if loss is not None}
     return sorted(finite, key=lambda name: finite[name])
 
@@ -144,7 +148,7 @@ def _runner_up(result: CrossoverResult) -> str | None:
 
 
 def _not_told_apart(result: CrossoverResult) -> str | None:
-    """The rival with the lowest loss whose interval holds 0."""
+    """The baseline with the lowest loss whose interval holds 0."""
     for name in _by_loss(result):
         difference = _difference(result, name)
         if difference is not None and side(difference.guarded_low, difference.guarded_high) == "noise":
@@ -160,7 +164,7 @@ def _difference(result: CrossoverResult, name: str | None) -> Difference | None:
 def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str]:
     """A sentence on a candidate's difference to the last epoch: lower, higher or within noise.
 
-    On ``judge`` by the interval that decides, which is widened for the rivals; on ``test``, where one model is looked
+    On ``judge`` by the interval that decides, which is widened for the contenders; on ``test``, where one model is looked
     at, by the plain one.
     """
     score = result.score(name, split)
@@ -171,7 +175,7 @@ def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str
     values: dict[str, Any] = {"name": candidate_label(name), "count": score.count}
     if split == "judge":
         low, high = difference.guarded_low, difference.guarded_high
-        values = {"rivals": result.comparisons}
+        values = {"contenders": result.comparisons}
     return [
         text(
             f"{key}_{side(low, high)}",

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from redheart.batches.table import SituationTable
+from redheart.checkpoint.restore import build_from_manifest, misfit_of
 from redheart.crossover.result import Difference, Score, TaskSkill
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
 from redheart.errors import Interrupted, StorageError
+from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
+from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
+from redheart.evaluation.intervals import draw, measures_of
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
 from redheart.tasks import TASK_BY_NAME, TASKS
-from redheart.training.bootstrap import Array, Resamples, paired_difference
-from redheart.training.evaluation import Evaluation, constant_predictor, evaluate_model
-from redheart.training.intervals import draw, measures_of
-from redheart.training.restore import build_from_manifest, misfit_of
-from redheart.training.table import SituationTable
 
 
 def stop_if(should_stop: Callable[[], bool]) -> None:
@@ -119,7 +119,7 @@ class Scorer:
         """Scores all recipes on ``split`` against the first one, the last epoch.
 
         Args:
-            comparisons: how many rivals of the last epoch there are.
+            comparisons: how many contenders of the last epoch there are.
 
         Raises:
             Interrupted: ``should_stop`` said so.

@@ -110,7 +110,7 @@ class CrossoverResult:
         delivered: the candidate whose weights are in ``best_model``.
         combined: the candidate whose weights are in ``crossover_final.pth``.
         choose_loss: each epoch's recorded loss on ``choose``, by epoch as text (JSON keys are).
-        comparisons: how many distinct rivals of the last epoch there were; guarded intervals are widened for them.
+        comparisons: how many distinct contenders of the last epoch there were; guarded intervals are widened for them.
     """
 
     outcome: Outcome

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from redheart.data.schema import Situation
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD
 
-LONGEST_ID = 256
+MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
-_LONGEST_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 class Problem(NamedTuple):
@@ -39,7 +39,7 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)) and len(value) > 12:
         return f"an array of {len(value)}"
     text = json.dumps(value, ensure_ascii=isinstance(value, str) and _unpaired(value))
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def _kind(value: Any) -> str:
@@ -124,8 +124,8 @@ class ItemCheck:
             return ""
         if not value.strip():
             self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
-        elif len(value) > LONGEST_ID:
-            self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {LONGEST_ID} characters")
+        elif len(value) > MAX_ID_LENGTH:
+            self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {MAX_ID_LENGTH} characters")
         elif _unpaired(value) or any(ord(character) < 32 or ord(character) == 127 for character in value):
             self._refuse("id", f"control characters or half a surrogate pair: {shown(value)}", "printable text")
         return value

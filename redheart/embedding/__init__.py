@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redheart.embedding.dataset import EmbeddedDataset, PaddedSegments, Segments
     from redheart.embedding.embed import embed_dataset
     from redheart.embedding.model_source import find_model
-    from redheart.embedding.opening import open_embedded
+    from redheart.embedding.open_embedded import open_embedded
 
 _HOME = {
     "EmbeddedDataset": "dataset",

@@ -21,12 +21,12 @@ from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors
 from redheart.embedding.lock import locked
 from redheart.embedding.model_source import ModelSource, find_model
-from redheart.embedding.opening import from_store, in_memory, older_key
+from redheart.embedding.open_embedded import from_store, in_memory, older_key
 from redheart.embedding.paths import EmbeddingPaths, paths_in, target_paths
 from redheart.embedding.segments import SEGMENTATION_VERSION, Segment
 from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, stores_in
 from redheart.errors import DataError, Interrupted, MissingRequirement, StorageError
-from redheart.messages import note, say, warn
+from redheart.messages import debug, info, warn
 
 if TYPE_CHECKING:
     from redheart.embedding.encoder import Encoder
@@ -167,8 +167,8 @@ def embed_dataset(
             _write(run, made, inline=inline)
         wrote = True
     if wrote:
-        say("embedding_saved")
-        say("embedding_saved_where", path=run.target.json)
+        info("embedding_saved")
+        info("embedding_saved_where", path=run.target.json)
     return made
 
 
@@ -191,10 +191,10 @@ def _first_of_each(keys: Sequence[str], absent: set[str]) -> list[int]:
 
 def _say_status(*, total: int, missing: int) -> None:
     there = total - missing
-    say("embedding_status")
-    say("embedding_total", count=total)
-    say("embedding_there", count=there, percent=f"{100 * there / total:.1f}")
-    say("embedding_missing", count=missing, percent=f"{100 * missing / total:.1f}")
+    info("embedding_status")
+    info("embedding_total", count=total)
+    info("embedding_there", count=there, percent=f"{100 * there / total:.1f}")
+    info("embedding_missing", count=missing, percent=f"{100 * missing / total:.1f}")
 
 
 def _encoder_for(run: _Run, source: ModelSource) -> Encoder:
@@ -297,4 +297,4 @@ def _write(run: _Run, made: EmbeddedDataset, *, inline: bool) -> None:
         warn("embedding_older_file_kept", path=target.json, kept=kept.name)
     embedded_json.write_embedded_json(target.json, made, inline=inline)
     embedded_json.leave_receipt(target.vectors, run.dataset, target.json, made.identity, inline=inline)
-    note(f"{target.json} written, {len(made)} items, {made.d_embed} numbers a vector")
+    debug(f"{target.json} written, {len(made)} items, {made.d_embed} numbers a vector")

@@ -13,7 +13,7 @@ from redheart.data import Situation
 from redheart.embedding.model_source import ModelSource
 from redheart.embedding.segments import Offsets, Part, Segment, SegmentationLimits, segment_situation
 from redheart.errors import MissingRequirement
-from redheart.messages import note, warn
+from redheart.messages import debug, warn
 
 #: Segments a forward pass on a CPU. With its batches sorted by length, 16 is faster than 64: less padding, and the
 #: activations stay in the cache (measured with all-MiniLM-L6-v2 on 2 cores: 3.3 s against 4.4 s for 723 segments).
@@ -82,7 +82,7 @@ class Encoder:
         limit = model.max_seq_length or min(self._tokenizer.model_max_length, _UNKNOWN_LIMIT)
         self.part_pieces = int(limit) - int(self._tokenizer.num_special_tokens_to_add(pair=False))
         self.d_embed = int(self.encode(["size"]).shape[1])
-        note(f"embedding model on {model.device} in {self.precision}, {self.d_embed} numbers a vector")
+        debug(f"embedding model on {model.device} in {self.precision}, {self.d_embed} numbers a vector")
 
     def offsets(self, texts: Sequence[str]) -> list[Offsets]:
         """Where the word pieces of each text are, without special ones and without a limit."""

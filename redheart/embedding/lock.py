@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from redheart.errors import Interrupted, StorageError
-from redheart.messages import say
+from redheart.messages import info
 
 LOCK_NAME = ".lock"
 _POLL_SECONDS = 0.5
@@ -32,7 +32,7 @@ def locked(folder: Path, should_stop: Callable[[], bool] | None) -> Iterator[Non
                         f"{folder}: stopped while another process was embedding; nothing was lost"
                     ) from None
                 if not waited:
-                    say("embedding_waiting", path=folder)
+                    info("embedding_waiting", path=folder)
                     waited = True
     except (OSError, NotImplementedError) as error:
         raise StorageError(f"{folder}: could not lock: {getattr(error, 'strerror', None) or error}") from error

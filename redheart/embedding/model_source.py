@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from redheart.errors import MissingRequirement
-from redheart.messages import note, say
+from redheart.messages import debug, info
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 _PUBLISHER = "sentence-transformers"
@@ -125,8 +125,8 @@ def _from_hub(name: str) -> Path:
         raise MissingRequirement(
             f"embedding model {name!r}: no such folder, and not a name on the hub; {fix}"
         ) from error
-    note(f"{repository} is not in the hub's local cache")
-    say("embedding_downloading", model=repository)
+    debug(f"{repository} is not in the hub's local cache")
+    info("embedding_downloading", model=repository)
     try:
         folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
     except Exception as error:  # the hub's client passes on its HTTP library's errors, which differ by version
@@ -170,5 +170,5 @@ def find_model(name: str) -> ModelSource:
         folder = path.resolve()
     else:
         folder = _packaged(name) or _from_hub(name)
-    note(f"embedding model {name!r} is in {folder}")
+    debug(f"embedding model {name!r} is in {folder}")
     return ModelSource(name, folder, fingerprint_of(folder))

@@ -22,7 +22,7 @@ _TABLES = (
     "training",
     "sweep",
     "sweet_spot",
-    "rival",
+    "baseline",
     "prediction",
     "crossover",
     "ablation",
@@ -35,7 +35,7 @@ _language: Language = "ko"
 def _load() -> dict[str, tuple[str, str]]:
     if not _catalogue:
         for table in _TABLES:
-            for key, pair in import_module(f"redheart.messages.{table}").MESSAGES.items():
+            for key, pair in import_module(f"redheart.messages.tables.{table}").MESSAGES.items():
                 if key in _catalogue:
                     raise ValueError(f"message {key!r} is defined twice")
                 _catalogue[key] = pair

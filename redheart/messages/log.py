@@ -79,7 +79,7 @@ def forget_new_log() -> None:
     _made.clear()
 
 
-def say(key: str, **values: Any) -> None:
+def info(key: str, **values: Any) -> None:
     """Says the catalogue's message ``key``."""
     _logger.info(text(key, **values))
 
@@ -97,7 +97,7 @@ def warn_even_if_quiet(key: str, **values: Any) -> None:
         warn(key, **values)
 
 
-def note(line: str) -> None:
+def debug(line: str) -> None:
     """A line for developers, shown under ``--debug``; not in the catalogue."""
     _logger.debug(line)
 

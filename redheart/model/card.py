@@ -12,7 +12,7 @@ from redheart.tasks import TASK_BY_NAME, TASKS
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from redheart.model.unified import UnifiedModel
+    from redheart.model.exported import ExportableModel
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _PURPOSES = {
@@ -34,7 +34,7 @@ _METRICS = {
 }
 
 
-def write_card(model: UnifiedModel, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
     """The card's text, with its metadata in front.
 
     Args:
@@ -83,7 +83,7 @@ def write_card(model: UnifiedModel, evaluations: Sequence[Mapping[str, Any]] = (
 
 
 def _table(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation as rows of text, each metric beside the constant predictor's and the rival's."""
+    """An evaluation as rows of text, each metric beside the constant predictor's and the baseline's."""
     comparison = evaluation["comparison"]
     rows: list[tuple[str, ...]] = []
     for task, scored in comparison["tasks"].items():

@@ -6,28 +6,40 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import redheart
 from redheart.errors import StorageError
-from redheart.model.parameters import meta_model
+from redheart.model.meta_device import meta_device
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.storage import read_json, replace_file, sha256_of, write_json
 from redheart.tasks import TASKS
-
-if TYPE_CHECKING:
-    from redheart.model.unified import UnifiedModel
 
 FORMAT = 1
 LIBRARY = "redheart"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 #: Of a manifest or configuration: what is told of the files, and what the model tells of itself.
 _NOT_FACTS = ("files", "format", "dtype", "model", "statistics", "metrics", "export", "tasks")
+
+
+class ExportableModel(Protocol):
+    """What is written and described: a ``UnifiedModel``, which is not imported here because it imports this."""
+
+    config: ModelDimensions
+    statistics: TargetStatistics
+    facts: Mapping[str, Any]
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def facts_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +52,7 @@ def is_config(content: Any) -> bool:
     return isinstance(content, dict) and content.get("export", {}).get("library") == LIBRARY
 
 
-def write_exported(model: UnifiedModel, folder: Path) -> dict[str, Any]:
+def write_exported(model: ExportableModel, folder: Path) -> dict[str, Any]:
     """Writes both files into ``folder``, the configuration last. Returns it.
 
     Raises:
@@ -105,8 +117,17 @@ def check_config(content: Any, what: Path | str) -> None:
         raise StorageError(f"{what}: found the tasks {found}, wanted those of this version: {wanted}")
 
 
-def build_exported(config: Mapping[str, Any], weights: Path, *, device: str = "cpu") -> UnifiedModel:
+def build_exported(
+    build: Callable[[ModelDimensions, TargetStatistics], M],
+    config: Mapping[str, Any],
+    weights: Path,
+    *,
+    device: str = "cpu",
+) -> M:
     """The model of a configuration with the weights of a file, in evaluation mode.
+
+    Args:
+        build: makes a model of these dimensions: ``UnifiedModel``.
 
     Raises:
         StorageError: the file is damaged, or a tensor is missing, superfluous or of another shape; naming it.
@@ -122,13 +143,14 @@ def build_exported(config: Mapping[str, Any], weights: Path, *, device: str = "c
         raise StorageError(f"{weights}: not found")
     if sha256_of(weights) != config["export"]["sha256"]:
         raise StorageError(f"{weights}: its SHA-256 is not the one in {CONFIG}: it is damaged, or of another model")
-    model = meta_model(dimensions, statistics)
+    with meta_device():
+        model = build(dimensions, statistics)
     _compare(weights, _shapes_in(weights), {name: list(t.shape) for name, t in model.state_dict().items()})
     state: dict[str, Tensor] = _translated(weights, lambda: load_file(str(weights), device=device))
     # The tensors themselves become the model's: nothing is filled with random numbers first, or copied.
     model.load_state_dict(state, assign=True)
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
-    model.facts = facts_of(config)
+    model.facts = facts_of(config)  # type: ignore[assignment]
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import PyTorchModelHubMixin
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
 
-    from redheart.model.unified import UnifiedModel
+    from redheart.model.exported import ExportableModel
 
 Self = TypeVar("Self", bound="HubModel")
 
@@ -43,7 +43,7 @@ class HubModel(PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(  # type: ignore[override]
-        cls,
+        cls: type[Self],
         *,
         model_id: str,
         map_location: str = "cpu",
@@ -56,7 +56,7 @@ class HubModel(PyTorchModelHubMixin):
         statistics: Any = None,
         proxies: Any = None,
         resume_download: Any = None,
-    ) -> UnifiedModel:
+    ) -> Self:
         # The last two: versions of the hub's library before 1.0 pass them, and always as None or their defaults.
         # config and statistics: what config.json has under the names of __init__'s arguments, undecoded. The file itself counts.
         from redheart.model.exported import CONFIG, WEIGHTS, build_exported, read_config
@@ -76,12 +76,12 @@ class HubModel(PyTorchModelHubMixin):
                     token=token,
                 )
             )
-        return build_exported(read_config(folder), folder / WEIGHTS, device=map_location)
+        return build_exported(cls, read_config(folder), folder / WEIGHTS, device=map_location)  # type: ignore[type-var]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         from redheart.model.exported import write_exported
 
-        write_exported(cast("UnifiedModel", self), save_directory)
+        write_exported(cast("ExportableModel", self), save_directory)
 
     def generate_model_card(self, *, evaluations: Sequence[Mapping[str, Any]] = (), **_: Any) -> ModelCard:
         """The model card, from what the model knows of itself and what ``redheart evaluate`` wrote of it."""
@@ -89,4 +89,4 @@ class HubModel(PyTorchModelHubMixin):
 
         from redheart.model.card import write_card
 
-        return ModelCard(write_card(cast("UnifiedModel", self), evaluations))
+        return ModelCard(write_card(cast("ExportableModel", self), evaluations))

@@ -6,12 +6,12 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from redheart.model.heads import LinearPath, Predictor
+from redheart.model.modules.heads import LinearPath, Predictor
+from redheart.model.modules.radial_basis import RadialPath, radial_basis_of
+from redheart.model.modules.views import VIEWS, linear_views
 from redheart.model.presets import ModelDimensions
-from redheart.model.radial_basis import RadialPath, radial_basis_of
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import Outputs, UnifiedModel, normalise
-from redheart.model.views import VIEWS, linear_views
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 
@@ -24,11 +24,11 @@ class LinearHead(Predictor):
 
         self.radial = RadialPath(dims.centres, len(TASK_BY_NAME[task].dimensions)) if dims.centres else None
 
-    def forward(self, views: Tensor, nearness: Tensor | None) -> Tensor:
-        """Views (batch, 4 * d_embed) and nearness (batch, centres) -> (batch, dims), relative to the prior."""
+    def forward(self, views: Tensor, rbf_activations: Tensor | None) -> Tensor:
+        """Views (batch, 4 * d_embed) and RBF activations (batch, centres) -> (batch, dims), relative to the prior."""
         prediction: Tensor = self.linear(views)
-        if self.radial is not None and nearness is not None:
-            prediction = prediction + self.radial(nearness)
+        if self.radial is not None and rbf_activations is not None:
+            prediction = prediction + self.radial(rbf_activations)
         return self.relative_to_prior(prediction)
 
 
@@ -50,9 +50,9 @@ class LinearModel(nn.Module):
         """As ``UnifiedModel.forward``; nothing auxiliary."""
         segments = normalise(segments, segment_mask)
         views = linear_views(segments, segment_mask, kinds)
-        nearness = self.backbone["radial_basis"](views) if len(self.backbone) else None
+        rbf_activations = self.backbone["radial_basis"](views) if len(self.backbone) else None
         views = self.views_dropout(views)
-        return Outputs({name: head(views, nearness) for name, head in self.heads.items()}, {})
+        return Outputs({name: head(views, rbf_activations) for name, head in self.heads.items()}, {})
 
     def distances(self) -> dict[str, int]:
         """As ``UnifiedModel.distances``: every layer is the last, but for the centres that the radial paths read."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from redheart.model.batch import Batch
-from redheart.model.phases import LEVEL_TARGETS, LEVELS
+from redheart.model.modules.phases import LEVEL_TARGETS, LEVELS
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import Outputs
 from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME, TASKS

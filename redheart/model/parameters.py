@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
+from redheart.model.meta_device import meta_device
 from redheart.model.presets import PRESETS, ModelDimensions, dimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel, modules_of
@@ -31,24 +29,10 @@ class ParameterCount:
         return groups
 
 
-class _ShapesOnly(TorchFunctionMode):
-    """Leaves new tensors unfilled. On the meta device filling them does nothing but load torch's compiler: a second."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        if func is torch.linspace:
-            return torch.empty(args[2])
-        return func(*args, **kwargs)
-
-
 def meta_model(dims: ModelDimensions, statistics: TargetStatistics | None = None) -> UnifiedModel:
     """The model with shapes but no numbers: nothing is allocated."""
     statistics = statistics or TargetStatistics.neutral()
-    with torch.device("meta"), _ShapesOnly():
+    with meta_device():
         return UnifiedModel(dims, statistics)
 
 

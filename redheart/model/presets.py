@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from redheart.config import MOST_SEGMENTS
+from redheart.config import MAX_SEGMENTS
 from redheart.tasks import GROUPS
 
 #: Sizes of title, action, the mean of the windows and the text whole in the linear views. Title and action are a dozen words
@@ -18,7 +18,7 @@ VIEW_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
 SHARPNESS = 2.0
 #: Stories around which there are radial basis functions, and how many numbers all of them together may take in each view:
 #: wider vectors leave fewer stories, and ``tiny`` tiny.
-MOST_CENTRES, CENTRE_NUMBERS = 1536, 1536 * 384
+MAX_CENTRES, CENTRE_NUMBERS = 1536, 1536 * 384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class ModelDimensions:
     preset: str
     d_embed: int = 384
     """Width of the sentence encoder's vectors."""
-    max_segments: int = MOST_SEGMENTS
+    max_segments: int = MAX_SEGMENTS
     """The longest sequence; the resonators' impulse responses are as long."""
     d_model: int
     layers: int
@@ -81,7 +81,7 @@ class ModelDimensions:
         """The inverse of ``to_json``. ``without`` and ``centres`` may be missing: older manifests know of no such thing.
 
         Raises:
-            ValueError: a field is unknown or missing, or the weights are for other views or another nearness than this
+            ValueError: a field is unknown or missing, or the weights are for other views or another RBF activations than this
                 version has.
         """
         own = {"view_weights": list(VIEW_WEIGHTS), "sharpness": SHARPNESS}
@@ -111,7 +111,7 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=96,
         wrapper_layers=1,
         phase_width=64,
-        centres=MOST_CENTRES,
+        centres=MAX_CENTRES,
         signal_channels=28,
         signal_width=64,
         state_width=64,
@@ -128,7 +128,7 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=384,
         wrapper_layers=2,
         phase_width=192,
-        centres=MOST_CENTRES,
+        centres=MAX_CENTRES,
         signal_channels=56,
         signal_width=192,
         state_width=192,
@@ -145,7 +145,7 @@ PRESETS: dict[str, ModelDimensions] = {
         wrapper_width=1024,
         wrapper_layers=3,
         phase_width=1024,
-        centres=MOST_CENTRES,
+        centres=MAX_CENTRES,
         signal_channels=448,
         signal_width=1024,
         state_width=1024,
@@ -165,5 +165,5 @@ def dimensions(preset: str, *, d_embed: int = 384, dropout: float = 0.1) -> Mode
         d_embed=d_embed,
         dropout=dropout,
         embedding_dropout=chosen.embedding_dropout if dropout else 0.0,
-        centres=min(MOST_CENTRES, CENTRE_NUMBERS // d_embed),
+        centres=min(MAX_CENTRES, CENTRE_NUMBERS // d_embed),
     )

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from redheart.model.analyzers import Analyzer
-from redheart.model.backbone import Backbone, MeanPool
 from redheart.model.batch import WHOLE_TEXT
-from redheart.model.blocks import attention_mask
 from redheart.model.depth import Depths
-from redheart.model.dsp import DspSimulator
-from redheart.model.heads import Head, PoolReadOut, Predictor
 from redheart.model.hub import HubModel
-from redheart.model.kalman import KalmanFilter
-from redheart.model.phases import LEVELS, Phases
+from redheart.model.modules.analyzers import Analyzer
+from redheart.model.modules.backbone import Backbone, MeanPool
+from redheart.model.modules.blocks import attention_mask
+from redheart.model.modules.dsp import DspSimulator
+from redheart.model.modules.heads import Head, PoolReadOut, Predictor
+from redheart.model.modules.kalman import KalmanFilter
+from redheart.model.modules.phases import LEVELS, Phases
+from redheart.model.modules.views import linear_views
+from redheart.model.modules.wrappers import Wrapper
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
-from redheart.model.views import linear_views
-from redheart.model.wrappers import Wrapper
 from redheart.tasks import ANALYZED_TASKS, MODULES, TASKS
 
 
@@ -82,7 +82,7 @@ class UnifiedModel(nn.Module, HubModel):
         segments = normalise(segments, segment_mask).to(self.backbone.embed.weight.dtype)
         attend = attention_mask(segment_mask)
         views = linear_views(segments, segment_mask, kinds)
-        hidden, pools, nearness = self.backbone(segments, attend, kinds, positions, views)
+        hidden, pools, rbf_activations = self.backbone(segments, attend, kinds, positions, views)
         views = self.views_dropout(views)
 
         # By module: what others read, and its own prediction. A module that was left out is in neither.
@@ -110,7 +110,7 @@ class UnifiedModel(nn.Module, HubModel):
         for name, pool in pool_of.items():
             head = self._head(name)
             read = [features[module] for module in head.reads]
-            predictions[name] = head(pool, torch.cat(read, dim=-1) if read else pool[:, :0], views, nearness)
+            predictions[name] = head(pool, torch.cat(read, dim=-1) if read else pool[:, :0], views, rbf_activations)
             if name in self.advanced_wrappers:
                 correction, gated = self.advanced_wrappers[name](analyses, hidden, attend)
                 predictions[name] = predictions[name] + gated

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from redheart.batches.table import SituationTable
+from redheart.checkpoint.restore import Restored, embedding_settings, shape_of
 from redheart.config import EmbeddingConfig
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset, find_model
 from redheart.embedding.encoder import Encoder
 from redheart.errors import ConfigError, Interrupted, RedHeartError
+from redheart.machine import inference_device
 from redheart.model.statistics import natural_units
 from redheart.tasks import TASKS
-from redheart.training.placement import inference_device
-from redheart.training.restore import Restored, embedding_settings, shape_of
-from redheart.training.table import SituationTable
 
 _AT_ONCE = 32
 

@@ -20,24 +20,24 @@ import msgspec
 import psutil
 
 import redheart
+from redheart.baseline.sentences import about_baseline, standings
 from redheart.checkpoint import START_EPOCH
 from redheart.config import Config, resolved_yaml
 from redheart.crossover import CrossoverResult, candidate_label, load_result
-from redheart.crossover.beside_rival import FILE_NAME as RIVAL_FILE
-from redheart.crossover.beside_rival import load_beside_rival
+from redheart.crossover.beside_baseline import FILE_NAME as BASELINE_FILE
+from redheart.crossover.beside_baseline import load_beside_baseline
 from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
 from redheart.errors import DataError, StorageError
+from redheart.machine import inspect_machine
 from redheart.report.curves import read_curves
-from redheart.rival.sentences import about_rival, standings
 from redheart.storage import read_json, read_lines
 from redheart.sweet_spot import load_analysis
 from redheart.sweet_spot.choice import FILE_NAME as ANALYSIS_FILE
 from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
 from redheart.sweet_spot.curves import read_history
 from redheart.tasks import MODULE_TASK, MODULES, TASKS
-from redheart.training.placement import inspect_machine
 
 FORMAT = 1
 SWEEP_FOLDER = "lr_sweep_results"
@@ -71,7 +71,7 @@ def gather_facts(config: Config, output: Path) -> Facts:
         "run": run
         | {key: start[key] for key in ("preset", "parameters", "learning_rate", "world_size") if key in start},
         "result": _part(output / "crossover" / "candidates.json", lambda: _result(load_result(output))),
-        "rival": _part(output / "crossover" / RIVAL_FILE, lambda: _rival(output)),
+        "rival": _part(output / "crossover" / BASELINE_FILE, lambda: _baseline(output)),
         "sweep": _part(output / SWEEP_FOLDER, lambda: _sweep(output / SWEEP_FOLDER)),
         "training": _part(output / METRICS, lambda: _training(output)),
         "modules": _part(output / METRICS, lambda: _modules(output)),
@@ -143,15 +143,15 @@ def _result(result: CrossoverResult) -> Facts:
     }
 
 
-def _rival(output: Path) -> Facts:
-    """The delivered model beside the simple rival; an earlier model's comparison says nothing about this one."""
+def _baseline(output: Path) -> Facts:
+    """The delivered model beside the simple baseline; an earlier model's comparison says nothing about this one."""
     result = load_result(output)
-    found = load_beside_rival(output, result[result.delivered].identity)
+    found = load_beside_baseline(output, result[result.delivered].identity)
     if found is None:
         return {"status": "absent"}
     return {
-        "description": msgspec.to_builtins(found.rival),
-        "about": about_rival(found.rival),
+        "description": msgspec.to_builtins(found.baseline),
+        "about": about_baseline(found.baseline),
         "sentences": {split: standings(comparison, split) for split, comparison in found.splits.items()},
         "splits": msgspec.to_builtins(found.splits),
     }

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from redheart.config import Config
 from redheart.crossover.decision import share_of_resamples
 from redheart.errors import Interrupted, StorageError
-from redheart.messages import language, note, say, text
+from redheart.messages import debug, info, language, text
 from redheart.report.curves import FOLDER as CURVES_FOLDER
 from redheart.report.curves import NAME as CURVES_NAME
 from redheart.report.curves import export_curves
@@ -54,7 +54,7 @@ def build_report(config: Config, output: Path, *, should_stop: Callable[[], bool
     write_json(output / FOLDER / "report.json", facts)
     path = output / FOLDER / "report.html"
     write_text(path, page)
-    say("report_saved", path=path)
+    info("report_saved", path=path)
     return path
 
 
@@ -67,7 +67,7 @@ def _has_epochs(output: Path) -> bool:
     try:
         return any(isinstance(line, dict) and line.get("kind") == "epoch" for line in read_lines(output / METRICS))
     except StorageError as error:
-        note(f"no curves: {error}")  # the page says what is wrong with the file
+        debug(f"no curves: {error}")  # the page says what is wrong with the file
         return False
 
 
@@ -93,7 +93,7 @@ def render(facts: Facts, output: Path) -> str:
         pictures=_pictures(output),
         skill_scale=_skill_scale(facts["result"]),
         difference_scale=_difference_scale(facts["result"]),
-        rival_scale=_rival_scale(facts["rival"]),
+        baseline_scale=_baseline_scale(facts["rival"]),
     )
 
 
@@ -124,7 +124,7 @@ def _embedded(paths: Iterable[Path]) -> list[tuple[str, str]]:
         if content.startswith(_PNG):
             found.append((path.stem, f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"))
         else:
-            note(f"{path}: not a PNG, left out of the report")
+            debug(f"{path}: not a PNG, left out of the report")
     return found
 
 
@@ -142,7 +142,7 @@ def _skill_scale(result: Facts) -> tuple[float, float]:
 
 
 def _difference_scale(result: Facts) -> tuple[float, float]:
-    """A scale around 0 that holds the rivals' intervals; random controls may leave it."""
+    """A scale around 0 that holds the contenders' intervals; random controls may leave it."""
     ends = [
         abs(difference[end])
         for candidate in result.get("candidates", [])
@@ -155,9 +155,9 @@ def _difference_scale(result: Facts) -> tuple[float, float]:
     return -reach, reach
 
 
-def _rival_scale(rival: Facts) -> tuple[float, float]:
-    """A scale around 0 that holds the intervals of the tasks' differences to the rival on test."""
-    tasks = rival["splits"]["test"]["tasks"].values() if rival["status"] == "present" else ()
+def _baseline_scale(baseline: Facts) -> tuple[float, float]:
+    """A scale around 0 that holds the intervals of the tasks' differences to the baseline on test."""
+    tasks = baseline["splits"]["test"]["tasks"].values() if baseline["status"] == "present" else ()
     differences = [task["metrics"]["skill"]["difference"] for task in tasks if "skill" in task["metrics"]]
     ends = [abs(one[end]) for one in differences if one for end in ("value", "low", "high") if one[end] is not None]
     reach = 1.05 * max(ends, default=0.0) or 1.0

@@ -9,8 +9,8 @@ from redheart.storage.atomic import (
     write_json,
     write_text,
 )
-from redheart.storage.exchange import replace_folder
 from redheart.storage.jsonl import append_line, read_lines
+from redheart.storage.replace_folder import replace_folder
 
 __all__ = [
     "append_line",

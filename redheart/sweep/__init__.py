@@ -5,6 +5,6 @@ can be made again from those files. Importing this package imports neither torch
 """
 
 from redheart.sweep.optimal import OPTIMAL_FILE, read_optimal_lr
-from redheart.sweep.stage import RESULTS_FOLDER, SweepResult, rebuild, run_sweep, run_worker
+from redheart.sweep.sweep import RESULTS_FOLDER, SweepResult, rebuild, run_sweep, run_worker
 
 __all__ = ["OPTIMAL_FILE", "RESULTS_FOLDER", "SweepResult", "read_optimal_lr", "rebuild", "run_sweep", "run_worker"]

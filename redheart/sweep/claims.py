@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from redheart.errors import StorageError
-from redheart.messages import note
+from redheart.messages import debug
 from redheart.storage import read_json, write_json
 from redheart.sweep.publish import publish_once
 
@@ -38,7 +38,7 @@ def this_place() -> str:
     try:
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
     except OSError:
-        note("no boot id or process namespace to be read: claims of this host are told by its name alone")
+        debug("no boot id or process namespace to be read: claims of this host are told by its name alone")
     return "|".join(parts)
 
 
@@ -109,7 +109,7 @@ class Claims:
             if claim["released"]:
                 return True
         except (StorageError, KeyError, TypeError) as error:
-            note(f"claim {path.name} can't be read ({error}): dead unless it comes back")
+            debug(f"claim {path.name} can't be read ({error}): dead unless it comes back")
             counter, place, pid, started = -1, "", 0, None
         if place == self._place:
             begun = _started(pid)
@@ -155,4 +155,4 @@ class Claim:
             try:
                 write_json(self.path, self._owner)
             except StorageError as error:  # a missed beat costs at most a point run twice; the trial matters more
-                note(f"could not renew a claim: {error}")
+                debug(f"could not renew a claim: {error}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from redheart.sweep.planner import Observation, additive_parts, mean_losses
 
 _HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best: the narrowest whose fit is settled inside it
-_FEWEST_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
+_MIN_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
 _TWO_SIDED_95 = 1.96
 
 NoiseSource = Literal["repeats", "residuals"]
@@ -56,7 +56,7 @@ class Evidence:
     at_edge: bool
 
 
-def weigh(
+def fit_learning_rate(
     results: Sequence[Observation], *, samples: int = 2000, confidence: float = 0.95, seed: int = 0
 ) -> Evidence | None:
     """The choice and its evidence; None where every trial diverged."""
@@ -79,7 +79,7 @@ def weigh(
         noise, source = fit.residual, "residuals"
     problem = None
     if not windows:
-        problem = f"fewer than {_FEWEST_POINTS} learning rates, or none on one side of the best"
+        problem = f"fewer than {_MIN_POINTS} learning rates, or none on one side of the best"
     elif fit is None:
         problem = "the loss has no minimum inside the window: flat or falling to one side"
     return Evidence(
@@ -124,7 +124,7 @@ def _windows(rates: list[float], best: float) -> list[list[float]]:
     windows: list[list[float]] = []
     for half_width in _HALF_WIDTHS:
         inside = [rate for rate in rates if abs(math.log10(rate / best)) <= half_width]
-        enough = len(inside) >= _FEWEST_POINTS and inside[0] < best < inside[-1]
+        enough = len(inside) >= _MIN_POINTS and inside[0] < best < inside[-1]
         if enough and inside not in windows:
             windows.append(inside)
     return windows

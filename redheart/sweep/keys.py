@@ -16,7 +16,7 @@ RESOLUTION_SLACK = 1e-9
 #: Significant digits of a learning rate moved by exact steps: enough that rounding stays far inside the slack.
 _STEP_DIGITS = 12
 #: Digits that people read, type and compare; more only where these would bring two learning rates too close together.
-_FEWEST_MOVED_DIGITS = 3
+_MIN_MOVED_DIGITS = 3
 
 
 def key_of(learning_rate: float) -> str:
@@ -49,7 +49,7 @@ def step(learning_rate: float, steps: int, min_spacing: float) -> float:
 
 def shortened(learning_rate: float, is_free: Callable[[float], bool]) -> float:
     """``learning_rate``, which is free, in three significant digits, or in the fewest in which it is free still."""
-    for digits in range(_FEWEST_MOVED_DIGITS, _STEP_DIGITS):
+    for digits in range(_MIN_MOVED_DIGITS, _STEP_DIGITS):
         rounded = round_significant(learning_rate, digits)
         if is_free(rounded):
             return rounded

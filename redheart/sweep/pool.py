@@ -39,7 +39,7 @@ LOGS_FOLDER = "logs"
 _POLL_EVERY = 0.2  # seconds
 _GRACE = 30.0  # seconds that a worker has to end its step after a signal before it is killed; nothing is lost by that
 _TAIL_LINES = 15
-_MOST_FAILURES = 2  # of one point: the first may have been the machine's fault, the second is the point's
+_MAX_FAILURES = 2  # of one point: the first may have been the machine's fault, the second is the point's
 #: A worker is a single-device job, even where the parent was started by a distributed launcher.
 _DISTRIBUTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -217,7 +217,7 @@ class Pool:
         for worker in died:
             for point in self._unfinished_points_of(worker.process.pid):
                 failures[point] = failures.get(point, 0) + 1
-                if failures[point] >= _MOST_FAILURES:
+                if failures[point] >= _MAX_FAILURES:
                     raise TrainingError(f"the sweep's {point} failed {failures[point]} times; {worker.last_words()}")
         if died and not workers:
             raise TrainingError(f"no sweep worker is left: {died[-1].last_words()}")

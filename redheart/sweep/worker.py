@@ -24,7 +24,7 @@ import msgspec
 
 from redheart.config import Config
 from redheart.errors import Interrupted, RedHeartError
-from redheart.messages import note, say, set_language, set_up_logging, warn
+from redheart.messages import debug, info, set_language, set_up_logging, warn
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
 from redheart.sweep.keys import key_of
@@ -90,15 +90,15 @@ def ensure_plan(config: Config, sweep: Sweep, store: CumulativeStore, stage: int
 def announce_plan(plan: StagePlan) -> None:
     """Says what the resolution did to a plan that was just written."""
     points = ", ".join(key_of(trial.learning_rate) for trial in plan.trials)
-    say("sweep.stage", stage=plan.stage, low=f"{plan.low:.3g}", high=f"{plan.high:.3g}", points=points)
+    info("sweep.stage", stage=plan.stage, low=f"{plan.low:.3g}", high=f"{plan.high:.3g}", points=points)
     for trial in plan.trials:
         wanted, chosen = key_of(trial.wanted), key_of(trial.learning_rate)
         if trial.placement == "moved_tested":
             warn("sweep.adjusted", wanted=wanted, chosen=chosen)
         elif trial.placement == "moved_close":
-            say("sweep.spread", wanted=wanted, chosen=chosen)
+            info("sweep.spread", wanted=wanted, chosen=chosen)
         elif trial.placement == "repeat":
-            say("sweep.repeat", wanted=wanted, chosen=chosen, seed=trial.seed)
+            info("sweep.repeat", wanted=wanted, chosen=chosen, seed=trial.seed)
 
 
 def record_of(outcome: Any, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config) -> Trial:
@@ -147,7 +147,7 @@ class Worker:
     factory: str = REAL_RUNNER
     claims: Claims | None = None
     on_plan: Callable[[StagePlan], None] = announce_plan
-    on_fold: Callable[[int], None] = field(default=lambda count: say("sweep.saved", count=count))
+    on_fold: Callable[[int], None] = field(default=lambda count: info("sweep.saved", count=count))
     _runner: Runner | None = None
 
     def work(self) -> None:
@@ -196,7 +196,7 @@ class Worker:
             if self._runner is None:
                 self._runner = make_runner(self.factory, self.config, self.dataset)
             sign()
-            note(f"trial {name}: learning rate {key_of(planned.learning_rate)}, seed {planned.seed}")
+            debug(f"trial {name}: learning rate {key_of(planned.learning_rate)}, seed {planned.seed}")
             outcome = self._runner.run(
                 learning_rate=planned.learning_rate, seed=planned.seed, should_stop=stop, heartbeat=sign
             )
@@ -204,7 +204,7 @@ class Worker:
                 self._check()
             record = record_of(outcome, planned, stage, self.sweep, self.config)
             if not store.trials.publish(name, record):
-                note(f"trial {name}: another worker published it first; this result is dropped")
+                debug(f"trial {name}: another worker published it first; this result is dropped")
         self.on_fold(len(store.refold().entries))
         return True
 

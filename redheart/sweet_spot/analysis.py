@@ -8,7 +8,7 @@ import msgspec
 from tqdm import tqdm
 
 from redheart.config.schema import SweetSpotConfig
-from redheart.messages import say, warn
+from redheart.messages import info, warn
 from redheart.storage import fingerprint, sha256_of, write_json, write_text
 from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
 from redheart.sweet_spot.choice import (
@@ -67,7 +67,7 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
     history = read_history(metrics_file)
     epochs = tuple(int(epoch) for epoch in history.epochs)
     nothing_to_choose = history.dry_run or not history.weights_changed
-    say("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))
+    info("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))
     if nothing_to_choose:
         explanation = Reason("sweet_spot.dry_run" if history.dry_run else "sweet_spot.never_changed", {})
         warn(explanation.key)
@@ -95,6 +95,6 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
     write_json(folder / FILE_NAME, analysis.to_json())
     if analysis.choices is not None:
         for module, choice in analysis.choices.items():
-            say("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
-    say("sweet_spot.done", path=folder / REPORT_NAME)
+            info("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
+    info("sweet_spot.done", path=folder / REPORT_NAME)
     return analysis

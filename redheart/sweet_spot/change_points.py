@@ -62,7 +62,7 @@ def cusum(epochs: Epochs, values: Numbers, noise: float) -> Cusum:
     white normal noise. Autocorrelated noise makes it too sure of itself; that is why it alone never makes a plateau.
 
     Args:
-        epochs, values: shape ``(epochs,)``, at least ``noise.FEWEST_EPOCHS``, not all on one value.
+        epochs, values: shape ``(epochs,)``, at least ``noise.MIN_EPOCHS``, not all on one value.
         noise: standard deviation of the epoch-to-epoch noise, in units of ``values``.
     """
     path = _largest_sums(epochs, values)

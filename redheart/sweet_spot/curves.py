@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import StorageError
-from redheart.messages import note
+from redheart.messages import debug
 from redheart.storage import read_lines
 from redheart.tasks import MODULE_TASK, MODULES
 
@@ -108,7 +108,7 @@ def read_history(metrics_file: Path) -> History:
             if not isinstance(line.get("dry_run"), bool):
                 raise StorageError(f"{where}: dry_run: found {line.get('dry_run')!r}, wanted true or false")
             if dry_run is not None and dry_run != line["dry_run"]:
-                note(f"{where}: another run starts here; {len(records)} earlier epochs are left out")
+                debug(f"{where}: another run starts here; {len(records)} earlier epochs are left out")
                 records.clear()
             dry_run = line["dry_run"]
         elif kind == "epoch":
@@ -117,7 +117,7 @@ def read_history(metrics_file: Path) -> History:
                 raise StorageError(f"{where}: epoch: found {epoch!r}, wanted a whole number from 1")
             records[epoch] = _Record(where, line)
         else:
-            note(f"{where}: a record of kind {kind!r} says nothing about epochs")
+            debug(f"{where}: a record of kind {kind!r} says nothing about epochs")
     if dry_run is None:
         raise StorageError(
             f"{metrics_file}: line 1: found no start record, wanted one that says whether it is a dry run"

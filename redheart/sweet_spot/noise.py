@@ -11,7 +11,7 @@ import numpy as np
 from redheart.sweet_spot.curves import Numbers
 
 #: Third differences need four points each; with fewer than four of them their median means nothing.
-FEWEST_EPOCHS = 7
+MIN_EPOCHS = 7
 CERTAINTY_A_STEP = 0.1
 _THIRD_DIFFERENCE = np.array([1.0, -3.0, 3.0, -1.0]) / np.sqrt(20.0)
 _MEDIAN_TO_DEVIATION = 1.4826  # of the absolute value of a normal variable
@@ -27,7 +27,7 @@ def noise_level(values: Numbers) -> float | None:
     Args:
         values: shape ``(epochs,)``, finite.
     """
-    if len(values) < FEWEST_EPOCHS:
+    if len(values) < MIN_EPOCHS:
         return None
     return float(_MEDIAN_TO_DEVIATION * np.median(np.abs(np.convolve(values, _THIRD_DIFFERENCE, mode="valid"))))
 

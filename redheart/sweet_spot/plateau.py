@@ -29,8 +29,8 @@ FLAT_SHARE = 0.35
 #: How far the stretch may be from the best level, and its parts from its mean, as a share of the curve's range.
 LEVEL_SHARE = 0.12
 _ONE_SIDED_95 = 1.645
-_FEWEST_IN_PLATEAU = 4
-_FEWEST_TO_SLOPE = 8
+_MIN_IN_PLATEAU = 4
+_MIN_TO_SLOPE = 8
 #: With few epochs a stretch around the lowest loss takes the tests' place, and never gets to be more sure than this.
 SHORT_RUN_CONFIDENCE = 0.2
 SHORT_RUN_LEVEL_SHARE = 0.10
@@ -61,11 +61,11 @@ def votes(curves: Mapping[str, ModuleCurve], significance: float) -> dict[str, V
             result[module] = abstain(TECHNIQUE, "sweet_spot.too_few", count=len(loss))
         elif is_constant(loss):
             result[module] = abstain(TECHNIQUE, "sweet_spot.constant_loss")
-        elif len(loss) < trend.FEWEST_EPOCHS:
+        elif len(loss) < trend.MIN_EPOCHS:
             result[module] = _short_run(epochs, loss)
         else:
             noise = noise_level(loss)
-            assert noise is not None  # FEWEST_EPOCHS is above what the noise needs
+            assert noise is not None  # MIN_EPOCHS is above what the noise needs
             examined[module] = _Examined(epochs, loss, noise, trend.mann_kendall(loss), cusum(epochs, loss, noise))
     trends = trend.control_false_discoveries({module: found.trend.p_value for module, found in examined.items()})
     changes = trend.control_false_discoveries({module: found.change.p_value for module, found in examined.items()})
@@ -139,7 +139,7 @@ def _line(epochs: Epochs, values: Numbers) -> tuple[float, Numbers]:
 
 def _has_no_trend(loss: Numbers, significance: float) -> bool:
     """Mann–Kendall inside the stretch. Change points are known to an epoch or so, so its two ends are left out."""
-    inner = loss[1:-1] if len(loss) >= _FEWEST_IN_PLATEAU + 2 else loss
+    inner = loss[1:-1] if len(loss) >= _MIN_IN_PLATEAU + 2 else loss
     return trend.mann_kendall(inner).p_value > significance
 
 
@@ -163,7 +163,7 @@ def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: 
     # A shallow valley has no trend as a whole, but its sides have: a part that clearly slopes belongs to no plateau.
     # Short parts are what autocorrelated noise looks like; the tolerance of the level bounds them.
     sloping = [
-        b - a >= _FEWEST_TO_SLOPE
+        b - a >= _MIN_TO_SLOPE
         and abs(_line(found.epochs[a:b], found.loss[a:b])[0])
         - _ONE_SIDED_95 * _slope_error(found.epochs[a:b], found.noise)
         > largest_flat_slope
@@ -174,7 +174,7 @@ def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: 
         for further, (_, end) in enumerate(stretches[position:], start=position):
             if sloping[further]:
                 break
-            if end - start < _FEWEST_IN_PLATEAU or (best is not None and end - start <= best[1] - best[0]):
+            if end - start < _MIN_IN_PLATEAU or (best is not None and end - start <= best[1] - best[0]):
                 continue
             epochs, loss = found.epochs[start:end], found.loss[start:end]
             level = float(loss.mean())

@@ -71,12 +71,12 @@ def _epoch(choice: Choice, technique: str) -> str:
 def _caution(analysis: SweetSpotAnalysis, history: History) -> str:
     count = len(analysis.epochs)
     lines = [text("sweet_spot.report.dependence", cap=voting.HIGHEST_CONFIDENCE)]
-    if count < trend.FEWEST_EPOCHS:
+    if count < trend.MIN_EPOCHS:
         lines.append(
             text(
                 "sweet_spot.report.power",
                 count=count,
-                fewest=trend.FEWEST_EPOCHS,
+                fewest=trend.MIN_EPOCHS,
                 cap=plateau.SHORT_RUN_CONFIDENCE,
             )
         )

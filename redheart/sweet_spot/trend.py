@@ -13,9 +13,9 @@ from redheart.sweet_spot.curves import Numbers, is_constant
 
 #: Below this the test has no power worth having: of steady falls with noise of a quarter of the fall it misses two in
 #: five at 7 epochs and two in three at 6 (400 simulated curves each, level 5 %).
-FEWEST_EPOCHS = 8
+MIN_EPOCHS = 8
 #: From here on the autocorrelation of the ranks can be estimated, which the correction of Hamed and Rao needs.
-FEWEST_FOR_AUTOCORRELATION = 20
+MIN_FOR_AUTOCORRELATION = 20
 #: Lags whose autocorrelation enters the correction: an epoch remembers the last few, and more lags add only noise.
 _LAGS = 3
 
@@ -32,7 +32,7 @@ class Trend:
 def mann_kendall(values: Numbers) -> Trend:
     """Two-sided test for a monotonic trend (Mann 1945; Kendall 1975).
 
-    With at least ``FEWEST_FOR_AUTOCORRELATION`` points the variance is corrected for autocorrelation (Hamed & Rao
+    With at least ``MIN_FOR_AUTOCORRELATION`` points the variance is corrected for autocorrelation (Hamed & Rao
     1998, J. Hydrology 204), since each epoch starts from the one before. Where that correction has no solution
     (a negative variance) the uncorrected test stands, and ``test`` says so.
 
@@ -41,7 +41,7 @@ def mann_kendall(values: Numbers) -> Trend:
     """
     if is_constant(values):
         return Trend(1.0, 0.0, "constant")
-    if len(values) >= FEWEST_FOR_AUTOCORRELATION:
+    if len(values) >= MIN_FOR_AUTOCORRELATION:
         with np.errstate(invalid="ignore", divide="ignore"):
             corrected = pymannkendall.hamed_rao_modification_test(values, lag=_LAGS)
         if math.isfinite(corrected.p) and math.isfinite(corrected.z):

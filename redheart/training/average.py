@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from redheart.engine.engine import Engine
+from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
-from redheart.training.engine import Engine
-from redheart.training.shares import Share, join
 
 #: Numbers that are exchanged at a time: what the exchange needs of memory beside the two.
 EXCHANGED = 1 << 22
@@ -45,11 +45,11 @@ class WeightAverage:
         self._engine = engine
         self._decay = decay
         self.updates = 0
-        self._average = {name: share.values.clone() for name, share in engine.weight_shares().items()}
+        self._average = {name: share.values.clone() for name, share in engine.weight_shards().items()}
 
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """The averages, and the weights that they are of."""
-        shares = self._engine.weight_shares()
+        shares = self._engine.weight_shards()
         return [self._average[name] for name in shares], [share.values for share in shares.values()]
 
     def update(self) -> None:
@@ -59,7 +59,7 @@ class WeightAverage:
         self.updates += 1
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
+    def swapped_in(self) -> Iterator[None]:
         """While the body runs, the model's weights are the average; after it, however it ends, they are what they were.
 
         Collective under ZeRO. Where one of several processes fails the others can't be told, and the group ends: there its
@@ -70,7 +70,7 @@ class WeightAverage:
         self._exchange(spare)
         is_agreed = True
         try:
-            self._engine.spread_weights()
+            self._engine.broadcast_weights()
             yield
         except Interrupted:  # agreed by all processes
             raise
@@ -80,7 +80,7 @@ class WeightAverage:
         finally:
             self._exchange(spare)
             if is_agreed:
-                self._engine.spread_weights()
+                self._engine.broadcast_weights()
 
     def _exchange(self, spare: Mapping[torch.device, Tensor]) -> None:
         """Number by number, by way of ``spare``: a buffer of ``EXCHANGED`` fp32 numbers a device. Allocates nothing."""
@@ -95,7 +95,7 @@ class WeightAverage:
         """Writes this process's share; in the plain engine, where all processes have the same, the main one's."""
         if not self._engine.is_deepspeed and not self._engine.is_main:
             return
-        places = {name: [share.start, *share.shape] for name, share in self._engine.weight_shares().items()}
+        places = {name: [share.start, *share.shape] for name, share in self._engine.weight_shards().items()}
         metadata = {"updates": str(self.updates), "places": json.dumps(places)}
         save_file({name: average.contiguous() for name, average in self._average.items()}, self._file(folder), metadata)
 
@@ -118,13 +118,13 @@ class WeightAverage:
         return folder / f"average_{rank:04d}.safetensors"
 
 
-def _read(file: Path) -> tuple[int, dict[str, Share]]:
+def _read(file: Path) -> tuple[int, dict[str, Shard]]:
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata()
             places = json.loads(metadata["places"])
             return int(metadata["updates"]), {
-                name: Share(opened.get_tensor(name), start, tuple(shape)) for name, (start, *shape) in places.items()
+                name: Shard(opened.get_tensor(name), start, tuple(shape)) for name, (start, *shape) in places.items()
             }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{file}: the average of the weights can't be read: {error}") from error
@@ -136,7 +136,7 @@ def read_average(folder: Path) -> dict[str, Tensor]:
     Raises:
         StorageError: a share can't be read, or one is missing.
     """
-    shares: dict[str, list[Share]] = {}
+    shares: dict[str, list[Shard]] = {}
     for file in sorted(folder.glob(_FILES)):
         for name, share in _read(file)[1].items():
             shares.setdefault(name, []).append(share)

@@ -1,12 +1,12 @@
 """Where the heads' linear and radial paths start: at the best prediction from the training split, found in closed form.
 
-A prediction that is linear in the views and in the nearness to training stories is ridge regression, or logistic
-regression, on both. An untrained model is then better than its simple rival, which is that on the views alone, as it would
+A prediction that is linear in the views and in the RBF activations to training stories is ridge regression, or logistic
+regression, on both. An untrained model is then better than its simple baseline, which is that on the views alone, as it would
 otherwise be as good as a constant, and training is left with the rest. Found by gradient descent instead, the
 linear part of a few hundred stories is learned at rates at which everything else overfits.
 
 Penalties are chosen without validation data: by leave-one-out for numbers, by cross-validation inside the training
-split for distributions. So is how much nearness counts beside the views.
+split for distributions. So is how much the RBF activations count beside the views.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from redheart.messages import note, say
-from redheart.model.heads import LinearPath
-from redheart.model.radial_basis import RadialBasis, RadialPath, nearness
+from redheart.batches.order import Indices
+from redheart.batches.table import SituationTable
+from redheart.messages import debug, info
+from redheart.model.modules.heads import LinearPath
+from redheart.model.modules.radial_basis import RadialBasis, RadialPath, rbf_activations
+from redheart.model.modules.views import VIEWS, linear_views
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
-from redheart.model.views import VIEWS, linear_views
 from redheart.tasks import TASK_BY_NAME, TASKS
-from redheart.training.optimizer import FEWEST_FOR_START
-from redheart.training.order import Indices
-from redheart.training.table import SituationTable
+from redheart.training.optimizer import MIN_FOR_START
 
 #: Situations or axes, whichever are fewer: the decomposition costs the cube of it. More situations are sampled. Views and
-#: nearness of vectors of 1,024 numbers have 4,672 axes.
-LARGEST_DECOMPOSITION = 4672
+#: RBF activations of vectors of 1,024 numbers have 4,672 axes.
+MAX_DECOMPOSITION = 4672
 #: Situations that a task is fitted to; of more, so many are sampled, or it would take longer than an epoch.
-MOST_FITTED = 16384
-#: Penalties, relative to the mean square length of views and nearness together; the larger the shorter the weights.
+MAX_FITTED = 16384
+#: Penalties, relative to the mean square length of views and RBF activations together; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))
 #: Every other one for distributions, whose solution takes iterations.
 DISTRIBUTION_PENALTIES = PENALTIES[::2]
 FOLDS = 5
 #: Held-out situations beyond which no further fold is asked for a penalty.
 ENOUGH_HELD_OUT = 2000
-#: What the nearness may count beside the views, whose vectors have about unit length.
+#: What the RBF activations may count beside the views, whose vectors have about unit length.
 RADIAL_WEIGHTS = (2.0, 5.0)
-#: Axes of the nearness with less than this share of the longest one's square are noise of fp32, and left out.
+#: Axes of the RBF activations with less than this share of the longest one's square are noise of fp32, and left out.
 _SMALLEST_AXIS = 1e-5
 _AT_ONCE = 512
 
@@ -57,7 +57,7 @@ class PathStart:
 
     Attributes:
         penalties: the relative penalty of each dimension that was fitted.
-        radial_weight: what nearness counted beside the views; 0 without centres.
+        radial_weight: what rbf_activations counted beside the views; 0 without centres.
     """
 
     weight: Tensor
@@ -69,7 +69,7 @@ class PathStart:
 
 @dataclass(frozen=True)
 class LinearStart:
-    """The starts by task, and the centres (centres, views) with the training stories' mean nearness (centres,) to them.
+    """The starts by task, and the centres (centres, views) with the training stories' mean RBF activations (centres,) to them.
 
     Attributes:
         stories: the first so many centres are training stories and have a weight; what follows lies between them.
@@ -100,7 +100,7 @@ def centres_of(model: nn.Module) -> int:
 def fit_linear_start(
     table: SituationTable, train: Indices, statistics: TargetStatistics, *, centres: int
 ) -> LinearStart:
-    """The best prediction of each task that is linear in the views and in the nearness to ``centres`` stories.
+    """The best prediction of each task that is linear in the views and in the RBF activations to ``centres`` stories.
 
     Args:
         train: positions of the training situations; nothing else is looked at.
@@ -124,17 +124,17 @@ def fit_linear_start(
             known = table.targets.mask[task.name][train]
             if task.is_distribution:
                 rows = np.flatnonzero(known.all(axis=1))
-                if len(rows) >= FEWEST_FOR_START:
+                if len(rows) >= MIN_FOR_START:
                     prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
                     tries[task.name].append(_distribution(space, rows, target, prior_log))
             elif fitted := _numbers(space, statistics.standardise(task.name, target.float()).double(), known):
                 tries[task.name].append(fitted)
     found = {name: min(its, key=lambda one: one.error).start for name, its in tries.items() if its}
     shown = ", ".join(
-        f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g} (nearness × {one.radial_weight:g})"
+        f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g} (rbf_activations × {one.radial_weight:g})"
         for task, one in found.items()
     )
-    note(f"linear start from {len(train)} situations, {radial.count} centres, relative penalties: {shown}")
+    debug(f"linear start from {len(train)} situations, {radial.count} centres, relative penalties: {shown}")
     return LinearStart(radial.centres.float(), radial.mean.float(), min(radial.count, len(views)), found)
 
 
@@ -168,14 +168,14 @@ def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, 
         train: positions of the training situations.
     """
     # Every process solves: the same numbers from the same data, and rank 0's are what the engine hands to all.
-    say("training_solving", situations=len(train))
+    info("training_solving", situations=len(train))
     started = time.monotonic()
     found = fit_linear_start(table, train, statistics, centres=centres_of(model))
     apply_linear_start(model, found)
     if found.paths:
-        say("training_solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))
+        info("training_solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))
     if missing := [task.name for task in TASKS if task.name not in found and statistics[task.name].targets]:
-        say("training_unsolved", fewest=FEWEST_FOR_START, tasks=", ".join(missing))
+        info("training_unsolved", fewest=MIN_FOR_START, tasks=", ".join(missing))
 
 
 def _views(table: SituationTable, train: Indices) -> Tensor:
@@ -189,7 +189,7 @@ def _views(table: SituationTable, train: Indices) -> Tensor:
 
 
 class _Radial:
-    """Centres, and the stories' nearness in the coordinates in which a kernel machine's penalty is the plain sum of squares.
+    """Centres, and the stories' RBF activations in the coordinates in which a kernel machine's penalty is the plain sum of squares.
 
     Nearness is computed where it is asked for: of a hundred thousand stories it would take gigabytes.
 
@@ -199,8 +199,8 @@ class _Radial:
         targets: how many tasks each story has a target for.
 
     Attributes:
-        centres: (centres, views) float64; mean: (centres,), of the nearness of all stories.
-        back: (centres, axes), brings weights of ``features`` to weights of the nearness less its mean.
+        centres: (centres, views) float64; mean: (centres,), of the RBF activations of all stories.
+        back: (centres, axes), brings weights of ``features`` to weights of the RBF activations less its mean.
     """
 
     def __init__(self, views: Tensor, count: int, targets: NDArray[np.int64]) -> None:
@@ -216,9 +216,9 @@ class _Radial:
         if not count:
             return
         for part in torch.split(views, _AT_ONCE):
-            self.mean += nearness(part.double(), self.centres).sum(dim=0) / stories
+            self.mean += rbf_activations(part.double(), self.centres).sum(dim=0) / stories
         real = len(chosen)  # what lies between stories tells nothing more
-        squares, axes = torch.linalg.eigh(nearness(self.centres[:real], self.centres[:real]))
+        squares, axes = torch.linalg.eigh(rbf_activations(self.centres[:real], self.centres[:real]))
         keep = squares > _SMALLEST_AXIS * squares.max()
         self.back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
 
@@ -226,7 +226,9 @@ class _Radial:
         """Of the stories at ``rows``: (rows, axes) float64. Kept for the next that asks for the same."""
         key = rows.numpy().tobytes()
         if key not in self._known:
-            parts = (nearness(self._stories[part].double(), self.centres) for part in torch.split(rows, _AT_ONCE))
+            parts = (
+                rbf_activations(self._stories[part].double(), self.centres) for part in torch.split(rows, _AT_ONCE)
+            )
             found = [(part - self.mean) @ self.back for part in parts] if self.count else []
             self._known[key] = torch.cat(found) if found else self.back.new_zeros(len(rows), 0)
         return self._known[key]
@@ -273,12 +275,12 @@ class _Decomposition:
 
 
 class _Space:
-    """Views and nearness of the training situations, decomposed once for each set of them that some task annotates."""
+    """Views and RBF activations of the training situations, decomposed once for each set of them that some task annotates."""
 
     def __init__(self, views: Tensor, radial: _Radial, radial_weight: float) -> None:
         self.views_width = views.shape[1]
         self._radial, self._weight = radial, radial_weight
-        # A view has as many units as dimensions, nearness is at most 1.
+        # A view has as many units as dimensions, an RBF activation is at most 1.
         self._scale = radial_weight * math.sqrt(views.shape[1] / VIEWS)
         self._views = views
         self.width = views.shape[1] + radial.back.shape[1]
@@ -292,7 +294,7 @@ class _Space:
 
     def of(self, rows: NDArray[np.int64]) -> _Decomposition:
         """Of ``rows``, or of an even sample of them where that would take too long."""
-        most = MOST_FITTED if self.width <= LARGEST_DECOMPOSITION else LARGEST_DECOMPOSITION
+        most = MAX_FITTED if self.width <= MAX_DECOMPOSITION else MAX_DECOMPOSITION
         if len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
         key = rows.tobytes()
@@ -319,7 +321,7 @@ def _numbers(space: _Space, target: Tensor, known: NDArray[np.bool_]) -> _Try | 
     penalties: list[float] = []
     error = 0.0
     for columns, rows in _by_mask(known):
-        if len(rows) < FEWEST_FOR_START:
+        if len(rows) < MIN_FOR_START:
             continue
         parts = space.of(rows)
         y = target[parts.rows][:, columns]

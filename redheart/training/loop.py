@@ -15,23 +15,23 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from redheart.batches.order import Indices, epoch_order, global_batches, micro_batches
+from redheart.batches.table import SituationTable
+from redheart.engine.engine import Engine
 from redheart.errors import MissingRequirement, TrainingError
+from redheart.health.gradient_norms import GradientNorms, measure_gradients
+from redheart.health.liveness import LivenessProbe
 from redheart.messages import warn
 from redheart.model.batch import Batch
 from redheart.model.losses import TERMS, Losses, compute_losses, valid_counts
 from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
-from redheart.training.engine import Engine
-from redheart.training.gradient_norms import GradientNorms, measure_gradients
-from redheart.training.liveness import LivenessGate
 from redheart.training.oom import OomLog, is_out_of_memory
-from redheart.training.order import Indices, epoch_order, global_batches, pieces_of
 from redheart.training.schedule import learning_rate_at
-from redheart.training.table import SituationTable
 
 #: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them.
-MOST_OVERFLOWS = 40
+MAX_OVERFLOWS = 40
 TERM_NAMES = tuple(term.name for term in TERMS)
 
 
@@ -72,7 +72,7 @@ class TrainingLoop:
         last_good: what a run that can't go on has to show, in words, such as its newest checkpoint.
 
     Attributes:
-        gate: told of every step while it is there; its owner takes it away when it has seen enough.
+        probe: told of every step while it is there; its owner takes it away when it has seen enough.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TrainingLoop:
         self.global_step = 0
         self.nonfinite_in_a_row = 0
         self.oom = oom or OomLog()
-        self.gate: LivenessGate | None = None
+        self.probe: LivenessProbe | None = None
         self.average = WeightAverage(engine, self.config.ema_decay) if self.config.ema_decay else None
         self._norms_every = norms_every
         self._last_good = last_good
@@ -109,7 +109,7 @@ class TrainingLoop:
 
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, the model's weights are those that are evaluated and kept: their average where there is one."""
-        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+        return contextlib.nullcontext() if self.average is None else self.average.swapped_in()
 
     def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
         """The steps of ``epoch`` (1-based), from batch ``start_batch`` on.
@@ -133,8 +133,8 @@ class TrainingLoop:
         found: GradientNorms | None = None
         finite = self.engine.all_finite(loss)
         wanted = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        if finite and (wanted or self.gate is not None):
-            found = measure_gradients(self.engine, self.gate)
+        if finite and (wanted or self.probe is not None):
+            found = measure_gradients(self.engine, self.probe)
             norms, measured = found.modules if wanted else {}, found.total
             # A gradient may overflow where the loss did not.
             finite = (
@@ -148,11 +148,11 @@ class TrainingLoop:
             measured = known if measured is None else measured
             finite = updated or self._scales_its_loss()
         else:
-            self.engine.discard()
+            self.engine.skip_step()
         is_complete = updated or self.config.no_param_update
         self._overflows_in_a_row = 0 if is_complete else self._overflows_in_a_row + 1
-        if self.gate is not None and found is not None and is_complete and math.isfinite(found.total):
-            self.gate.add(found.rows, batch, updated=updated)
+        if self.probe is not None and found is not None and is_complete and math.isfinite(found.total):
+            self.probe.add(found.rows, batch, updated=updated)
         if finite:
             self.nonfinite_in_a_row = 0
         else:
@@ -195,7 +195,7 @@ class TrainingLoop:
 
         Only so often: where the scale has come down to nothing, it is the gradient that is not finite.
         """
-        return self.engine.precision == "fp16" and self._overflows_in_a_row < MOST_OVERFLOWS
+        return self.engine.precision == "fp16" and self._overflows_in_a_row < MAX_OVERFLOWS
 
     def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, dict[str, float]]:
         while True:
@@ -230,7 +230,7 @@ class TrainingLoop:
                 f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
             )
         warn("training_oom", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
-        engine.discard()
+        engine.skip_step()
         engine.geometry = smaller
         gc.collect()
         if torch.cuda.is_available():
@@ -242,7 +242,7 @@ class TrainingLoop:
         counts = {name: count.to(engine.device) for name, count in self._valid_counts(batch).items()}
         names: list[str] = []
         sums = torch.zeros(1, device=engine.device)
-        pieces = pieces_of(batch, engine.geometry, engine.rank)
+        pieces = micro_batches(batch, engine.geometry, engine.rank)
         engine.model.train()
         # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank)

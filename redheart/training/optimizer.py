@@ -10,23 +10,22 @@ import torch
 from torch import nn
 
 from redheart.config import TrainingConfig
+from redheart.engine.engine import SCALE
 from redheart.model import Model, TargetStatistics
-from redheart.model.heads import LinearPath
-from redheart.model.radial_basis import RadialBasis, RadialPath
+from redheart.model.modules.heads import LinearPath
+from redheart.model.modules.radial_basis import RadialBasis, RadialPath
 from redheart.model.unified import modules_of
 from redheart.tasks import TASKS
 
-#: Where a group keeps what its rate is multiplied by; a group without it learns at the rate of the schedule.
-SCALE = "learning_rate_scale"
 #: Of a linear path that starts at the best linear prediction: there is little left for it to learn, and much to overfit.
 #: At the full rate the emotions' KL of 768 stories was 0.2299 instead of 0.2272 (two folds of five).
 LINEAR_START_RATE = 0.1
 #: Of a task with fewer annotated training situations the paths don't start at their best, and learn as all else.
-FEWEST_FOR_START = 20
+MIN_FOR_START = 20
 #: Tasks with nearly as many targets as the one that has most learn at the same rate.
 FULL_COVERAGE = 0.9
 #: No task learns at less than this share: a norm's weights, which are about 1, would at low rates be rounded back each step.
-SMALLEST_SHARE = 0.01
+MIN_SHARE = 0.01
 #: Modules that only the emotions train, without saying so in their name.
 EMOTION_FILTERS = {"dsp_simulator": "emotion", "kalman_filter": "emotion"}
 
@@ -55,7 +54,7 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
         for name, module in model.named_modules():
             if isinstance(module, RadialBasis) or (
                 isinstance(module, LinearPath | RadialPath)
-                and model.statistics[name.split(".")[1]].targets >= FEWEST_FOR_START
+                and model.statistics[name.split(".")[1]].targets >= MIN_FOR_START
             ):
                 for parameter, _ in module.named_parameters(prefix=name):
                     scales[parameter] *= LINEAR_START_RATE
@@ -63,15 +62,13 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
 
 
 def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
-    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
+    """Shard of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
 
-    Never less than ``SMALLEST_SHARE``.
+    Never less than ``MIN_SHARE``.
     """
     covered = {task.name: statistics[task.name].coverage for task in TASKS}
     most = max(covered.values())
-    return {
-        task: max(share / most, SMALLEST_SHARE) for task, share in covered.items() if 0.0 < share < FULL_COVERAGE * most
-    }
+    return {task: max(share / most, MIN_SHARE) for task, share in covered.items() if 0.0 < share < FULL_COVERAGE * most}
 
 
 def _shares_of_targets(model: Model) -> dict[str, float]:

@@ -1,5 +1,5 @@
 """Where a run is, and going on from there: the engine's state, the loop's counters, the sums, and what monitor and
-liveness gate have seen."""
+liveness probe have seen."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
+from redheart.checkpoint.restore import check_same_model
+from redheart.engine.engine import Engine
 from redheart.errors import ConfigError, StorageError
-from redheart.messages import say, warn
+from redheart.health.liveness import LivenessProbe
+from redheart.health.update_monitor import UpdateMonitor
+from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
-from redheart.training.engine import Engine
-from redheart.training.liveness import LivenessGate
 from redheart.training.loop import TrainingLoop
-from redheart.training.monitor import UpdateMonitor
 from redheart.training.records import EpochSums
-from redheart.training.restore import check_same_model
 
 _MONITOR = "monitor.safetensors"
 _LIVENESS = "liveness.safetensors"
@@ -95,7 +95,7 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
         loop.average.load(state.path)
     loop.global_step = cursor["global_step"]
     loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
-    say("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
+    info("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
     return Progress(cursor["epoch"], cursor["batches_done"], EpochSums(**cursor["sums"]))
 
 
@@ -106,18 +106,18 @@ def load_monitor(state: ResumeState, monitor: UpdateMonitor) -> None:
 
 
 def watch_first_steps(loop: TrainingLoop, state: ResumeState | None) -> None:
-    """Gives the loop its liveness gate, unless it is off or its steps are over. Collective.
+    """Gives the loop its liveness probe, unless it is off or its steps are over. Collective.
 
-    A gate compares with the weights that a run started from: one that was stopped within these steps gets back what was
+    A probe compares with the weights that a run started from: one that was stopped within these steps gets back what was
     measured, and one that was stopped later is not watched again.
     """
     steps = loop.config.liveness_steps
     measured = None if state is None else state.cursor.get("liveness")
     if not steps or (state is not None and measured is None):
         return
-    loop.gate = LivenessGate(loop.engine, loop.table, steps=steps)
+    loop.probe = LivenessProbe(loop.engine, loop.table, steps=steps)
     if state is not None and measured is not None:
-        loop.gate.restore(load_file(str(state.path / _LIVENESS)), measured)
+        loop.probe.restore(load_file(str(state.path / _LIVENESS)), measured)
 
 
 def save_progress(
@@ -138,7 +138,7 @@ def save_progress(
         StorageError: it could not be written; the earlier state is intact.
     """
     samples, counters = monitor.to_state()
-    watched, measured = loop.gate.to_state() if loop.gate is not None else ({}, None)
+    watched, measured = loop.probe.to_state() if loop.probe is not None else ({}, None)
     cursor = {
         "run": run,
         "epoch": progress.epoch,
@@ -163,4 +163,4 @@ def save_progress(
         if engine.is_main and measured is not None:
             save_file(watched, str(folder / _LIVENESS))
 
-    save_resume_state(output, cursor, write, is_main=engine.is_main, any_process=engine.any_process)
+    save_resume_state(output, cursor, write, is_main=engine.is_main, any_rank=engine.any_rank)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from redheart.evaluation.evaluate import Evaluation
+from redheart.health.update_monitor import UpdateReport
 from redheart.storage import read_lines
 from redheart.tasks import MODULES
-from redheart.training.evaluation import Evaluation
 from redheart.training.loop import TERM_NAMES, Step
-from redheart.training.monitor import UpdateReport
 
 METRICS = "metrics.jsonl"
 

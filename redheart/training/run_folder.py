@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.checkpoint import list_epochs
-from redheart.messages import say
+from redheart.messages import info
 from redheart.storage import fingerprint, read_json, write_json
 from redheart.training.records import METRICS
 
@@ -71,7 +71,7 @@ class RunFolder:
         for name in (*_OF_A_RUN, _SETTINGS):
             if (self.output / name).exists():
                 (self.output / name).rename(target / name)
-        say("training_retired", path=target, why=self._why_other(previous) or "--force")
+        info("training_retired", path=target, why=self._why_other(previous) or "--force")
 
     def _why_other(self, previous: Mapping[str, Any] | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""

@@ -16,17 +16,17 @@ import msgspec
 import numpy as np
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.data.splits import Split
+from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, TrainingError
+from redheart.evaluation.evaluate import Evaluation, evaluate_model
+from redheart.machine import choose_preset
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
-from redheart.training.engine import Engine
-from redheart.training.evaluation import Evaluation, evaluate_model
 from redheart.training.linear_start import LinearStart, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.placement import choose_preset
-from redheart.training.table import SituationTable
 
 #: A validation loss this many times its first value has diverged, whatever it does later.
 DIVERGENCE = 3.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from redheart.checkpoint import newest_resume_state, save_model
 from redheart.errors import StorageError
-from redheart.messages import say, warn
+from redheart.messages import info, warn
 from redheart.training.average import read_average
 
 
@@ -47,5 +47,5 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     weights |= read_average(state.path)
     target = target or output / "consolidated"
     path = save_model(target.parent, target.name, weights, manifest)
-    say("training_checkpoint", path=path)
+    info("training_checkpoint", path=path)
     return path

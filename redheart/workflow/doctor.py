@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redheart.config import Config
-from redheart.training.placement import GIB, inspect_machine
+from redheart.machine import GIB, inspect_machine
 
 
 @dataclass(frozen=True)

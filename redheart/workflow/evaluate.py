@@ -1,41 +1,26 @@
-"""The stage ``evaluate``: any checkpoint on a split, beside the constant predictor and the simple rival, with intervals."""
+"""The stage ``evaluate``: any checkpoint on a split, beside the constant predictor and the simple baseline, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from redheart.baseline.comparison import compare
+from redheart.baseline.run import baseline_of_run
+from redheart.batches.table import SituationTable
 from redheart.checkpoint import weights_identity
+from redheart.checkpoint.restore import Restored, check_preset, check_vectors
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import open_embedded
 from redheart.errors import RedHeartError
-from redheart.messages import say, text
-from redheart.rival.comparison import Comparison, compare
-from redheart.rival.run import RivalDescription, rival_of_run
+from redheart.evaluation.evaluate import evaluate_model
+from redheart.machine import inference_device
+from redheart.messages import info, text
 from redheart.storage import read_json, write_json
-from redheart.training.evaluation import Evaluation, evaluate_model
-from redheart.training.placement import inference_device
-from redheart.training.restore import Restored, check_preset, check_vectors
-from redheart.training.table import SituationTable
-from redheart.workflow.scores import record
+from redheart.workflow.scores import Scored, record
 from redheart.workflow.stages import embedded_of_run
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A checkpoint's numbers on a split.
-
-    Attributes:
-        rival: None where none could be fitted; ``without_rival`` says why.
-    """
-
-    evaluation: Evaluation
-    comparison: Comparison
-    rival: RivalDescription | None
-    without_rival: str | None
 
 
 def evaluate(
@@ -63,17 +48,17 @@ def evaluate(
     device = inference_device()
     evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
     training, without = _training_data(config, manifest, table)
-    rival = rival_of_run(training, table, [split]) if training is not None else None
+    baseline = baseline_of_run(training, table, [split]) if training is not None else None
     comparison = compare(
         evaluation,
         restored.model.statistics,
-        rival.predictions[split] if rival else {},
+        baseline.predictions[split] if baseline else {},
         samples=config.report.bootstrap_samples,
         confidence=config.report.confidence,
         seed=config.seed,
         in_sample=split == "train",
     )
-    scored = Scored(evaluation, comparison, rival.description if rival else None, without)
+    scored = Scored(evaluation, comparison, baseline.description if baseline else None, without)
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
     target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
@@ -84,20 +69,20 @@ def evaluate(
         "data": table.name,
     }
     write_json(target, {**about, **record(scored)})
-    say("workflow_evaluation_saved", path=target)
+    info("workflow_evaluation_saved", path=target)
     return scored
 
 
 def _training_data(
     config: Config, manifest: Mapping[str, Any], table: SituationTable
 ) -> tuple[SituationTable | None, str | None]:
-    """The data that the checkpoint was trained on, which the rival has to be fitted to; else why it is not to be had."""
+    """The data that the checkpoint was trained on, which the baseline has to be fitted to; else why it is not to be had."""
     run = Path(config.output) / "run.json"
     about = read_json(run) if run.exists() else {}
     same_run = about.get("run") is not None and about.get("run") == manifest.get("run")
     trained_on = manifest.get("dataset") or (about["identity"]["dataset"] if same_run else None)
     if trained_on is None:
-        return None, text("rival_data_unknown")
+        return None, text("baseline_data_unknown")
     if table.identity == trained_on:
         return table, None
     path = embedded_of_run(config)
@@ -111,4 +96,4 @@ def _training_data(
             return None, str(error)
         if training.identity == trained_on:
             return training, None
-    return None, text("rival_data_absent", path=table.path)
+    return None, text("baseline_data_absent", path=table.path)

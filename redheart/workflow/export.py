@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from redheart.checkpoint import weights_identity
+from redheart.checkpoint.restore import open_model
 from redheart.errors import StorageError, UsageError
-from redheart.messages import note, say
+from redheart.messages import debug, info
 from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_config, write_exported
 from redheart.storage import read_json, replace_folder, write_text
 from redheart.storage.atomic import sync_folder
-from redheart.training.restore import open_model
 
 #: The parts whose numbers a card shows: on the others the model was trained, or its epoch chosen.
 _SHOWN = ("test", "judge")
@@ -47,7 +47,7 @@ def export(checkpoint: Path, target: Path) -> Path:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
             raise StorageError(f"{target}: not exported: {reason}; what was there before is intact") from error
         raise
-    say("export_done", path=target, checkpoint=restored.path, count=len(evaluations))
+    info("export_done", path=target, checkpoint=restored.path, count=len(evaluations))
     return target
 
 
@@ -73,7 +73,7 @@ def _evaluations(checkpoint: Path, manifest: Mapping[str, Any]) -> list[dict[str
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.json")):
         content = read_json(path)
         if identity is None or content.get("weights") != identity:
-            note(f"{path}: of other weights, not in the card")
+            debug(f"{path}: of other weights, not in the card")
         elif content.get("split") in _SHOWN and "comparison" in content:
             found.append(content)
     return sorted(found, key=lambda one: (_SHOWN.index(one["split"]), one["data"]))

@@ -20,21 +20,21 @@ import msgspec
 import torch
 from tqdm import tqdm
 
+from redheart.batches.table import SituationTable
 from redheart.config import Config
+from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, MissingRequirement, UsageError
-from redheart.messages import say
+from redheart.health.gradient_check import GradientCheck, check_gradients
+from redheart.health.liveness import LivenessProbe
+from redheart.health.liveness_report import LivenessReport
+from redheart.health.weight_changes import all_of
+from redheart.machine import GIB, choose_preset, inspect_machine
+from redheart.messages import info
 from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.storage import write_json
-from redheart.training.engine import Engine
-from redheart.training.gradient_check import GradientCheck, check_gradients
 from redheart.training.linear_start import start_linear_paths
-from redheart.training.liveness import LivenessGate
-from redheart.training.liveness_report import LivenessReport
 from redheart.training.loop import Step, TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.placement import GIB, choose_preset, inspect_machine
-from redheart.training.table import SituationTable
-from redheart.training.weight_changes import all_of
 from redheart.workflow.stages import DEFAULT_LEARNING_RATE, Stop
 
 RESULT = "liveness.json"
@@ -124,7 +124,7 @@ def examine_liveness(
     learning_rate = training.learning_rate or DEFAULT_LEARNING_RATE
     loop = _prepare(config, table, preset, batches, learning_rate)
     engine = loop.engine
-    loop.gate = gate = LivenessGate(engine, table, steps=batches, take=all_of)
+    loop.probe = probe = LivenessProbe(engine, table, steps=batches, take=all_of)
     seconds = []
     bar = tqdm(total=batches, unit="batch", disable=None if engine.is_main else True, dynamic_ncols=True)
     with bar:
@@ -133,13 +133,13 @@ def examine_liveness(
             seconds.append(time.monotonic() - started)
             bar.set_postfix(loss=f"{step.loss:.4f}")
             bar.update()
-            if gate.is_due:
+            if probe.is_due:
                 break
-            if engine.any_process(should_stop()):
-                raise Interrupted(f"stopped after {gate.observed} of {batches} batches; nothing was written")
+            if engine.any_rank(should_stop()):
+                raise Interrupted(f"stopped after {probe.observed} of {batches} batches; nothing was written")
             started = time.monotonic()
-    loop.gate = None
-    report = gate.report()
+    loop.probe = None
+    report = probe.report()
     gradients = _check_gradients(loop, table, preset) if with_gradients else None
     examination = LivenessExamination(
         preset=preset,
@@ -161,7 +161,7 @@ def examine_liveness(
         return None
     path = Path(config.output) / RESULT
     write_json(path, examination.to_json())
-    say("liveness_saved", path=path)
+    info("liveness_saved", path=path)
     return examination
 
 
@@ -211,7 +211,7 @@ def _check_memory(preset: str, d_embed: int, output: Path) -> None:
 def _check_gradients(loop: TrainingLoop, table: SituationTable, preset: str) -> GradientCheck:
     """On a plain copy of the model as the steps have left it, whatever engine holds it. Collective."""
     engine = loop.engine
-    state = engine.whole_tensors()
+    state = engine.full_state_dict()
     shape = dimensions(preset, d_embed=table.d_embed, dropout=0.0)
     model = UnifiedModel(shape, loop.statistics)
     model.load_state_dict(state)

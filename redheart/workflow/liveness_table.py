@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from redheart.health.gradient_check import GradientCheck
+from redheart.health.liveness_check import complaints
+from redheart.machine import GIB
 from redheart.messages import text
-from redheart.training.gradient_check import GradientCheck
-from redheart.training.liveness_check import complaints
-from redheart.training.placement import GIB
 from redheart.workflow.liveness import LivenessExamination
 
 
@@ -34,7 +34,9 @@ def as_table(found: LivenessExamination) -> str:
     lines.append("update: the smallest relative change of a tensor, weight decay set aside (more than 0)")
     lines += [f"❌ {line}" for line in complaints(report)]
     if report.lacking:
-        lines.append(f"not in these batches: {', '.join(report.lacking)}; tensors that need them: {len(report.unfed)}")
+        lines.append(
+            f"not in these batches: {', '.join(report.lacking)}; tensors that need them: {len(report.untrainable)}"
+        )
     if report.longest == 1:
         lines.append("every story has a single segment: attention and filters have nothing to relate")
     if found.gradients is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redheart.messages import say, text, warn
+from redheart.messages import info, text, warn
 from redheart.model.flops import FlopCount
 from redheart.model.parameters import ParameterCount, count_parameters
 from redheart.tasks import MODULES
@@ -56,10 +56,10 @@ def check_parameters(d_embed: int) -> bool:
     counted = count_parameters("730m", d_embed)
     actual = counted.total / 1e6
     if is_on_target(counted):
-        say("workflow_parameters_ok", actual=actual)
+        info("workflow_parameters_ok", actual=actual)
     else:
         warn("workflow_parameters_off", target=TARGET_MILLIONS, actual=actual, difference=actual - TARGET_MILLIONS)
-    say("workflow_parameters_detail", actual=actual, difference=actual - TARGET_MILLIONS)
+    info("workflow_parameters_detail", actual=actual, difference=actual - TARGET_MILLIONS)
     from redheart.messages.log import plain
 
     plain(breakdown(counted))

@@ -11,8 +11,8 @@ import msgspec
 import redheart
 from redheart.config import Config
 from redheart.errors import Interrupted, MissingRequirement
-from redheart.messages import say, text, warn
-from redheart.training.placement import GIB, Machine, inspect_machine
+from redheart.machine import GIB, Machine, inspect_machine
+from redheart.messages import info, text, warn
 from redheart.workflow import stages
 
 #: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 a parameter, and 12 twice.
@@ -22,20 +22,20 @@ _BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
 def describe_machine(machine: Machine) -> None:
     """Says what was found and what follows from it."""
     for index, (name, total, free) in enumerate(machine.gpus):
-        say("workflow_gpu", index=index, name=name, total=total / GIB, free=free / GIB)
+        info("workflow_gpu", index=index, name=name, total=total / GIB, free=free / GIB)
     memory = machine.host_bytes / GIB
     if machine.situation == "cpu":
-        say("workflow_machine_cpu", cores=machine.cores, memory=memory)
+        info("workflow_machine_cpu", cores=machine.cores, memory=memory)
     elif machine.situation == "single_gpu":
-        say("workflow_machine_single", memory=memory)
+        info("workflow_machine_single", memory=memory)
     else:
-        say("workflow_machine_multi", count=len(machine.gpus), memory=memory)
+        info("workflow_machine_multi", count=len(machine.gpus), memory=memory)
 
 
 def check_disk(config: Config, machine: Machine) -> None:
     """Warns where the checkpoints of all epochs will not fit."""
+    from redheart.machine import choose_preset
     from redheart.model.parameters import count_parameters
-    from redheart.training.placement import choose_preset
 
     parameters = count_parameters(choose_preset(config)[0]).total
     epochs = config.training.epochs
@@ -67,7 +67,7 @@ def run_workflow(
         training = msgspec.structs.replace(config.training, epochs=min(config.training.epochs, most_epochs))
         config = msgspec.structs.replace(config, training=training)
     output = Path(config.output)
-    say("workflow_start", version=redheart.__version__, mode=mode, output=output.absolute())
+    info("workflow_start", version=redheart.__version__, mode=mode, output=output.absolute())
     machine = inspect_machine(output)
     describe_machine(machine)
 
@@ -76,7 +76,7 @@ def run_workflow(
     def begin(name: str) -> None:
         if should_stop():
             raise Interrupted("stopped between two stages; the same command goes on from there")
-        say("workflow_stage", number=names.index(name) + 1, total=len(names), name=text(f"stage_{name}"))
+        info("workflow_stage", number=names.index(name) + 1, total=len(names), name=text(f"stage_{name}"))
 
     begin("embed")
     dataset = stages.prepare(config, should_stop=should_stop)
@@ -100,17 +100,17 @@ def run_workflow(
     stages.crossover(config, dataset, force=force, should_stop=should_stop)
     begin("report")
     embedded = open_embedded(dataset)
-    say("workflow_embeddings_kept", count=len(embedded.situations), path=dataset)
+    info("workflow_embeddings_kept", count=len(embedded.situations), path=dataset)
     report = stages.report(config, should_stop=should_stop)
-    say("workflow_done", seconds=time.monotonic() - started, report=report)
+    info("workflow_done", seconds=time.monotonic() - started, report=report)
     return report
 
 
 def validate(config: Config) -> int:
     """Checks environment, data and configuration, and starts nothing."""
+    from redheart.batches.order import BatchGeometry
     from redheart.data import SPLITS, locate_dataset, read_dataset, split_of
     from redheart.data.sufficiency import check_sufficient
-    from redheart.training.order import BatchGeometry
     from redheart.workflow.doctor import examine
 
     machine = inspect_machine(Path(config.output))
@@ -124,11 +124,11 @@ def validate(config: Config) -> int:
     counts = dict.fromkeys(SPLITS, 0)
     for situation in situations:
         counts[split_of(situation.text)] += 1
-    say("workflow_valid_data", path=located.path, count=len(situations), **counts)
+    info("workflow_valid_data", path=located.path, count=len(situations), **counts)
     check_sufficient(situations, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:
         raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
-    say("workflow_valid")
+    info("workflow_valid")
     return 0

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from redheart.baseline.sentences import about_baseline, standings
 from redheart.messages import text
 from redheart.messages.figures import signed
-from redheart.rival.sentences import about_rival, standings
 from redheart.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from redheart.rival.comparison import Metric
-    from redheart.training.intervals import Estimate
-    from redheart.workflow.evaluate import Scored
+    from redheart.baseline.comparison import Comparison, Metric
+    from redheart.baseline.run import BaselineDescription
+    from redheart.evaluation.evaluate import Evaluation
+    from redheart.evaluation.intervals import Estimate
 
 #: What the table shows of a task: name of the metric, what it is called, how a number is written.
 _OF_DISTRIBUTION = (
@@ -33,6 +35,20 @@ _OF_REGRESSION = (
 _WIDTHS = (9, 6, 16, 24, 9, 24, 24)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A checkpoint's numbers on a split.
+
+    Attributes:
+        baseline: None where none could be fitted; ``without_baseline`` says why.
+    """
+
+    evaluation: Evaluation
+    comparison: Comparison
+    baseline: BaselineDescription | None
+    without_baseline: str | None
+
+
 def record(scored: Scored) -> dict[str, Any]:
     """The JSON-able part of an evaluation."""
     evaluation = scored.evaluation
@@ -45,7 +61,7 @@ def record(scored: Scored) -> dict[str, Any]:
         "tasks": evaluation.tasks,
         "modules": evaluation.modules,
         "comparison": msgspec.to_builtins(scored.comparison),
-        "rival": msgspec.to_builtins(scored.rival) if scored.rival else {"absent": scored.without_rival},
+        "rival": msgspec.to_builtins(scored.baseline) if scored.baseline else {"absent": scored.without_baseline},
     }
 
 
@@ -96,28 +112,28 @@ def _rows(task: Task, scored: Scored) -> list[str]:
             label = "skill (KL)" if task.skill == "kl_skill" else "skill (log-loss)"
         constant = "–" if metric.constant is None else _number(metric.constant + 0.0, style).lstrip("+")
         first = (task.name, str(count)) if not rows else ("", "")
-        cells = (_cell(metric.model, style), constant, _cell(metric.rival, style), _difference(metric, style))
+        cells = (_cell(metric.model, style), constant, _cell(metric.baseline, style), _difference(metric, style))
         rows.append(_line(*first, label, *cells))
     return rows
 
 
 def as_table(scored: Scored) -> str:
-    """Each metric of each task beside the constant predictor's and the rival's; then where the model stands, in words."""
+    """Each metric of each task beside the constant predictor's and the baseline's; then where the model stands, in words."""
     evaluation, comparison = scored.evaluation, scored.comparison
     confidence = f"{100 * comparison.confidence:.3g}"
     lines = [
         f"{evaluation.split}: {evaluation.count} situations, loss {evaluation.loss:.4f}; in brackets {confidence} % "
         f"intervals from {comparison.bootstrap_samples} resamples of the situations",
         "",
-        _line("task", "items", "metric", "model", "constant", "rival", "model − rival"),
+        _line("task", "items", "metric", "model", "constant", "rival", "model − baseline"),
     ]
     for task in TASKS:
         lines += _rows(task, scored)
-    lines += ["", *standings(comparison, evaluation.split), *about_rival(scored.rival, scored.without_rival)]
+    lines += ["", *standings(comparison, evaluation.split), *about_baseline(scored.baseline, scored.without_baseline)]
     if evaluation.split == "choose":
-        lines.append(text("rival_on_choose"))
+        lines.append(text("baseline_on_choose"))
     elif evaluation.split == "judge":
-        lines.append(text("rival_on_judge"))
+        lines.append(text("baseline_on_judge"))
     lines.append(
         "skill and R²: 1 is perfect, 0 is the constant predictor of the training split, below 0 is worse than that"
     )

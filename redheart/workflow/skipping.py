@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from redheart.messages import say, text
+from redheart.messages import info, text
 from redheart.storage import fingerprint, read_json, write_json
 
 _FILE = "stages.json"
@@ -21,7 +21,7 @@ def is_done(output: Path, stage: str, inputs: dict[str, Any], results: list[Path
     """Whether ``stage`` has these ``results`` of these ``inputs`` already; says so if it has."""
     if force or any(not path.exists() for path in results) or _read(output).get(stage) != fingerprint(inputs):
         return False
-    say("workflow_stage_skipped", name=text(f"stage_{stage}"))
+    info("workflow_stage_skipped", name=text(f"stage_{stage}"))
     return True
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from redheart.config import Config, resolved_yaml
 from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
-from redheart.messages import say, warn
+from redheart.messages import info, warn
 from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
@@ -53,7 +53,7 @@ def prepare(config: Config, *, should_stop: Stop = lambda: False) -> Path:
 
 def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     """``prepare`` in the first of several processes; the others wait and find what it wrote."""
-    from redheart.training.engine import wait_for_first_process
+    from redheart.engine.engine import wait_for_first_process
 
     with wait_for_first_process():
         return prepare(config, should_stop=should_stop)
@@ -61,7 +61,7 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
 
 def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
-    from redheart.training.engine import wait_for_first_process
+    from redheart.engine.engine import wait_for_first_process
 
     with wait_for_first_process():
         return embed(config, should_stop=should_stop)
@@ -85,7 +85,7 @@ def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: St
 def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
     """What a learning rate belongs to."""
     from redheart.embedding import open_embedded
-    from redheart.training.placement import choose_preset
+    from redheart.machine import choose_preset
 
     return {"dataset": open_embedded(dataset).identity, "preset": choose_preset(config)[0], "path": str(dataset)}
 
@@ -100,14 +100,14 @@ def rebuild_sweep(config: Config) -> None:
 def choose_learning_rate(config: Config, dataset: Path) -> float:
     """What was asked for, else the sweep's choice, else the default; says which, and warns of another data's choice."""
     if config.training.learning_rate is not None:
-        say("workflow_lr_given", learning_rate=config.training.learning_rate)
+        info("workflow_lr_given", learning_rate=config.training.learning_rate)
         return config.training.learning_rate
     path = sweep_folder(config) / "optimal_lr.json"
     if path.exists():
         from redheart.sweep import read_optimal_lr
 
         learning_rate = read_optimal_lr(path)
-        say("workflow_lr_sweep", learning_rate=learning_rate, path=path)
+        info("workflow_lr_sweep", learning_rate=learning_rate, path=path)
         _warn_of_another_choice(config, dataset, path)
         return learning_rate
     warn("workflow_lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
@@ -130,9 +130,9 @@ def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
 
 def train(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
-    from redheart.training.stage import TrainingStage
+    from redheart.training.trainer import Trainer
 
-    TrainingStage(
+    Trainer(
         config,
         dataset,
         Path(config.output),
@@ -160,7 +160,7 @@ def train_on_all_gpus(
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
-    say("workflow_launch", count=count, command=" ".join(command[1:]))
+    info("workflow_launch", count=count, command=" ".join(command[1:]))
     code, stopped = run_group(command, should_stop=should_stop)
     if code and stopped:
         raise Interrupted("stopped; the same command goes on from there")
@@ -241,9 +241,9 @@ def analyze(config: Config, *, force: bool = False) -> None:
 
 def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Combines the chosen epochs and decides on ``judge`` which model is the one to use."""
+    from redheart.batches.table import SituationTable
     from redheart.crossover import run_crossover
     from redheart.sweet_spot import load_analysis
-    from redheart.training.table import SituationTable
 
     output = Path(config.output)
     analysis = analysis_file(config)

@@ -8,8 +8,8 @@ import pytest
 from redheart.ablation.result import Row, compare
 from redheart.ablation.scores import METRICS
 from redheart.ablation.worth import beyond_noise, estimate, worth_of
-from redheart.training.bootstrap import Resamples
-from redheart.training.intervals import Draws
+from redheart.evaluation.bootstrap import Resamples
+from redheart.evaluation.intervals import Draws
 
 KL, R2, *_ = METRICS
 ITEMS = 60

@@ -13,10 +13,10 @@ import torch
 
 import benchmarks.loss_floors as benchmark
 from benchmarks.loss_floors import ANNOTATED, DROPPED, PROMISED, RESULT, SMOOTHED, VOTES, choose, entropies, main
+from redheart.batches.table import SituationTable
 from redheart.model import Batch, Outputs, UnifiedModel, dimensions
 from redheart.model.losses import TERMS, Losses, compute_losses
 from redheart.tasks import TASKS
-from redheart.training.table import SituationTable
 from tests.training.small_data import embedded_items, write_embedded
 
 EVERY_TERM = [term.name for term in TERMS]

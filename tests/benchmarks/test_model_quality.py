@@ -111,16 +111,16 @@ def test_a_difference_is_paired_and_says_who_is_better() -> None:
     noise = np.random.default_rng(2).normal(0, 0.3, (300, 4))
     much, more = truth.targets["surd"] + noise, truth.targets["surd"] + 0.95 * noise
     said = {
-        "rival": Predictions({"surd": much[None]}),
+        "baseline": Predictions({"surd": much[None]}),
         "model": Predictions({"surd": np.stack([more, more])}),
         "same": Predictions({"surd": much[None]}),
     }
-    rows = compare({"R²": (r2_of("surd"), True)}, said, truth, ["rival"])["R²"]
-    assert rows["model"]["minus rival"]["better"] is True
+    rows = compare({"R²": (r2_of("surd"), True)}, said, truth, ["baseline"])["R²"]
+    assert rows["model"]["minus baseline"]["better"] is True
     # Each alone is far less certain than their difference.
     width = rows["model"]["high"] - rows["model"]["low"]
-    assert rows["model"]["minus rival"]["high"] - rows["model"]["minus rival"]["low"] < width / 3
-    assert rows["same"]["minus rival"] == {"value": 0.0, "low": 0.0, "high": 0.0, "better": None}
+    assert rows["model"]["minus baseline"]["high"] - rows["model"]["minus baseline"]["low"] < width / 3
+    assert rows["same"]["minus baseline"] == {"value": 0.0, "low": 0.0, "high": 0.0, "better": None}
 
 
 def test_seeds_that_differ_widen_the_interval_by_students_t() -> None:
@@ -140,27 +140,29 @@ def test_nobody_is_better_where_a_draw_has_no_score() -> None:
     votes[0] = [1.0, 0.0, 0.0, 0.0, 0.0]
     truth.targets["votes"] = votes
     generator = np.random.default_rng(3)
-    said = {name: Predictions({"verdict": generator.dirichlet(np.ones(5), (1, 300))}) for name in ("rival", "model")}
+    said = {name: Predictions({"verdict": generator.dirichlet(np.ones(5), (1, 300))}) for name in ("baseline", "model")}
     with np.errstate(all="ignore"):
-        row = compare({"AUC": (auc_of_wrong, True)}, said, truth, ["rival"])["AUC"]["model"]
-    assert row["minus rival"]["better"] is None and not np.isfinite(row["high"])
+        row = compare({"AUC": (auc_of_wrong, True)}, said, truth, ["baseline"])["AUC"]["model"]
+    assert row["minus baseline"]["better"] is None and not np.isfinite(row["high"])
 
 
-def test_the_stored_result_sets_the_model_beside_constant_and_rival_with_intervals() -> None:
+def test_the_stored_result_sets_the_model_beside_constant_and_baseline_with_intervals() -> None:
     stored = json.loads(RESULT.read_text(encoding="utf-8"))
     assert {"date", "machine", "versions", "settings", "tables"} <= set(stored)
     assert stored["tables"]["annotated"]["situations"] == 768
     assert stored["tables"]["votes"]["situations"] == 2000
     for table in stored["tables"].values():
         for ways in table["measures"].values():
-            assert {"constant", "rival"} < set(ways)
+            assert {"constant", "baseline"} < set(ways)
             for way, row in ways.items():
                 assert row["low"] <= row["value"] <= row["high"]
-                assert way in ("constant", "rival") or {"value", "low", "high", "better"} == set(row["minus rival"])
+                assert way in ("constant", "baseline") or {"value", "low", "high", "better"} == set(
+                    row["minus baseline"]
+                )
 
 
 def test_the_stored_result_keeps_what_was_promised() -> None:
-    """Emotions nearer than the rival's, numbers no more than 0.02 of R² behind it – both are better –, and the verdict ahead of it."""
+    """Emotions nearer than the baseline's, numbers no more than 0.02 of R² behind it – both are better –, and the verdict ahead of it."""
     tables = json.loads(RESULT.read_text(encoding="utf-8"))["tables"]
     for table, measure in (
         ("annotated", "emotion KL"),
@@ -168,7 +170,7 @@ def test_the_stored_result_keeps_what_was_promised() -> None:
         ("votes", "AUC wrong/right"),
         ("votes", "label log-loss"),
     ):
-        assert tables[table]["measures"][measure]["tiny"]["minus rival"]["better"] is True, measure
+        assert tables[table]["measures"][measure]["tiny"]["minus baseline"]["better"] is True, measure
 
 
 def test_the_page_of_the_model_shows_the_stored_numbers() -> None:

@@ -19,7 +19,7 @@ from redheart.checkpoint import (
     list_epochs,
     load_modules,
     newest_resume_state,
-    open_checkpoint,
+    read_manifest,
     save_epoch,
     save_model,
     save_resume_state,
@@ -56,7 +56,7 @@ def check(output: Path, epochs_before: set[int]) -> set[int]:
     assert [checkpoint.epoch for checkpoint in listed] == [c.epoch for c in list_epochs(output)], "listed but damaged"
     for checkpoint in listed:
         assert same_bits(load_modules(checkpoint.path), a_state(checkpoint.manifest["global_step"], size=500))
-    manifest = open_checkpoint(output / "best_model")
+    manifest = read_manifest(output / "best_model")
     assert same_bits(load_modules(output / "best_model"), a_state(manifest["global_step"], size=500))
     state, reasons = newest_resume_state(output)
     assert state is not None and not reasons, reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,19 @@ from redheart.checkpoint import (
     find_start,
     list_epochs,
     load_modules,
-    open_checkpoint,
+    read_manifest,
     save_epoch,
     save_model,
     save_start,
 )
 from redheart.checkpoint.epoch import epochs_folder, module_of
 from redheart.errors import StorageError
-from redheart.storage import exchange as exchange_module
 from redheart.tasks import MODULES
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 from tests.storage.full_disk import no_file_over
+
+#: The module; the package has its function under the same name.
+replace_module = import_module("redheart.storage.replace_folder")
 
 
 def _names(output: Path) -> list[str]:
@@ -41,7 +44,7 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert [checkpoint.epoch for checkpoint in listed] == [1, 2, 10]
     for checkpoint in listed:
         assert same_bits(load_modules(checkpoint.path), states[checkpoint.epoch])
-        assert checkpoint.manifest == open_checkpoint(checkpoint.path)
+        assert checkpoint.manifest == read_manifest(checkpoint.path)
         assert checkpoint.manifest["epoch"] == checkpoint.epoch
         assert checkpoint.manifest["global_step"] == 7
         assert checkpoint.manifest["dtype"] == "bfloat16/float32"
@@ -73,7 +76,7 @@ def test_the_start_has_the_form_of_an_epoch_and_is_listed_as_none(tmp_path: Path
         path = save_start(tmp_path, state=a_state(number), manifest=MANIFEST)
     found = find_start(tmp_path)
     assert found is not None and (found.epoch, found.path) == (0, path) == (0, tmp_path / "checkpoints" / "start")
-    assert found.manifest == open_checkpoint(path) and found.manifest["epoch"] == 0
+    assert found.manifest == read_manifest(path) and found.manifest["epoch"] == 0
     assert same_bits(load_modules(path), a_state(2)) and _names(tmp_path) == ["start"] and list_epochs(tmp_path) == []
     (path / "phases.safetensors").unlink()
     with pytest.raises(StorageError, match=r"phases\.safetensors: found nothing.*or remove .*checkpoints/start"):
@@ -91,7 +94,7 @@ def test_a_flipped_byte_is_found_and_the_file_named(tmp_path: Path, file: str) -
     content[-3] ^= 1
     (path / file).write_bytes(content)
     with pytest.raises(StorageError, match=rf"{file}: its SHA-256"):
-        open_checkpoint(path)
+        read_manifest(path)
     assert list_epochs(tmp_path, verify=True) == []
     assert len(list_epochs(tmp_path)) == 1, "listing alone looks at sizes, not at every byte"
 
@@ -101,7 +104,7 @@ def test_a_missing_module_file_is_named_and_the_epoch_not_listed(tmp_path: Path)
     path = save_epoch(tmp_path, epoch=2, state=a_state(2), manifest=MANIFEST).path
     (path / "phases.safetensors").unlink()
     with pytest.raises(StorageError, match=r"phases\.safetensors: found nothing"):
-        open_checkpoint(path)
+        read_manifest(path)
     with pytest.raises(StorageError, match=r"phases\.safetensors: can't be read"):
         load_modules(path)
     assert [checkpoint.epoch for checkpoint in list_epochs(tmp_path)] == [1]
@@ -115,7 +118,7 @@ def test_a_cut_module_file_is_named_with_both_sizes(tmp_path: Path) -> None:
     with pytest.raises(
         StorageError, match=rf"backbone\.safetensors: found {size - 1} bytes, the manifest says {size} bytes"
     ):
-        open_checkpoint(path)
+        read_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_a_manifest_of_another_form_is_named_and_its_folder_not_listed(tmp_path:
     path = save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST).path
     (path / "manifest.json").write_text(content)
     with pytest.raises(StorageError, match=r"manifest\.json"):
-        open_checkpoint(path)
+        read_manifest(path)
     assert list_epochs(tmp_path) == []
 
 
@@ -203,11 +206,11 @@ def test_a_model_that_is_no_epoch_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(exchange_module, "exchange", lambda first, second: False)
+        monkeypatch.setattr(replace_module, "exchange", lambda first, second: False)
     for seed in (1, 2, 3):
         path = save_model(tmp_path, "best_model", a_state(seed), MANIFEST)
         assert path == tmp_path / "best_model"
-        open_checkpoint(path)
+        read_manifest(path)
         assert same_bits(load_modules(path), a_state(seed))
         assert [entry.name for entry in tmp_path.iterdir()] == ["best_model"]
 

@@ -134,12 +134,12 @@ def test_another_processs_failure_ends_the_save_here_too(tmp_path: Path) -> None
     _save(tmp_path, 1)
     asked: list[bool] = []
 
-    def any_process(failed: bool) -> bool:
+    def any_rank(failed: bool) -> bool:
         asked.append(failed)
         return len(asked) == 2  # the other process failed to write its part
 
     with pytest.raises(StorageError, match="another process failed"):
-        save_resume_state(tmp_path, {}, lambda folder: None, any_process=any_process)
+        save_resume_state(tmp_path, {}, lambda folder: None, any_rank=any_rank)
     assert asked == [False, False]
     assert _names(tmp_path) == ["state_000001"]
 
@@ -150,12 +150,12 @@ def test_every_process_enters_every_step_of_a_save(tmp_path: Path) -> None:
     wrote: list[str] = []
 
     def enter(who: str) -> Path | None:
-        def any_process(failed: bool) -> bool:
+        def any_rank(failed: bool) -> bool:
             asked[who] += 1
             return failed
 
         return save_resume_state(
-            tmp_path, {}, lambda folder: wrote.append(who), is_main=who == "main", any_process=any_process
+            tmp_path, {}, lambda folder: wrote.append(who), is_main=who == "main", any_rank=any_rank
         )
 
     assert enter("other") is None

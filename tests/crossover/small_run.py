@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.checkpoint import save_epoch, save_start
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, compute_losses
 from redheart.storage import append_line
 from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote
 from redheart.tasks import LABELS, MODULES
-from redheart.training.evaluation import evaluate_model
 from redheart.training.records import evaluation_record
-from redheart.training.table import SituationTable
 
 D_EMBED = 8
 DIMENSIONS = ModelDimensions(

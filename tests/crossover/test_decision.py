@@ -80,7 +80,7 @@ def test_a_lead_that_only_its_unwidened_interval_shows_is_no_clear_winner() -> N
     assert decided(candidates).outcome == "unclear"
 
 
-def test_the_last_epoch_wins_clearly_only_where_every_rival_is_clearly_worse() -> None:
+def test_the_last_epoch_wins_clearly_only_where_every_baseline_is_clearly_worse() -> None:
     worse = candidate("soup", 0.60, 0.5)
     assert decided([candidate("last", 0.50, 0.50), worse]) == Decision("last_clear", "last")
     near = candidate("crossover", 0.505, 0.5)

@@ -7,13 +7,13 @@ import shutil
 import pytest
 import torch
 
+from redheart.checkpoint.restore import build_from_manifest
 from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
 from redheart.crossover.evaluation import Scorer, served_loss, whole_state
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover, uniform
 from redheart.errors import StorageError
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.tasks import MODULES
-from redheart.training.evaluation import evaluate_model
-from redheart.training.restore import build_from_manifest
 from tests.crossover.small_run import SmallRun, mixed
 
 

@@ -15,12 +15,12 @@ from accelerate.state import AcceleratorState
 
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config, load_config
+from redheart.engine.compiled import compile_forward
 from redheart.model import Batch, Outputs, UnifiedModel, compute_losses, dimensions, modules_of
-from redheart.model.kalman import KalmanFilter, smooth
+from redheart.model.modules.kalman import KalmanFilter, smooth
 from redheart.model.recompute import recompute_blocks
-from redheart.training.compiled import compile_forward
 from redheart.training.records import training_metrics
-from redheart.training.stage import TrainingStage
+from redheart.training.trainer import Trainer
 from tests.model.conftest import fit, make_batch
 from tests.model.test_kalman import problem
 from tests.training.small_data import write_embedded
@@ -47,7 +47,7 @@ def train(dataset: Path, tmp_path: Path) -> Train:
         overrides = [(f"training.{key}", value) for key, value in chosen.items()]
         config: Config = load_config(None, [*overrides, ("model.preset", "tiny"), ("model.dropout", 0.0)])
         AcceleratorState._reset_state()  # or it takes no second precision in one process
-        TrainingStage(config, dataset, tmp_path / name, learning_rate=1e-3).run()
+        Trainer(config, dataset, tmp_path / name, learning_rate=1e-3).run()
         return training_metrics(tmp_path / name)
 
     return run
@@ -85,7 +85,7 @@ def test_the_730m_model_takes_a_step_in_bf16(dataset: Path, tmp_path: Path) -> N
         pytest.skip(f"the 730M model with AdamW in fp32 wants 24 GiB, {free / 1024**3:.0f} are free")
     config = load_config(None, ["model.preset=730m", "training.epochs=1", "training.global_batch_size=16"])
     AcceleratorState._reset_state()
-    TrainingStage(config, dataset, tmp_path / "large", learning_rate=1e-4).run()
+    Trainer(config, dataset, tmp_path / "large", learning_rate=1e-4).run()
     record = training_metrics(tmp_path / "large")[-1]
     assert all(update["relative"] > 0 for update in record["update"]["modules"].values())
 

@@ -15,17 +15,17 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
+from redheart.batches.table import SituationTable
 from redheart.cli.main import main
 from redheart.config import load_config
+from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, StorageError, TrainingError
+from redheart.evaluation.evaluate import evaluate_model
+from redheart.health.liveness import LivenessProbe
 from redheart.messages import set_language, set_up_logging
 from redheart.model import UnifiedModel, backbone
-from redheart.training.engine import Engine
-from redheart.training.evaluation import evaluate_model
-from redheart.training.liveness import LivenessGate
 from redheart.training.loop import TrainingLoop
-from redheart.training.stage import TrainingStage
-from redheart.training.table import SituationTable
+from redheart.training.trainer import Trainer
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE, plant_in_all
 from tests.training.runs import make_loop, same_bits
@@ -42,7 +42,7 @@ def train(order: dict[str, Any]) -> int:
         left -= 1
         return left <= 0 and os.environ["RANK"] == "1"
 
-    stage = TrainingStage(
+    stage = Trainer(
         load_config(None, order["overrides"]),
         Path(order["dataset"]),
         Path(order["output"]),
@@ -63,14 +63,14 @@ def probe(order: dict[str, Any]) -> int:
     loop = make_loop(config, SituationTable.open(Path(order["dataset"])), order["learning_rate"])
     engine = loop.engine
     found: dict[str, Any] = {"kind": engine.kind, "updated": steps_with_drops(loop)}
-    state = engine.whole_tensors()
+    state = engine.full_state_dict()
     found["losses"] = [loss_on_choose(loop)]
     with loop.evaluated_weights():
-        averaged = engine.whole_tensors()
+        averaged = engine.full_state_dict()
         found["losses"].append(loss_on_choose(loop))
     found["losses"].append(loss_on_choose(loop))
-    found["came back"] = same_bits(state, engine.whole_tensors())
-    held = torch.tensor([float(sum(len(share.values) for share in engine.weight_shares().values()))])
+    found["came back"] = same_bits(state, engine.full_state_dict())
+    held = torch.tensor([float(sum(len(share.values) for share in engine.weight_shards().values()))])
     found["held"] = engine.gather(held).tolist()
     found["rates"] = sorted({group["lr"] for group in engine.optimizer.param_groups})
     if engine.is_main:
@@ -104,7 +104,7 @@ def steps_with_drops(loop: Any) -> list[bool]:
     updated = []
     loop._accumulate(batches[0])
     list(loop.engine.gradients())
-    loop.engine.discard()
+    loop.engine.skip_step()
     loop._accumulate(batches[1])
     updated.append(step())
     hooks = [one.register_hook(lambda gradient: gradient * math.inf) for one in loop.engine.unwrapped.parameters()]
@@ -133,7 +133,7 @@ def recompute(order: dict[str, Any]) -> int:
 
         loop.engine.unwrapped.get_submodule("backbone.blocks.1.feed_forward.expand").register_forward_hook(count)
         steps = list(loop.epoch(1))
-        ends.append(loop.engine.whole_tensors() | {"losses": torch.tensor([step.loss for step in steps])})
+        ends.append(loop.engine.full_state_dict() | {"losses": torch.tensor([step.loss for step in steps])})
         loop.engine.accelerator.free_memory()
         AcceleratorState._reset_state()
     if os.environ["RANK"] == "0":
@@ -157,8 +157,8 @@ def faults(order: dict[str, Any]) -> int:
     reports: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         plant_in_all(patch, ALL_AT_ONCE)
-        report = LivenessGate.report
-        patch.setattr(LivenessGate, "report", lambda self: reports.append(report(self)) or reports[-1])
+        report = LivenessProbe.report
+        patch.setattr(LivenessProbe, "report", lambda self: reports.append(report(self)) or reports[-1])
         said["strict"] = _raised(order, "planted", "training.liveness_steps=2", "training.strict=true")
     said["dead"] = {tensor.name: tensor.faults for tensor in reports[0].dead}
     said["rows"] = {tensor.name: tensor.dead_rows for tensor in reports[0].with_dead_rows}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from redheart.batches.order import BatchGeometry, epoch_order, global_batches, micro_batches
+from redheart.batches.table import SituationTable
 from redheart.config import load_config
 from redheart.data.splits import split_of
-from redheart.training.order import BatchGeometry, epoch_order, global_batches, pieces_of
-from redheart.training.table import SituationTable
 from tests.integration.launching import LEARNING_RATE, launched
 from tests.training.runs import assert_same_but_few, make_loop, metrics, train, weights
 from tests.training.small_data import embedded_items, write_embedded
@@ -48,13 +48,13 @@ def test_a_step_without_any_target_of_a_head_counts_it_as_nothing_and_trains_the
     batches = global_batches(epoch_order(loop.train, seed=loop.seed, epoch=1), 8)
     known = [bool(table.targets.mask["verdict"][batch].any()) for batch in batches]
     assert 0 < sum(known) <= 2 and len(known) > 4
-    before = loop.engine.whole_tensors()
+    before = loop.engine.full_state_dict()
     for step, has_verdict in zip(loop.epoch(1), known, strict=True):
         assert step.updated and step.terms["heads.regret"] > 0
         assert (step.terms["heads.verdict"] > 0) is has_verdict
         assert (step.module_norms["heads.verdict"] > 0) is has_verdict
         assert step.terms["heads.surd"] == step.module_norms["heads.surd"] == 0
-        now = loop.engine.whole_tensors()
+        now = loop.engine.full_state_dict()
         assert any((now[name] != before[name]).any() for name in now if name.startswith("heads.regret."))
         before = now
 
@@ -86,6 +86,6 @@ def test_in_the_cut_some_process_has_no_target_for_a_head_in_a_whole_epoch(datas
         bool(table.targets.mask["verdict"][piece].any())
         for batch in global_batches(order, 8)
         for rank in (0, 1)
-        for piece in pieces_of(batch, geometry, rank)
+        for piece in micro_batches(batch, geometry, rank)
     ]
     assert 0 < sum(pieces) <= 2 and len(pieces) > 20

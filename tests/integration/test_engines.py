@@ -14,16 +14,16 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.cpp_extension import _get_build_directory
 
-from redheart.checkpoint import find_start, list_epochs, load_modules, open_checkpoint
+from redheart.batches.order import epoch_order, global_batches
+from redheart.batches.table import SituationTable
+from redheart.checkpoint import find_start, list_epochs, load_modules, read_manifest
+from redheart.checkpoint.restore import restore_model
 from redheart.config import load_config
+from redheart.engine.deepspeed_config import fill_deepspeed_config
+from redheart.engine.engine import Engine
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS
-from redheart.training.deepspeed_config import fill_deepspeed_config
-from redheart.training.engine import Engine
-from redheart.training.order import epoch_order, global_batches
-from redheart.training.restore import restore_model
-from redheart.training.table import SituationTable
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, launch, launched, run_unless_silent
@@ -47,7 +47,7 @@ def compiled() -> None:
     """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else."""
     program = (
         "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
-        "from redheart.training.deepspeed_extensions import load_extensions\n"
+        "from redheart.engine.deepspeed_extensions import load_extensions\n"
         "load_extensions(json.load(open('ds_configs/zero2_offload.json')), on_cuda=False)"
     )
     done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)
@@ -91,7 +91,7 @@ def assert_equals_plain(output: Path, plain: Path) -> None:
             assert line["train"]["terms"][name] == pytest.approx(value, rel=1e-4, abs=1e-6)
     before, expected_before = find_start(output), find_start(plain)
     assert before is not None and expected_before is not None
-    open_checkpoint(before.path)
+    read_manifest(before.path)
     assert start["choose"]["loss"] == pytest.approx(read_lines(plain / "metrics.jsonl")[0]["choose"]["loss"], rel=1e-4)
     assert same_bits(load_modules(before.path), load_modules(expected_before.path)), "solved alike, and gathered whole"
     for epoch in (1, 2):
@@ -179,25 +179,25 @@ def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, 
     assert found["kind"] == strategy[:5] and found["updated"] == [True, False, True]
 
     loop = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
-    initial = loop.engine.whole_tensors()
+    initial = loop.engine.full_state_dict()
     batches = [loop.train[start : start + 16] for start in (16, 30)]
     loop.engine.set_learning_rate(loop.peak)
     for batch in batches:
         loop._accumulate(batch)
         loop.engine.step()
         loop.average.update()
-    expected = loop.engine.whole_tensors()
+    expected = loop.engine.full_state_dict()
     assert furthest(load_file(str(state)), expected) < 1e-4
     assert furthest(initial, expected) > 1e-3
     assert found["rates"] == sorted({group["lr"] for group in loop.engine.optimizer.param_groups})
     assert len(found["rates"]) > 5
     dropped = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
     assert steps_with_drops(dropped) == [True, False, True]
-    assert same_bits(dropped.engine.whole_tensors(), expected), "so it is in the plain engine"
+    assert same_bits(dropped.engine.full_state_dict(), expected), "so it is in the plain engine"
 
     losses = [loss_on_choose(loop)]
     with loop.evaluated_weights():
-        averaged = loop.engine.whole_tensors()
+        averaged = loop.engine.full_state_dict()
         losses.append(loss_on_choose(loop))
     assert furthest(averaged, expected) > 1e-4 and abs(losses[0] - losses[1]) > 1e-4
     assert furthest(load_file(f"{state}.averaged"), averaged) < 1e-4

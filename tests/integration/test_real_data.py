@@ -11,7 +11,7 @@ import pytest
 from redheart.config import load_config
 from redheart.embedding import embed_dataset
 from redheart.training.records import training_metrics
-from redheart.training.stage import TrainingStage
+from redheart.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 #: What a sweep of 25 trials of 12 epochs chose on this data.
@@ -28,7 +28,7 @@ def last_epoch(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     dataset.write_text(json.dumps(json.loads((real_data / "situations.json").read_text())[:STORIES]))
     config = load_config(None, ["model.preset=tiny", "training.epochs=4"])
     embedded = embed_dataset(dataset, config.embedding, output_root=folder)
-    TrainingStage(config, embedded.path, folder / "training", learning_rate=SWEPT).run()
+    Trainer(config, embedded.path, folder / "training", learning_rate=SWEPT).run()
     records = training_metrics(folder / "training")
     assert records[-1]["choose"]["count"] >= 30
     tasks: dict[str, dict[str, float]] = records[-1]["choose"]["tasks"]

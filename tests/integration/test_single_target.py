@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from redheart.checkpoint import open_checkpoint
+from redheart.checkpoint import read_manifest
 from redheart.cli.main import main
 from redheart.messages import set_language
 from redheart.storage import read_json, read_lines
@@ -91,6 +91,6 @@ def test_it_trains_is_analysed_crossed_reported_and_evaluated(
     assert {name for name, task in found["rival"]["tasks"].items() if "absent" not in task} == {only}
     assert main(["evaluate", *FAST]) == 0
     table = capsys.readouterr().out
-    assert table.count("no target to score") == len(TASKS) - 1 and "No rival for" in table
-    counts = open_checkpoint(output / "best_model")["target_counts"]
+    assert table.count("no target to score") == len(TASKS) - 1 and "No baseline for" in table
+    counts = read_manifest(output / "best_model")["target_counts"]
     assert {name for name, one in counts.items() if any(one)} - {"votes"} == {only}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from redheart.errors import StorageError
-from redheart.messages import LOGGER_NAME, language, note, say, set_language, set_up_logging, warn, warn_even_if_quiet
+from redheart.messages import LOGGER_NAME, debug, info, language, set_language, set_up_logging, warn, warn_even_if_quiet
 from redheart.messages.log import plain
 
 
@@ -30,9 +30,9 @@ def test_messages_go_to_standard_error_and_notes_to_the_file_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up_logging(file=tmp_path / "out" / "redheart.log")
-    say("embedding_saved")
+    info("embedding_saved")
     warn("training_not_updated", modules="phases", reason="")
-    note("a detail")
+    debug("a detail")
     plain("one\ntwo")
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -67,18 +67,18 @@ def test_only_what_one_process_alone_can_know_is_said_where_it_should_be_quiet(
 
 def test_debug_shows_notes_and_verbose_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(debug=True)
-    note("a detail")
+    debug("a detail")
     assert capsys.readouterr().err.endswith(" a detail\n")
     set_up_logging(verbose=True)
-    note("a detail")
-    say("embedding_saved")
+    debug("a detail")
+    info("embedding_saved")
     line = capsys.readouterr().err
     assert line[2] == line[5] == ":" and line.endswith("✅ 임베딩이 저장되었습니다\n")
 
 
 def test_other_processes_of_a_run_are_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(file=tmp_path / "redheart.log", quiet=True)
-    say("embedding_saved")
+    info("embedding_saved")
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "redheart.log").exists()
 
@@ -86,7 +86,7 @@ def test_other_processes_of_a_run_are_quiet(tmp_path: Path, capsys: pytest.Captu
 def test_setting_up_again_does_not_say_things_twice(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging()
     set_up_logging()
-    say("embedding_saved")
+    info("embedding_saved")
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

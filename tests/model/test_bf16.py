@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import redheart.model.kalman as kalman
+import redheart.model.modules.kalman as kalman
 from redheart.model import UnifiedModel, compute_losses, dimensions, modules_of
 from tests.model.conftest import fit, make_batch
 

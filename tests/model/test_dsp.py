@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from redheart.model import dimensions
-from redheart.model.dsp import TAPS, DspSimulator, SignalFilters
+from redheart.model.modules.dsp import TAPS, DspSimulator, SignalFilters
 
 
 def test_the_filters_are_convolutions_with_their_impulse_responses() -> None:

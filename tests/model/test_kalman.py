@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from redheart.model import dimensions
-from redheart.model.kalman import STATE, KalmanFilter, smooth
+from redheart.model.modules.kalman import STATE, KalmanFilter, smooth
 
 
 def textbook(y, r, a, q, m0, p0, mask):  # type: ignore[no-untyped-def]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from redheart.health.data_coverage import DataCoverage
+from redheart.health.liveness_report import Measured, judge
+from redheart.health.untrainable import Untrainable
 from redheart.model import TargetStatistics, UnifiedModel, compute_losses, dimensions
 from redheart.model.rows import as_rows, input_axes
-from redheart.training.liveness_report import Measured, judge
-from redheart.training.seen import Seen
-from redheart.training.unfed import Unfed
 from tests.model.conftest import fit, make_batch
 
 
@@ -32,7 +32,7 @@ def find_dead(model: nn.Module, statistics: TargetStatistics, batches: int = 4) 
         still = as_rows(parameter, axes[name]).eq(before[name])
         moved = float(not still.all())
         measured.append(Measured(name, still.shape[1], True, squares[name], moved, still.all(dim=1)))
-    report = judge(measured, steps=batches, updates=batches, seen=Seen(), unfed=Unfed())
+    report = judge(measured, steps=batches, updates=batches, seen=DataCoverage(), untrainable=Untrainable())
     return {tensor.name for tensor in (*report.dead, *report.with_dead_rows)}
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from redheart.model import UnifiedModel, dimensions
-from redheart.model.radial_basis import SHARPNESS, RadialBasis, RadialPath, nearness
+from redheart.model.modules.radial_basis import SHARPNESS, RadialBasis, RadialPath, rbf_activations
+from redheart.model.modules.views import VIEW_WEIGHTS, linear_views
 from redheart.model.unified import normalise
-from redheart.model.views import VIEW_WEIGHTS, linear_views
 from tests.model.conftest import fit, make_batch
 
 
@@ -22,14 +22,14 @@ def _views(items: int = 16, seed: int = 0) -> torch.Tensor:
 
 def test_nearness_is_the_mean_of_a_gaussian_a_view_of_vectors_of_unit_length() -> None:
     stories, others = _views(5), _views(7, seed=1)
-    found = nearness(stories, others)
+    found = rbf_activations(stories, others)
     assert found.shape == (5, 7)
     for item, story in enumerate(stories.view(5, 4, 48).double().numpy()):
         for place, other in enumerate(others.view(7, 4, 48).double().numpy()):
             one, two = (each / np.array(VIEW_WEIGHTS)[:, None] / 48**0.5 for each in (story, other))
             wanted = np.exp(-SHARPNESS * ((one - two) ** 2).sum(axis=1)).mean()
             assert float(found[item, place]) == pytest.approx(wanted, rel=1e-4)
-    torch.testing.assert_close(nearness(stories, stories).diagonal(), torch.ones(5), atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(rbf_activations(stories, stories).diagonal(), torch.ones(5), atol=1e-4, rtol=0.0)
 
 
 def test_read_outs_that_nearly_cancel_come_through_bf16() -> None:
@@ -40,7 +40,7 @@ def test_read_outs_that_nearly_cancel_come_through_bf16() -> None:
     stories = _views(400, seed=2)
     with torch.no_grad():
         basis.centres.copy_(stories)
-        basis.mean.copy_(nearness(stories, stories).mean(dim=0))
+        basis.mean.copy_(rbf_activations(stories, stories).mean(dim=0))
         path.weight.normal_(std=0.5)
         exact = path(basis(stories))
         with torch.autocast("cpu", torch.bfloat16):

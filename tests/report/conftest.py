@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.config import Config, CrossoverConfig, ReportConfig, SweetSpotConfig, resolved_yaml
 from redheart.crossover import run_crossover
 from redheart.messages import set_language
 from redheart.report import export_curves
 from redheart.storage import write_json, write_text
 from redheart.sweet_spot import analyze
-from redheart.training.table import SituationTable
 from tests.crossover.small_run import small_table, train
 
 CONFIG = Config(crossover=CrossoverConfig(random_controls=1), report=ReportConfig(bootstrap_samples=200))

@@ -254,25 +254,25 @@ def test_the_page_says_which_loss_decides_what(output: Path, language: str, word
     assert words in read(build_report(CONFIG, output)).text
 
 
-def test_the_delivered_model_stands_beside_the_simple_rival(output: Path) -> None:
+def test_the_delivered_model_stands_beside_the_simple_baseline(output: Path) -> None:
     page = read(build_report(CONFIG, output))
     facts = json.loads((output / "report" / "report.json").read_text())["rival"]
     assert facts["status"] == "present"
     for sentence in facts["sentences"]["test"]:
         assert sentence in page.text
-    assert "Beside the simple rival (test)" in page.text and "fitted to the" in page.text
+    assert "Beside the simple baseline (test)" in page.text and "fitted to the" in page.text
     skill = facts["splits"]["test"]["tasks"]["surd"]["metrics"]["skill"]
     assert f"{skill['difference']['value']:+.3f}".replace("-", "−") in page.text
-    assert f"{skill['rival']['value']:+.3f}".replace("-", "−") in page.text
+    assert f"{skill['baseline']['value']:+.3f}".replace("-", "−") in page.text
     mae = facts["splits"]["test"]["tasks"]["surd"]["metrics"]["mae"]
-    assert f"mean error {mae['model']['value']:.3f} ({mae['rival']['value']:.3f})" in page.text
+    assert f"mean error {mae['model']['value']:.3f} ({mae['baseline']['value']:.3f})" in page.text
 
 
 def test_another_models_comparison_is_not_shown_as_this_ones(output: Path) -> None:
     path = output / "crossover" / "rival.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "identity": "of another model"}))
     page = read(build_report(CONFIG, output))
-    assert "skill of the rival" not in page.text
-    assert "was not set beside the simple rival; `redheart evaluate` does it" in page.text
+    assert "skill of the baseline" not in page.text
+    assert "was not set beside the simple baseline; `redheart evaluate` does it" in page.text
     path.write_text("torn")
     assert "A file can't be read" in read(build_report(CONFIG, output)).text

@@ -12,7 +12,7 @@ import pytest
 
 from redheart.config import SweepConfig
 from redheart.errors import StorageError
-from redheart.sweep.fit import weigh
+from redheart.sweep.fit import fit_learning_rate
 from redheart.sweep.optimal import read_optimal_lr, write_optimal_lr
 from redheart.sweep.planner import Observation, plan_stage
 from redheart.sweep.store import fold_entries
@@ -39,7 +39,7 @@ def test_the_choice_is_the_lowest_mean_and_never_a_diverged_one():
         Observation(3e-4, None, 0),
     ]
     results += [Observation(4e-4, 0.1, 0), Observation(4e-4, None, 1)]
-    evidence = weigh(results)
+    evidence = fit_learning_rate(results)
     assert evidence is not None
     assert evidence.best == 1e-4, "0.3 and 0.9 mean 0.6; 4e-4 diverged under another seed"
 
@@ -51,7 +51,7 @@ def test_the_file_holds_the_plain_mean_of_the_cumulative_file_and_beside_it_the_
         {"learning_rate": rate, "val_loss": loss, "seed": seed, "stage": 0, "timestamp": "t", "sweep": "a"}
         for rate, seed, loss in runs
     ]
-    evidence = weigh([observation(trial) for trial in trials])
+    evidence = fit_learning_rate([observation(trial) for trial in trials])
     assert evidence is not None and evidence.best == 2e-4
     content = write_optimal_lr(tmp_path / "optimal_lr.json", evidence, trials, "a")
     entries = fold_entries({str(number): trial for number, trial in enumerate(trials)})
@@ -60,14 +60,14 @@ def test_the_file_holds_the_plain_mean_of_the_cumulative_file_and_beside_it_the_
 
 
 def test_without_a_single_finite_trial_there_is_no_choice():
-    assert weigh([Observation(1e-4, None), Observation(2e-4, math.nan)]) is None
+    assert fit_learning_rate([Observation(1e-4, None), Observation(2e-4, math.nan)]) is None
 
 
 def test_the_interval_of_the_fit_covers_the_true_minimum_as_often_as_it_claims():
     generator = random.Random(11)
     covered = fitted = 0
     for _ in range(120):
-        evidence = weigh(sweep_of(noisy(2e-4, 0.004, generator)), samples=300)
+        evidence = fit_learning_rate(sweep_of(noisy(2e-4, 0.004, generator)), samples=300)
         assert evidence is not None
         if evidence.interval is not None:
             fitted += 1
@@ -78,7 +78,7 @@ def test_the_interval_of_the_fit_covers_the_true_minimum_as_often_as_it_claims()
 
 def test_the_noise_of_repeats_is_found_and_named():
     generator = random.Random(5)
-    found = [weigh(sweep_of(noisy(2e-4, 0.01, generator)), samples=100) for _ in range(20)]
+    found = [fit_learning_rate(sweep_of(noisy(2e-4, 0.01, generator)), samples=100) for _ in range(20)]
     assert all(evidence.noise_source == "repeats" for evidence in found)
     assert 0.007 < sum(evidence.noise for evidence in found) / 20 < 0.013
 
@@ -86,7 +86,9 @@ def test_the_noise_of_repeats_is_found_and_named():
 def test_without_repeats_the_noise_is_read_off_the_residuals():
     generator = random.Random(6)
     loss = noisy(2e-4, 0.01, generator)
-    evidence = weigh([Observation(10**x, loss(10**x, 0), 0) for x in (-4.6, -4.3, -4.0, -3.7, -3.4, -3.1, -2.8)])
+    evidence = fit_learning_rate(
+        [Observation(10**x, loss(10**x, 0), 0) for x in (-4.6, -4.3, -4.0, -3.7, -3.4, -3.1, -2.8)]
+    )
     assert evidence is not None and evidence.noise_source == "residuals"
     assert 0.002 < evidence.noise < 0.03
 
@@ -94,32 +96,32 @@ def test_without_repeats_the_noise_is_read_off_the_residuals():
 def test_a_flat_landscape_says_that_nearly_all_learning_rates_are_within_noise():
     generator = random.Random(8)
     results = sweep_of(lambda rate, seed: 0.5 + generator.gauss(0, 0.01))
-    evidence = weigh(results)
+    evidence = fit_learning_rate(results)
     assert evidence is not None
     assert len(evidence.within_noise) >= 0.8 * len({result.learning_rate for result in results})
 
 
 def test_a_sharp_landscape_says_that_few_are():
     generator = random.Random(8)
-    evidence = weigh(sweep_of(noisy(2e-4, 0.0005, generator, curvature=1.0)))
+    evidence = fit_learning_rate(sweep_of(noisy(2e-4, 0.0005, generator, curvature=1.0)))
     assert evidence is not None and len(evidence.within_noise) <= 4
 
 
 def test_a_monotone_landscape_has_no_fitted_minimum_and_says_why():
-    evidence = weigh([Observation(10**x, x, 0) for x in (-5, -4.5, -4, -3.5, -3)])
+    evidence = fit_learning_rate([Observation(10**x, x, 0) for x in (-5, -4.5, -4, -3.5, -3)])
     assert evidence is not None
     assert evidence.fit_minimum is None and evidence.fit_problem and evidence.at_edge
 
 
 def test_the_evidence_is_a_function_of_the_results():
     results = sweep_of(noisy(2e-4, 0.004, random.Random(1)))
-    assert weigh(results) == weigh(results)
+    assert fit_learning_rate(results) == fit_learning_rate(results)
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     results = sweep_of(noisy(5.6e-5, 0.001, random.Random(1)))
-    evidence = weigh(results)
+    evidence = fit_learning_rate(results)
     trials = [
         {
             "learning_rate": r.learning_rate, "val_loss": r.val_loss, "accuracy": 0.4, "stage": 0, "timestamp": "t",

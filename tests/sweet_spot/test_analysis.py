@@ -14,7 +14,7 @@ from sweet_spot_records import START, epoch_record, realistic_run, write_records
 from redheart.config.schema import SweetSpotConfig
 from redheart.errors import StorageError
 from redheart.messages import set_language
-from redheart.messages.sweet_spot import MESSAGES
+from redheart.messages.tables.sweet_spot import MESSAGES
 from redheart.sweet_spot import TECHNIQUES, analyze, load_analysis
 from redheart.tasks import MODULES
 

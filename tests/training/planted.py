@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from redheart.model import UnifiedModel
-from redheart.training import stage as stage_module
+from redheart.training import trainer as trainer_module
 from redheart.training.optimizer import build_optimizer
 
 
@@ -127,7 +127,7 @@ def plant_in_all(patch: pytest.MonkeyPatch, plant: Plant) -> None:
         return optimizer
 
     patch.setattr(UnifiedModel, "__init__", init)
-    patch.setattr(stage_module, "build_optimizer", build)
+    patch.setattr(trainer_module, "build_optimizer", build)
 
 
 def leave_out(optimizer: torch.optim.Optimizer, model: UnifiedModel, plant: Plant) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
+from redheart.engine.engine import Engine
 from redheart.model import UnifiedModel, dimensions
-from redheart.training.engine import Engine
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.records import training_metrics
-from redheart.training.stage import TrainingResult, TrainingStage
-from redheart.training.table import SituationTable
+from redheart.training.trainer import Trainer, TrainingResult
 
 LEARNING_RATE = 1e-3
 
@@ -25,7 +25,7 @@ LEARNING_RATE = 1e-3
 def train(
     dataset: Path, output: Path, config: Config, learning_rate: float = LEARNING_RATE, **stage: Any
 ) -> TrainingResult:
-    return TrainingStage(config, dataset, output, learning_rate=learning_rate, **stage).run()
+    return Trainer(config, dataset, output, learning_rate=learning_rate, **stage).run()
 
 
 def weights(output: Path, epoch: int = -1) -> dict[str, torch.Tensor]:
@@ -89,4 +89,4 @@ def make_loop(
 
 
 def state_of(loop: TrainingLoop) -> dict[str, torch.Tensor]:
-    return loop.engine.whole_tensors()
+    return loop.engine.full_state_dict()

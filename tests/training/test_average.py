@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from redheart.checkpoint import list_epochs, newest_resume_state
+from redheart.checkpoint.restore import restore_model
 from redheart.config import load_config
+from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.training import average as average_module
 from redheart.training.average import WeightAverage, decay_at, read_average
-from redheart.training.evaluation import evaluate_model
-from redheart.training.restore import restore_model
-from redheart.training.shares import Share, join
 from redheart.training.trial import TrialRunner
 from redheart.workflow.consolidate import consolidate
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
@@ -124,7 +124,7 @@ def test_the_way_back_needs_no_memory(table, settings):
     """An evaluation that ran out of it would otherwise leave the average in the weights' place."""
     loop = make_loop(settings(ema_decay=DECAY, global_batch_size=16), table)
     list(loop.epoch(1))
-    before, exchanged = state_of(loop), loop.average.in_place()
+    before, exchanged = state_of(loop), loop.average.swapped_in()
     exchanged.__enter__()
     assert not same_bits(state_of(loop), before)
     with NoMemoryLeft():
@@ -224,7 +224,7 @@ def test_a_state_without_the_average_that_was_asked_for_is_refused(table, settin
 
 
 def test_shares_that_do_not_make_a_tensor_up_are_named():
-    halves = [Share(torch.arange(4.0), 0, (2, 4)), Share(torch.arange(4.0), 4, (2, 4))]
+    halves = [Shard(torch.arange(4.0), 0, (2, 4)), Shard(torch.arange(4.0), 4, (2, 4))]
     whole = join({"a": halves[::-1]})["a"]
     assert whole.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
     for broken in (halves[:1], [halves[1]], [halves[0], halves[0]]):

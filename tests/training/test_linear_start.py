@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.config import TrainingConfig
 from redheart.model import LinearModel, UnifiedModel, dimensions, natural_units
 from redheart.model.batch import Batch
+from redheart.model.modules.views import linear_views
 from redheart.model.unified import normalise
-from redheart.model.views import linear_views
 from redheart.tasks import TASKS
 from redheart.training.linear_start import (
     PENALTIES,
@@ -23,8 +24,7 @@ from redheart.training.linear_start import (
     fit_linear_start,
     start_linear_paths,
 )
-from redheart.training.optimizer import FEWEST_FOR_START, LINEAR_START_RATE, learning_rate_scales
-from redheart.training.table import SituationTable
+from redheart.training.optimizer import LINEAR_START_RATE, MIN_FOR_START, learning_rate_scales
 from tests.training.small_data import embedded_items, write_embedded
 
 NUMBERS = [task.name for task in TASKS if not task.is_distribution]
@@ -148,7 +148,7 @@ def test_a_dimension_that_some_situations_lack_is_fitted_to_those_that_have_it(t
 
 def test_too_few_annotated_situations_leave_the_path_at_zero(tmp_path: Path) -> None:
     items = embedded_items()
-    for item in items[FEWEST_FOR_START - 1 :]:
+    for item in items[MIN_FOR_START - 1 :]:
         del item["regret_factor"]
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
@@ -168,7 +168,7 @@ def test_dimensions_that_few_situations_have_are_told_and_do_not_slow_those_that
     items = embedded_items()
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     train = table.split_indices["train"]
-    rare = set(train[: FEWEST_FOR_START - 1].tolist())
+    rare = set(train[: MIN_FOR_START - 1].tolist())
     turn = {index: place % 4 for place, index in enumerate(train.tolist())}
     for index, item in enumerate(items):
         if index not in rare:
@@ -177,12 +177,12 @@ def test_dimensions_that_few_situations_have_are_told_and_do_not_slow_those_that
         item["surd_metrics"] = {kept: item["surd_metrics"][kept]}
     table = SituationTable.open(write_embedded(tmp_path, items), needs=("train",))
     statistics = table.statistics(train)
-    assert statistics["surd"].targets < FEWEST_FOR_START <= statistics["bentham"].targets
+    assert statistics["surd"].targets < MIN_FOR_START <= statistics["bentham"].targets
     assert statistics["surd"].coverage == 1.0
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed), statistics)
     start_linear_paths(model, table, train, statistics)
     assert "emotion, bentham (6/7), regret, verdict\n" in logged()
-    assert f"{FEWEST_FOR_START}개 미만이라 0에서 출발: surd\n" in logged()
+    assert f"{MIN_FOR_START}개 미만이라 0에서 출발: surd\n" in logged()
     scales = learning_rate_scales(model, TrainingConfig())
     assert scales["heads.surd.linear.weight"] == 1.0 and scales["heads.bentham.linear.weight"] == LINEAR_START_RATE
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from redheart.errors import Interrupted, TrainingError
-from redheart.training.liveness import LivenessGate
+from redheart.health.liveness import LivenessProbe
 from tests.training.planted import PLANTS, plant_in_all
 from tests.training.runs import train
 from tests.training.small_data import embedded_items, write_embedded
 
 DEAD = "학습되지 않는 텐서"
 ALIVE = "모두 살아 있음"
-#: One of each thing that is said of a tensor; that each is found is tested beside the gate.
+#: One of each thing that is said of a tensor; that each is found is tested beside the probe.
 NAMED = (
     "a parameter that the optimizer does not hold",
     "a bias that a softmax cancels",
@@ -40,7 +40,7 @@ def test_a_run_shorter_than_the_first_steps_is_judged_by_those_it_has(dataset, s
 
 
 def test_off_it_is_absent(dataset, settings, tmp_path, logged, monkeypatch):
-    monkeypatch.setattr(LivenessGate, "__init__", lambda *_, **__: pytest.fail("a gate that was not asked for"))
+    monkeypatch.setattr(LivenessProbe, "__init__", lambda *_, **__: pytest.fail("a probe that was not asked for"))
     train(dataset, tmp_path / "out", settings(epochs=1, liveness_steps=0))
     assert ALIVE not in logged() and DEAD not in logged()
 
@@ -76,8 +76,8 @@ def test_a_run_stopped_within_the_first_steps_judges_them_all_when_it_goes_on(
 ):
     """The same report, to the last digit, as of a run that was not stopped; once in an epoch, once at its end."""
     reports = []
-    original = LivenessGate.report
-    monkeypatch.setattr(LivenessGate, "report", lambda self: reports.append(original(self)) or reports[-1])
+    original = LivenessProbe.report
+    monkeypatch.setattr(LivenessProbe, "report", lambda self: reports.append(original(self)) or reports[-1])
     config = settings(epochs=3, global_batch_size=8, liveness_steps=10)
     train(dataset, tmp_path / "whole", config)
     # Asked in the evaluation before the first step, once a batch, of which there are six, then in the evaluation and at the

@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
+from redheart.batches.order import epoch_order
+from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start
+from redheart.engine.engine import Engine
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
 from redheart.training import loop as loop_module
-from redheart.training.engine import Engine
 from redheart.training.oom import is_out_of_memory
-from redheart.training.order import epoch_order
-from redheart.training.table import SituationTable
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
 
 
@@ -274,7 +274,7 @@ class TestLossScaling:
 
     def test_overflows_that_no_scale_mends_stop_the_run(self, scaled, monkeypatch):
         """A gradient that is infinite at any scale is the model's affair: the loop waits for the scaler, not forever."""
-        monkeypatch.setattr(loop_module, "MOST_OVERFLOWS", 3)
+        monkeypatch.setattr(loop_module, "MAX_OVERFLOWS", 3)
         loop = scaled()
         next(loop.engine.unwrapped.parameters()).register_hook(lambda gradient: gradient * math.inf)
         seen = []
@@ -288,7 +288,7 @@ class TestLossScaling:
         loop = scaled()
         loop._accumulate(loop.train[:16])
         list(loop.engine.gradients())
-        loop.engine.discard()
+        loop.engine.skip_step()
         assert next(loop.epoch(1)).updated
 
 

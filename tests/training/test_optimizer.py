@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from redheart.health.update_monitor import UpdateMonitor
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.tasks import TASKS
-from redheart.training.monitor import UpdateMonitor
 from redheart.training.optimizer import build_optimizer, learning_rate_scales, slower_tasks
 from redheart.training.schedule import learning_rate_at
 from tests.training.runs import make_loop, same_bits, state_of

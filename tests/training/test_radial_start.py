@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from redheart.batches.table import SituationTable
 from redheart.model import UnifiedModel, dimensions
-from redheart.model.radial_basis import nearness
+from redheart.model.modules.radial_basis import rbf_activations
+from redheart.model.modules.views import linear_views
 from redheart.model.unified import normalise
-from redheart.model.views import linear_views
 from redheart.training.linear_start import (
-    LARGEST_DECOMPOSITION,
+    MAX_DECOMPOSITION,
     PENALTIES,
     RADIAL_WEIGHTS,
     apply_linear_start,
@@ -22,7 +23,6 @@ from redheart.training.linear_start import (
     fit_linear_start,
     start_linear_paths,
 )
-from redheart.training.table import SituationTable
 from tests.training.small_data import D_EMBED, embedded_items, write_embedded
 
 NUMBERS = ("bentham", "regret", "surd")
@@ -67,7 +67,7 @@ def test_numbers_are_kernel_ridge_regression_with_a_story_a_centre(table: Situat
         scale = start.radial_weight * D_EMBED**0.5
 
         def kernel(one: torch.Tensor, other: torch.Tensor, scale: float = scale) -> torch.Tensor:
-            return one @ other.T + scale**2 * nearness(one, other)
+            return one @ other.T + scale**2 * rbf_activations(one, other)
 
         own = kernel(views, views)
         centring = torch.eye(47, dtype=torch.float64) - 1 / 47
@@ -93,7 +93,7 @@ def test_penalty_and_weight_of_nearness_have_the_least_leave_one_out_error(table
     target = statistics.standardise("regret", torch.from_numpy(table.targets.values["regret"][train])).double()[:, 0]
     errors: dict[tuple[float, float], float] = {}
     for weight in RADIAL_WEIGHTS:
-        kernel = views @ views.T + weight**2 * D_EMBED * nearness(views, views)
+        kernel = views @ views.T + weight**2 * D_EMBED * rbf_activations(views, views)
         whole = torch.eye(47, dtype=torch.float64) - 1 / 47
         size = float((whole @ kernel @ whole).diagonal().mean())
         for penalty in PENALTIES:
@@ -160,7 +160,7 @@ def test_stories_with_more_targets_come_first_as_centres(tmp_path: Path) -> None
 @pytest.mark.parametrize("d_embed", [384, 768, 1024])
 def test_nearness_takes_no_story_from_the_solution(d_embed: int) -> None:
     """With more axes than are decomposed a quarter of the stories would be fitted."""
-    assert 4 * d_embed + dimensions("730m", d_embed=d_embed).centres <= LARGEST_DECOMPOSITION
+    assert 4 * d_embed + dimensions("730m", d_embed=d_embed).centres <= MAX_DECOMPOSITION
 
 
 def test_a_start_for_another_number_of_centres_is_refused(table: SituationTable) -> None:

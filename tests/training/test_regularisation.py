@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from redheart.batches.order import epoch_order
 from redheart.data.splits import split_of
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import Batch, compute_losses
 from redheart.model.losses import TERMS
 from redheart.storage import read_lines
 from redheart.tasks import TASK_BY_NAME, TASKS
-from redheart.training.evaluation import evaluate_model
-from redheart.training.order import epoch_order
 from redheart.training.records import training_metrics
 from tests.model.test_regularised_losses import apart, log_softmax
 from tests.training import fixed_dropout

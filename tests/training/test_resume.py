@@ -78,7 +78,7 @@ def test_a_run_that_goes_on_does_not_solve_for_its_start_again(dataset, tmp_path
     with pytest.raises(Interrupted):
         train(dataset, tmp_path / "out", config(), should_stop=StopAt(1 + 3))
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "checkpoints" / "start").iterdir()}
-    monkeypatch.setattr("redheart.training.stage.start_linear_paths", solved)
+    monkeypatch.setattr("redheart.training.trainer.start_linear_paths", solved)
     assert not train(dataset, tmp_path / "out", config()).skipped
     assert_same_run(tmp_path / "out", uninterrupted)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "checkpoints" / "start").iterdir()} == kept

@@ -14,7 +14,7 @@ from redheart.embedding import open_embedded
 from redheart.errors import Interrupted
 from redheart.model import UnifiedModel
 from redheart.sweep.identity import sweep_identity
-from redheart.training import stage as stage_module
+from redheart.training import trainer as trainer_module
 from redheart.training import trial as trial_module
 from redheart.training.identity import run_identity, trial_identity
 from redheart.training.loop import TrainingLoop
@@ -40,7 +40,7 @@ def first_steps(monkeypatch):
 
     def spy(self, epoch, index, batches):
         if self.global_step == 0:
-            before = {name: tensor.clone() for name, tensor in self.engine.whole_tensors().items()}
+            before = {name: tensor.clone() for name, tensor in self.engine.full_state_dict().items()}
         step = original(self, epoch, index, batches)
         if step.global_step == 1:
             seen.append((before, step, list(batches[0])))
@@ -117,8 +117,8 @@ def test_the_main_trainings_first_step_is_a_trials_first_step(dataset, tmp_path,
     assert all(torch.equal(trial_weights[name], main_weights[name]) for name in main_weights)
     assert trial_ids == main_ids and trial.loss == main.loss and trial.terms == main.terms
     assert trial.learning_rate == main.learning_rate and trial.gradient_norm == main.gradient_norm
-    assert stage_module.build_optimizer is trial_module.build_optimizer
-    assert stage_module.UnifiedModel is trial_module.UnifiedModel is UnifiedModel
+    assert trainer_module.build_optimizer is trial_module.build_optimizer
+    assert trainer_module.UnifiedModel is trial_module.UnifiedModel is UnifiedModel
 
 
 def test_a_dry_run_of_the_main_training_does_not_keep_a_trial_from_updating(dataset):

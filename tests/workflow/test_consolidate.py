@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from redheart.checkpoint import load_modules, open_checkpoint, save_resume_state
+from redheart.checkpoint import load_modules, read_manifest, save_resume_state
 from redheart.errors import StorageError
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
@@ -31,7 +31,7 @@ def test_the_newest_state_becomes_a_checkpoint_with_the_same_bits(tmp_path: Path
     _save(tmp_path, 2, epoch=3, batches_done=0)
     path = consolidate(tmp_path)
     assert path == tmp_path / "consolidated"
-    manifest = open_checkpoint(path)
+    manifest = read_manifest(path)
     assert same_bits(load_modules(path), a_state(2))
     assert manifest["global_step"] == 42
     assert manifest["epoch"] == 2, "epoch 3 has not begun"
@@ -39,7 +39,7 @@ def test_the_newest_state_becomes_a_checkpoint_with_the_same_bits(tmp_path: Path
 
 def test_a_state_within_an_epoch_is_of_that_epoch(tmp_path: Path) -> None:
     _save(tmp_path, 1, epoch=3, batches_done=5)
-    assert open_checkpoint(consolidate(tmp_path, tmp_path / "elsewhere" / "model"))["epoch"] == 3
+    assert read_manifest(consolidate(tmp_path, tmp_path / "elsewhere" / "model"))["epoch"] == 3
     assert (tmp_path / "elsewhere" / "model" / "manifest.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""The command ``evaluate``: any checkpoint, any split; which data the rival is fitted to; what is refused."""
+"""The command ``evaluate``: any checkpoint, any split; which data the baseline is fitted to; what is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.messages import set_language
 from redheart.storage import read_json, read_lines
-from redheart.training.stage import TrainingStage
+from redheart.training.trainer import Trainer
 from tests.training.small_data import embedded_items, write_embedded
 
 FAST = ("report.bootstrap_samples=200", "--lang", "en")
@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     dataset = write_embedded(folder)
     config = load_config(None, ["training.epochs=2", "model.preset=tiny"])
-    TrainingStage(config, dataset, folder / "training", learning_rate=1e-3).run()
+    Trainer(config, dataset, folder / "training", learning_rate=1e-3).run()
     return folder
 
 
@@ -46,7 +46,7 @@ def scored(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
 
 
 @pytest.mark.parametrize("split", ["train", "choose", "judge", "test"])
-def test_every_split_is_scored_with_a_rival_fitted_to_the_training_split(folder, capsys, split) -> None:
+def test_every_split_is_scored_with_a_baseline_fitted_to_the_training_split(folder, capsys, split) -> None:
     found = scored(capsys, "--split", split)
     run = read_json(folder / "training" / "run.json")
     assert found["count"] == run["counts"][split] and found["rival"]["trained_on"] == run["counts"]["train"]
@@ -67,7 +67,7 @@ def test_the_start_before_training_is_scored_like_an_epoch(folder, capsys) -> No
     assert found["loss"] == pytest.approx(recorded["loss"], rel=1e-6) and found["count"] == recorded["count"]
 
 
-def test_other_data_is_scored_beside_the_rival_of_the_data_that_trained_the_model(folder, capsys) -> None:
+def test_other_data_is_scored_beside_the_baseline_of_the_data_that_trained_the_model(folder, capsys) -> None:
     other = write_embedded(folder, embedded_items(100)[20:])
     found = scored(capsys, "--data", str(other))
     assert found["rival"]["trained_on"] == read_json(folder / "training" / "run.json")["counts"]["train"]

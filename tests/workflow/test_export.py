@@ -19,16 +19,16 @@ from safetensors.torch import load_file, save_file
 
 import redheart
 from redheart.checkpoint import load_modules
+from redheart.checkpoint.restore import open_model
 from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.errors import StorageError
 from redheart.messages import set_language
 from redheart.model import TargetStatistics, UnifiedModel, count_model, dimensions
 from redheart.model.card import write_card
-from redheart.model.heads import VIEWS
+from redheart.model.modules.heads import VIEWS
 from redheart.storage import read_json, sha256_of, write_json
-from redheart.training.restore import open_model
-from redheart.training.stage import TrainingStage
+from redheart.training.trainer import Trainer
 from tests.model.conftest import make_batch
 from tests.storage.full_disk import no_file_over
 from tests.training.small_data import D_EMBED, write_embedded
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     dataset = write_embedded(folder)
     config = load_config(None, ["training.epochs=2", "model.preset=tiny"])
-    TrainingStage(config, dataset, folder / "training", learning_rate=1e-3).run()
+    Trainer(config, dataset, folder / "training", learning_rate=1e-3).run()
     words = ["--checkpoint", str(folder / EPOCH), "--output", str(folder / "training"), "--data", str(dataset)]
     assert main(["evaluate", *words, "report.bootstrap_samples=200", "--lang", "en"]) == 0
     return folder

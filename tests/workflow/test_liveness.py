@@ -9,11 +9,11 @@ import torch
 
 from redheart.cli.main import main
 from redheart.errors import MissingRequirement
+from redheart.machine import Machine
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
 from redheart.storage import read_json
 from redheart.tasks import MODULES
-from redheart.training.placement import Machine
 from redheart.workflow import liveness as liveness_module
 from redheart.workflow.liveness import examine_liveness
 from tests.training.planted import PLANTS

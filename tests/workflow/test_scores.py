@@ -1,4 +1,4 @@
-"""An evaluation as a table and as JSON: every metric beside the constant predictor's and the rival's, and plain words."""
+"""An evaluation as a table and as JSON: every metric beside the constant predictor's and the baseline's, and plain words."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from redheart.baseline.comparison import compare
+from redheart.baseline.run import baseline_of_run
+from redheart.evaluation.evaluate import evaluate_model
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
-from redheart.rival.comparison import compare
-from redheart.rival.run import rival_of_run
 from redheart.tasks import TASKS
-from redheart.training.evaluation import evaluate_model
-from redheart.workflow.evaluate import Scored
-from redheart.workflow.scores import as_json, as_table
+from redheart.workflow.scores import Scored, as_json, as_table
 from tests.crossover.small_run import DIMENSIONS, small_table
 
 
@@ -35,10 +34,10 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     table = small_table(tmp_path_factory.mktemp("data"), 300)
     model = UnifiedModel(DIMENSIONS, table.statistics(table.split_indices["train"])).eval()
     evaluation = evaluate_model(model, table, "judge")
-    rival = rival_of_run(table, table, ["judge"])
-    said = rival.predictions["judge"]
+    baseline = baseline_of_run(table, table, ["judge"])
+    said = baseline.predictions["judge"]
     comparison = compare(evaluation, model.statistics, said, samples=200, confidence=0.9, seed=0)
-    return Scored(evaluation, comparison, rival.description, None)
+    return Scored(evaluation, comparison, baseline.description, None)
 
 
 def without(scored: Scored, task: str) -> Scored:
@@ -60,30 +59,30 @@ def test_the_table_has_every_metric_of_every_task_beside_the_constants_and_the_r
     assert len(rows) == sum(5 if task.is_distribution else 3 for task in TASKS)
     kl = next(row for row in rows if "KL divergence" in row)
     metric = scored.comparison.tasks["emotion"].metrics["kl"]
-    for estimate in (metric.model, metric.rival):
+    for estimate in (metric.model, metric.baseline):
         assert f"{estimate.value:.4f} ({estimate.low:.4f} … {estimate.high:.4f})" in kl
     assert f" {metric.constant:.4f} " in kl and f"+{metric.difference.value:.3f} (" in kl
 
 
 def test_where_the_model_stands_is_said_in_words(scored: Scored) -> None:
     table = as_table(scored)
-    (below,) = [line for line in table.splitlines() if line.startswith("Below the simple rival on judge: ")]
+    (below,) = [line for line in table.splitlines() if line.startswith("Below the simple baseline on judge: ")]
     for task in ("emotion", "bentham", "surd"):
         difference = scored.comparison.tasks[task].metrics["skill"].difference
         assert (
             f"{task} (−{abs(difference.value):.3f}, −{abs(difference.low):.3f} to −{abs(difference.high):.3f})" in below
         )
-    assert "mean (" in below and "Above the simple rival" not in table
-    trained_on = scored.rival.trained_on
+    assert "mean (" in below and "Above the simple baseline" not in table
+    trained_on = scored.baseline.trained_on
     assert f"on the vectors of title, whole text, mean of the windows, fitted to the {trained_on} situations" in table
     assert "judge picked the delivered model" in table
 
 
-def test_a_task_without_targets_and_a_missing_rival_are_said_to_be_so(scored: Scored) -> None:
+def test_a_task_without_targets_and_a_missing_baseline_are_said_to_be_so(scored: Scored) -> None:
     (row,) = [line for line in as_table(without(scored, "regret")).splitlines() if line.startswith("regret")]
     assert row.split() == ["regret", "0", "no", "target", "to", "score"]
     alone = Scored(scored.evaluation, scored.comparison, None, "its data is gone")
-    assert "No simple rival: its data is gone" in as_table(alone)
+    assert "No simple baseline: its data is gone" in as_table(alone)
     assert json.loads(as_json(alone))["rival"] == {"absent": "its data is gone"}
 
 
@@ -92,7 +91,7 @@ def test_on_the_training_split_no_standing_is_told(scored: Scored) -> None:
     inside = replace(scored, comparison=replace(scored.comparison, tasks=tasks, standing=None, in_sample=True))
     table = as_table(inside)
     assert "nothing follows from who is better" in table
-    assert "the simple rival on" not in table
+    assert "the simple baseline on" not in table
 
 
 def test_json_holds_the_same_numbers(scored: Scored) -> None:

@@ -1,0 +1,60 @@
+"""The baseline of a run: fitted to the training split that the model was trained on, asked about another split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redheart.baseline.features import baseline_features, blocks_of
+from redheart.baseline.fit import Array, Baseline, fit_baseline
+from redheart.batches.table import SituationTable
+from redheart.data.splits import Split
+
+
+@dataclass(frozen=True)
+class BaselineDescription:
+    """What a baseline is; as JSON it has the same names.
+
+    Attributes:
+        features: the blocks that it saw.
+        trained_on: training situations.
+        tasks: what was fitted for each, or why nothing was (``absent``).
+    """
+
+    features: tuple[str, ...]
+    trained_on: int
+    tasks: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunBaseline:
+    """A fitted baseline and what it says.
+
+    Attributes:
+        predictions: by split and task ``(situations of the split, dimensions)``, in the split's order.
+    """
+
+    baseline: Baseline
+    predictions: dict[Split, dict[str, Array]]
+    description: BaselineDescription
+
+
+def baseline_of_run(training: SituationTable, scored: SituationTable, splits: Sequence[Split]) -> RunBaseline:
+    """Fits a baseline to the training split of ``training`` and asks it about ``splits`` of ``scored``.
+
+    Args:
+        training: the data that the model was trained on.
+        scored: the data that it is scored on; often the same.
+    """
+    train = training.split_indices["train"]
+    features = baseline_features(training.dataset, train)
+    baseline = fit_baseline(
+        features,
+        {name: values[train] for name, values in training.targets.values.items()},
+        {name: known[train] for name, known in training.targets.mask.items()},
+    )
+    predictions = {
+        split: baseline.predict(baseline_features(scored.dataset, scored.split_indices[split])) for split in splits
+    }
+    return RunBaseline(baseline, predictions, BaselineDescription(blocks_of(features), len(train), baseline.record()))

@@ -1,0 +1,118 @@
+"""The embedded dataset as training sees it: splits, targets, and batches gathered from the memory-mapped vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from redheart.batches.order import Indices
+from redheart.config import MAX_SEGMENTS
+from redheart.data.splits import SPLITS, Split, split_of
+from redheart.data.sufficiency import check_sufficient
+from redheart.data.targets import Targets, build_targets
+from redheart.embedding import EmbeddedDataset, open_embedded
+from redheart.errors import DataError
+from redheart.model.batch import Batch
+from redheart.model.statistics import TargetStatistics
+
+
+def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
+    """No sequence may be longer than what the model is built for.
+
+    Raises:
+        DataError: naming the situations whose are.
+    """
+    longer = np.flatnonzero(dataset.counts > MAX_SEGMENTS)
+    if len(longer):
+        raise DataError(
+            f"{path}: {len(longer)} of {len(dataset)} situations have more segments than the model takes; wanted at most "
+            f"{MAX_SEGMENTS}: embed the dataset again, without vectors of its own, with embedding.max_segments={MAX_SEGMENTS}",
+            tuple(f"id {dataset.situations[index].id}: found {dataset.counts[index]} segments" for index in longer[:5]),
+        )
+
+
+class SituationTable:
+    """Situations, their targets and where each belongs.
+
+    Attributes:
+        ids: one a situation, in the dataset's order.
+        split_indices: positions of the situations of ``train``, ``choose``, ``judge`` and ``test``; disjoint by text.
+        targets: values and masks a task.
+    """
+
+    def __init__(self, dataset: EmbeddedDataset, path: Path) -> None:
+        self.dataset = dataset
+        self.path = path
+        self.ids = [situation.id for situation in dataset.situations]
+        splits = np.array([split_of(situation.text) for situation in dataset.situations])
+        self.split_indices: dict[Split, Indices] = {
+            split: np.flatnonzero(splits == split).astype(np.int64) for split in SPLITS
+        }
+        self.targets: Targets = build_targets(dataset.situations)
+
+    @classmethod
+    def open(cls, embedded: Path, *, needs: Collection[Split] = SPLITS) -> SituationTable:
+        """Opens an ``.embedded.json``.
+
+        Args:
+            needs: the splits that are going to be used.
+
+        Raises:
+            DataError: one of them has too few situations or no target at all, or a situation has more segments than the
+                model takes.
+        """
+        dataset = open_embedded(embedded)
+        _check_lengths(dataset, embedded)
+        check_sufficient(dataset.situations, embedded, needs=needs)
+        return cls(dataset, embedded)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Situations a split."""
+        return {split: len(indices) for split, indices in self.split_indices.items()}
+
+    @property
+    def name(self) -> str:
+        """The dataset's name, without a path: no folder of this machine goes with a model."""
+        return self.path.name.removesuffix(".json").removesuffix(".embedded")
+
+    @property
+    def d_embed(self) -> int:
+        return self.dataset.d_embed
+
+    @property
+    def identity(self) -> str:
+        return self.dataset.identity
+
+    def batch(self, indices: Indices) -> Batch:
+        """Situations as padded tensors on the CPU; without any index, one situation whose targets are masked out."""
+        real = indices if len(indices) else np.zeros(1, dtype=np.int64)
+        padded = self.dataset.gather(real)
+        keep = bool(len(indices))
+        return Batch(
+            ids=[self.ids[index] for index in indices],
+            segments=torch.from_numpy(padded.vectors),
+            segment_mask=torch.from_numpy(padded.mask),
+            kinds=torch.from_numpy(padded.kinds),
+            positions=torch.from_numpy(padded.positions),
+            targets={name: torch.from_numpy(values[real]) for name, values in self.targets.values.items()},
+            target_mask={name: torch.from_numpy(known[real] & keep) for name, known in self.targets.mask.items()},
+        )
+
+    def statistics(self, indices: Indices) -> TargetStatistics:
+        """What the constant predictor knows, from ``indices`` – the training split – alone."""
+        return TargetStatistics.fit(
+            {name: values[indices] for name, values in self.targets.values.items()},
+            {name: known[indices] for name, known in self.targets.mask.items()},
+        )
+
+    def target_counts(self, indices: Indices) -> dict[str, list[int]]:
+        """How many of ``indices`` are annotated, by task and dimension."""
+        return {name: known[indices].sum(axis=0).tolist() for name, known in self.targets.mask.items()}
+
+    def target_masks(self, indices: Indices) -> dict[str, torch.Tensor]:
+        """The masks of ``indices`` alone: what the valid counts of a global batch are taken from."""
+        return {name: torch.from_numpy(known[indices]) for name, known in self.targets.mask.items()}

@@ -1,0 +1,219 @@
+"""From a checkpoint's folder, or a crossover's file, back to a model; and whether it fits what it is to be used with."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from redheart.checkpoint import load_modules, read_manifest
+from redheart.config import EmbeddingConfig
+from redheart.embedding import EmbeddedDataset
+from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
+from redheart.model.exported import CONFIG, facts_of, read_config
+from redheart.model.presets import PRESETS, ModelDimensions
+from redheart.model.statistics import TargetStatistics
+from redheart.model.unified import UnifiedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build_from_manifest(manifest: Mapping[str, Any]) -> UnifiedModel:
+    """A model of the manifest's dimensions and statistics with random weights, in evaluation mode, on the CPU.
+
+    Raises:
+        StorageError: the manifest describes no model of this version.
+    """
+    try:
+        dimensions = ModelDimensions.from_json(manifest["model"])
+        statistics = TargetStatistics.from_json(manifest["statistics"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise StorageError(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
+    model = UnifiedModel(dimensions, statistics).eval()
+    model.facts = facts_of(manifest)
+    return model
+
+
+def check_encoder(manifest: Mapping[str, Any], dataset: EmbeddedDataset) -> None:
+    """Whether the vectors of ``dataset`` come from the encoder whose vectors the checkpoint was trained on.
+
+    Vectors of another encoder of the same size mean nothing to the model, and its numbers on them would look like numbers.
+    A checkpoint or vectors of before fingerprints were kept are let through: nothing is known against them.
+
+    Raises:
+        RedHeartError: both fingerprints are known and differ; naming both encoders.
+    """
+    trained = manifest.get("encoder") or {}
+    wanted, found = trained.get("fingerprint", ""), dataset.model_fingerprint
+    if wanted and found and wanted != found:
+        raise RedHeartError(
+            f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
+            f"trained on those of {trained.get('name', '')!r} ({wanted}): embed this data again with that encoder "
+            f"(embedding.model)"
+        )
+
+
+def shape_of(dimensions: ModelDimensions) -> str:
+    """A model's shape in words, to be set beside another's."""
+    shape = (
+        f"preset {dimensions.preset!r} (width {dimensions.d_model}, {dimensions.layers} layers) for vectors of "
+        f"{dimensions.d_embed} numbers"
+    )
+    return shape + (f", without {', '.join(dimensions.without)}" if dimensions.without else "")
+
+
+def build_dimensions(manifest: Mapping[str, Any], what: Path) -> ModelDimensions:
+    """The shape of the model that a manifest describes.
+
+    Raises:
+        StorageError: it describes none of this version.
+    """
+    try:
+        return ModelDimensions.from_json(manifest["model"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise StorageError(f"{what}: its manifest describes no model of this version: {error}") from error
+
+
+def check_preset(manifest: Mapping[str, Any], what: Path, preset: str) -> None:
+    """Whether ``what`` holds a model of the preset that was asked for; ``auto`` asks for none.
+
+    Raises:
+        ConfigError: it does not; naming both shapes.
+    """
+    found = build_dimensions(manifest, what)
+    if preset not in ("auto", found.preset):
+        asked = PRESETS[preset]
+        raise ConfigError(
+            f"{what}: found {shape_of(found)}, and model.preset={preset} asks for a width of {asked.d_model} and "
+            f"{asked.layers} layers: leave --preset out, or name a checkpoint of that preset"
+        )
+
+
+def check_same_model(manifest: Mapping[str, Any], what: Path, wanted: ModelDimensions, whose: str) -> None:
+    """Whether the model in ``what`` has the shape of another one.
+
+    Args:
+        whose: what has the wanted shape, for the message.
+
+    Raises:
+        ConfigError: it has not; naming both shapes, and where these do not differ the settings that do.
+    """
+    found = build_dimensions(manifest, what)
+    # Dropout changes no shape: weights trained with one value fit a model with another.
+    one, other = (
+        {key: value for key, value in each.to_json().items() if "dropout" not in key} for each in (found, wanted)
+    )
+    if one != other:
+        differ = "; ".join(f"{key} {one[key]} and {other[key]}" for key in one if one[key] != other[key])
+        raise ConfigError(f"{what}: found {shape_of(found)}; {whose} has {shape_of(wanted)} (different: {differ})")
+
+
+def check_vectors(manifest: Mapping[str, Any], what: Path, dataset: EmbeddedDataset) -> None:
+    """Whether the vectors of ``dataset`` are such as the model in ``what`` was trained on: their size, and their encoder.
+
+    Raises:
+        ConfigError: they are of another size; naming both.
+        RedHeartError: they are from another encoder; naming both.
+    """
+    found = build_dimensions(manifest, what)
+    if found.d_embed != dataset.d_embed:
+        trained = (manifest.get("encoder") or {}).get("name") or "an encoder that is not known"
+        raise ConfigError(
+            f"{what}: found {shape_of(found)}; {dataset.path} has vectors of {dataset.d_embed} numbers "
+            f"({dataset.model_name or 'encoder not known'}): embed this data with {trained} (embedding.model)"
+        )
+    check_encoder(manifest, dataset)
+
+
+def embedding_settings(manifest: Mapping[str, Any], given: EmbeddingConfig) -> EmbeddingConfig:
+    """How other texts have to be embedded for the model: with its encoder, cut as what it was trained on was cut.
+
+    Args:
+        given: the user's settings; an encoder that they name is where the checkpoint's own is looked for. Whether it is
+            that one is for ``check_vectors`` to say.
+    """
+    name = (manifest.get("encoder") or {}).get("name")
+    settings = {"model": name} if name and given.model == EmbeddingConfig().model else {}
+    return msgspec.structs.replace(given, **settings, **manifest.get("segmentation", {}))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A model in evaluation mode, on the CPU, and what its checkpoint says of it."""
+
+    path: Path
+    manifest: dict[str, Any]
+    model: UnifiedModel
+
+
+def open_model(path: Path, *, verify: bool = True) -> Restored:
+    """The model of a checkpoint, wherever it came from.
+
+    Args:
+        path: a folder with a manifest – an epoch, ``best_model``, what ``consolidate`` wrote –, what ``export`` wrote,
+            the file ``crossover_final.pth``, or the folder ``crossover`` beside it.
+
+    Raises:
+        UsageError: nothing of that kind is there.
+        StorageError: it is damaged, or its tensors are not those of the model that its manifest describes.
+    """
+    combined = path.parent / "crossover_final.pth" if (path / "candidates.json").is_file() else path
+    if combined.is_file():
+        return _open_combined(combined)
+    if not (path / "manifest.json").is_file():
+        if (path / CONFIG).is_file():
+            return Restored(path, read_config(path), UnifiedModel.from_pretrained(path))
+        found = "a folder without manifest.json" if path.is_dir() else "no such file or folder"
+        raise UsageError(
+            f"{combined}: found {found if combined == path else 'no such file'}; wanted a checkpoint: a folder with a "
+            "manifest.json (checkpoints/epoch_NNNN, best_model, consolidated), an export, or crossover_final.pth"
+        )
+    return Restored(path, read_manifest(path, verify=False), restore_model(path, verify=verify))
+
+
+def _open_combined(path: Path) -> Restored:
+    import torch
+
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path}: found a file that is no PyTorch archive; wanted crossover_final.pth or a folder")
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        manifest, state = dict(content["manifest"]), dict(content["state_dict"])
+    except Exception as error:  # a damaged or foreign archive fails in as many ways as there are readers below
+        raise StorageError(f"{path}: can't be read as a crossover: {type(error).__name__}: {error}") from error
+    return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
+
+
+def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape."""
+    for name in (*wanted, *found):
+        shapes = [tuple(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
+    return None
+
+
+def _filled(model: UnifiedModel, state: Mapping[str, Any], path: Path) -> UnifiedModel:
+    if misfit := misfit_of(state, model.state_dict()):
+        raise StorageError(
+            f"{path}: its tensors don't fit the model that its manifest describes: {misfit}; they are of another version of "
+            "the model: use the one that wrote them, or train anew"
+        )
+    model.load_state_dict(state)
+    return model
+
+
+def restore_model(path: Path, *, verify: bool = True) -> UnifiedModel:
+    """The model that the checkpoint in folder ``path`` holds, in evaluation mode, on the CPU.
+
+    Raises:
+        StorageError: the folder is damaged, or its tensors are not those of the model that its manifest describes; naming
+            both shapes.
+    """
+    model = build_from_manifest(read_manifest(path, verify=verify))
+    return _filled(model, load_modules(path), path)

@@ -1,0 +1,75 @@
+"""The delivered model beside the simple baseline, on ``judge`` and ``test``: what the report shows. It decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from redheart.baseline.comparison import Comparison, compare
+from redheart.baseline.run import BaselineDescription, baseline_of_run
+from redheart.batches.table import SituationTable
+from redheart.config import Config
+from redheart.crossover.evaluation import Scorer
+from redheart.crossover.result import FOLDER
+from redheart.crossover.strategies import Recipe
+from redheart.data.splits import Split
+from redheart.errors import StorageError
+from redheart.storage import read_json, write_json
+
+FILE_NAME = "rival.json"
+FORMAT = 1
+_SPLITS: tuple[Split, ...] = ("judge", "test")
+
+
+@dataclass(frozen=True)
+class BesideBaseline:
+    """How the delivered model compares.
+
+    Attributes:
+        identity: of its weights, as the candidates have theirs.
+    """
+
+    candidate: str
+    identity: str
+    baseline: BaselineDescription
+    splits: dict[str, Comparison]
+    format: int = FORMAT
+
+
+def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recipe: Recipe) -> BesideBaseline:
+    """Fits the baseline to the training split of ``table`` and sets the recipe's model, which was scored, beside it."""
+    baseline = baseline_of_run(table, table, _SPLITS)
+    splits: dict[str, Comparison] = {}
+    for split in _SPLITS:
+        splits[split] = compare(
+            scorer.scored(recipe, split),
+            scorer.model.statistics,
+            baseline.predictions[split],
+            samples=config.report.bootstrap_samples,
+            confidence=config.report.confidence,
+            seed=config.seed,
+        )
+    return BesideBaseline(recipe.name, scorer.files.identity(recipe), baseline.description, splits)
+
+
+def save_beside_baseline(output: Path, found: BesideBaseline) -> Path:
+    """Writes ``crossover/rival.json``."""
+    path = output / FOLDER / FILE_NAME
+    write_json(path, msgspec.to_builtins(found))
+    return path
+
+
+def load_beside_baseline(output: Path, identity: str) -> BesideBaseline | None:
+    """What was written for the model with this identity; None where it is about another one.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    path = output / FOLDER / FILE_NAME
+    try:
+        found = msgspec.convert(read_json(path), BesideBaseline)
+    except msgspec.ValidationError as error:
+        raise StorageError(f"{path}: not a comparison of format {FORMAT}: {error}") from error
+    return found if found.identity == identity else None

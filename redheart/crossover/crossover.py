@@ -1,0 +1,266 @@
+"""The stage: recipes made, scored, one delivered, everything written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from redheart.baseline.sentences import standings
+from redheart.batches.table import SituationTable
+from redheart.checkpoint import START_EPOCH, save_model
+from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
+from redheart.config import Config
+from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
+from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers, start
+from redheart.crossover.decision import decide, explain
+from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
+from redheart.crossover.result import (
+    BEST_MODEL,
+    COMBINED,
+    Candidate,
+    CrossoverResult,
+    Score,
+    SoupIngredient,
+    candidate_label,
+    save_result,
+)
+from redheart.crossover.strategies import EpochFiles, Recipe, crossover
+from redheart.errors import StorageError
+from redheart.machine import inference_device
+from redheart.messages import info, warn
+from redheart.storage import read_lines, replace_file
+from redheart.sweet_spot import SweetSpotAnalysis
+from redheart.tasks import MODULES
+
+if TYPE_CHECKING:
+    import torch
+
+COMBINED_FORMAT = 1
+
+
+def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, float]:
+    """The served loss on ``choose`` that training recorded, for those of ``epochs`` that have a record.
+
+    Raises:
+        StorageError: the file is missing or damaged, or no epoch has both a record and a checkpoint.
+    """
+    if not metrics_file.is_file():
+        raise StorageError(f"{metrics_file}: not found; `redheart train` writes it")
+    losses: dict[int, float] = {}
+    for number, record in enumerate(read_lines(metrics_file), start=1):
+        if not isinstance(record, dict) or record.get("kind") != "epoch" or record.get("epoch") not in epochs:
+            continue
+        try:  # of an epoch that was run twice the last record counts
+            losses[record["epoch"]] = served_loss(record["choose"]["terms"])
+        except (KeyError, TypeError) as error:
+            raise StorageError(
+                f"{metrics_file}: line {number}: choose.terms: {error} is missing or no number"
+            ) from error
+    if not losses:
+        raise StorageError(f"{metrics_file}: holds no record of the epochs with a checkpoint, {epochs}")
+    without = [epoch for epoch in epochs if epoch not in losses]
+    if without:
+        warn("crossover_unrecorded", epochs=", ".join(map(str, without)))
+    return losses
+
+
+def check_epochs(files: EpochFiles, table: SituationTable, preset: str) -> None:
+    """Whether all epochs are of one model, of the preset that was asked for, trained on vectors such as the table's.
+
+    Raises:
+        ConfigError: they are not; naming both shapes.
+        RedHeartError: the vectors are another encoder's.
+    """
+    *earlier, last = files.epochs
+    manifest, path = files.manifest(last), files.path(last)
+    check_preset(manifest, path, preset)
+    check_vectors(manifest, path, table.dataset)
+    shape = build_dimensions(manifest, path)
+    for epoch in (*([START_EPOCH] if files.has_start else []), *earlier):
+        check_same_model(files.manifest(epoch), files.path(epoch), shape, f"epoch {last}")
+
+
+def run_crossover(
+    config: Config,
+    output: Path,
+    analysis: SweetSpotAnalysis,
+    table: SituationTable,
+    *,
+    device: torch.device | str | None = None,
+    batch_size: int = 64,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> CrossoverResult:
+    """Combines epochs, compares what came of it, and writes the combined model and the one to use.
+
+    Writes ``crossover_final.pth``, ``best_model/``, ``crossover/rival.json`` (the delivered model beside the simple baseline;
+    not after a dry run) and ``crossover/candidates.json``, in this order: the last is there only once the others are.
+
+    Args:
+        device: where candidates are scored; None: the CUDA device if there is one.
+        batch_size: situations a forward pass.
+        should_stop: asked between and within evaluations, and for the last time before anything is written.
+
+    Raises:
+        Interrupted: ``should_stop`` said so; what was there before is as it was.
+        StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
+        ConfigError: see ``check_epochs``.
+    """
+    files = EpochFiles(output)
+    check_epochs(files, table, config.model.preset)
+    choices = analysis.choices
+    changed = analysis.weights_changed and choices is not None
+    info("crossover_start", epochs=len(files.epochs))
+    scorer = Scorer(
+        files,
+        table,
+        samples=config.report.bootstrap_samples,
+        confidence=config.report.confidence,
+        seed=config.seed,
+        device=device or inference_device(),
+        batch_size=batch_size,
+        should_stop=should_stop,
+    )
+    recipes = [last_epoch(files.epochs)]
+    choose_loss: dict[int, float] = {}
+    soup: list[SoupIngredient] = []
+    if changed and choices is not None:
+        choose_loss = recorded_choose_loss(output / "metrics.jsonl", files.epochs)
+        chosen = {module: choices[module].epoch for module in MODULES}
+        count = config.crossover.average_last
+        soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
+        soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail]
+        recipes += [start()] if files.has_start else []
+        recipes += [
+            best_epoch(choose_loss),
+            last_average(files.epochs, count),
+            soup_recipe,
+            crossover("crossover", chosen),
+        ]
+        recipes += random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed)
+    not_delivered = {files.identity(recipe) for recipe in recipes[:1]}
+    comparisons = len({files.identity(r) for r in recipes if not r.name.startswith("random_")} - not_delivered)
+    comparisons_made = max(1, comparisons)
+    candidates = _candidates(files, recipes, scorer.score_all(recipes, "judge", comparisons=comparisons_made))
+    decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
+    # The test split is read only now that nothing can follow from it.
+    tested = scorer.score_all(recipes, "test", comparisons=comparisons_made)
+    candidates = [replace(c, scores={**c.scores, "test": score}) for c, score in zip(candidates, tested, strict=True)]
+    result = CrossoverResult(
+        outcome=decision.outcome,
+        winner=decision.winner,
+        delivered=decision.winner or "last",
+        combined="crossover" if changed else "last",
+        dry_run=analysis.dry_run,
+        weights_changed=changed,
+        epochs=files.epochs,
+        choose_loss={str(epoch): loss for epoch, loss in sorted(choose_loss.items())},
+        soup=soup,
+        candidates=candidates,
+        comparisons=comparisons,
+        confidence=config.report.confidence,
+        bootstrap_samples=config.report.bootstrap_samples,
+        seed=config.seed,
+    )
+    recipe = next(recipe for recipe in recipes if recipe.name == result.delivered)
+    baseline = beside_baseline(config, table, scorer, recipe) if changed else None
+    stop_if(should_stop)
+    del scorer  # the model that was scored makes room for the one that is written
+    _write(output, files, {recipe.name: recipe for recipe in recipes}, result, baseline)
+    return result
+
+
+def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score]) -> list[Candidate]:
+    """Recipes with their scores on ``judge``; one with the weights of an earlier one names it."""
+    first: dict[str, str] = {}
+    candidates = []
+    for recipe, score in zip(recipes, on_judge, strict=True):
+        identity = files.identity(recipe)
+        twin = first.setdefault(identity, recipe.name)
+        candidates.append(
+            Candidate(
+                name=recipe.name,
+                epochs={module: list(recipe.epochs[module]) for module in MODULES},
+                identity=identity,
+                identical_to=twin if twin != recipe.name else None,
+                is_control=recipe.name.startswith("random_"),
+                scores={"judge": score},
+            )
+        )
+    return candidates
+
+
+def _write(
+    output: Path,
+    files: EpochFiles,
+    recipes: dict[str, Recipe],
+    result: CrossoverResult,
+    baseline: BesideBaseline | None,
+) -> None:
+    explanation = explain(result)
+    base = {
+        key: value
+        for key, value in files.manifest(files.epochs[-1]).items()
+        if key not in ("files", "metrics", "format", "epoch")
+    }
+    write_combined(output / COMBINED, files, recipes[result.combined], base, result.outcome)
+    delivered = result[result.delivered]
+    judge = delivered.scores["judge"]
+    selection = {
+        "candidate": result.delivered,
+        "winner": result.winner,
+        "outcome": result.outcome,
+        "is_clear": result.is_clear,
+        "why": explanation[0],
+        "decided_on": "judge",
+        "judge": msgspec.to_builtins(judge),
+        "epochs": delivered.epochs,
+    }
+    state = whole_state(files, recipes[result.delivered])
+    save_model(output, BEST_MODEL, state, {**base, "selection": selection})
+    if baseline is not None:
+        save_beside_baseline(output, baseline)
+    save_result(output, result, explanation)
+    for candidate in result.candidates:
+        loss = candidate.scores["judge"].loss
+        values = {"name": candidate_label(candidate.name), "loss": "–" if loss is None else f"{loss:.4f}"}
+        if candidate.identical_to:
+            info("crossover_candidate_identical", other=candidate_label(candidate.identical_to), **values)
+        else:
+            info("crossover_candidate", **values)
+    for sentence in [*explanation, *(standings(baseline.splits["test"], "test") if baseline is not None else [])]:
+        info("crossover_sentence", sentence=sentence)
+    info("crossover_saved", path=output / COMBINED, best=output / BEST_MODEL)
+
+
+def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: dict[str, Any], outcome: str) -> None:
+    """Writes a choice of files as one PyTorch file that ``torch.load(weights_only=True)`` reads.
+
+    ``{"format", "what", "state_dict", "choices": {module: epoch}, "manifest"}``, plain types and tensors only.
+
+    Raises:
+        StorageError: it could not be written, a full disk for one; what was there is intact.
+    """
+    import torch
+
+    content = {
+        "format": COMBINED_FORMAT,
+        "what": "crossover" if recipe.name == "crossover" else f"last epoch, no crossover: {outcome}",
+        "state_dict": whole_state(files, recipe),
+        "choices": {module: epochs[0] for module, epochs in recipe.epochs.items()},
+        "manifest": manifest,
+    }
+
+    def write(temporary: Path) -> None:
+        try:
+            with open(temporary, "wb") as target:
+                torch.save(content, target)
+        except RuntimeError as error:  # PyTorch's writer reports a full disk as this
+            raise StorageError(
+                f"{path}: could not be written, the previous file, if any, is intact: {error}"
+            ) from error
+
+    replace_file(path, write)

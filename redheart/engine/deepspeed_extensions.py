@@ -1,0 +1,82 @@
+"""DeepSpeed compiles C++ at its first use, for up to minutes and without a word: what of it a run uses, and its loading."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from redheart.engine.extension_lock import sole_loader
+from redheart.errors import MissingRequirement
+
+_ADAM, _SHARED_MEMORY = "cpu_adam", "deepspeed_shm_comm"
+_BUILDERS = {_ADAM: "CPUAdamBuilder", _SHARED_MEMORY: "ShareMemCommBuilder"}
+
+
+def _folder(name: str) -> Path:
+    from torch.utils.cpp_extension import _get_build_directory  # PyTorch says it nowhere else
+
+    return Path(_get_build_directory(name, verbose=False))
+
+
+def extensions_used(config: dict[str, Any], *, on_cuda: bool) -> list[str]:
+    """Names of the extensions that a run under DeepSpeed's ``config`` uses.
+
+    They are Adam on the CPU, where the optimizer is offloaded, and, without a GPU, the communication by shared memory.
+    """
+    offload = config.get("zero_optimization", {}).get("offload_optimizer") or {}
+    used = [_ADAM] if offload.get("device", "none") != "none" else []
+    return used if on_cuda else [*used, _SHARED_MEMORY]
+
+
+def extensions_to_build(config: dict[str, Any], *, on_cuda: bool) -> list[str]:
+    """Those of them that no run here has built yet."""
+    return [name for name in extensions_used(config, on_cuda=on_cuda) if not (_folder(name) / f"{name}.so").exists()]
+
+
+@contextlib.contextmanager
+def own_ninja_first() -> Iterator[None]:
+    """Within it, the ``ninja`` that is started is the Python package's, which DeepSpeed requires, if it is there.
+
+    It need not be on the path where no environment is activated; and two versions of it that take turns on one folder
+    compile everything anew each time, since they don't agree on what they have written down of it.
+    """
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("ninja") is not None:
+            import ninja
+
+            before = os.environ.get("PATH", os.defpath)
+            stack.callback(os.environ.__setitem__, "PATH", before)
+            os.environ["PATH"] = os.pathsep.join((ninja.BIN_DIR, before))
+        yield
+
+
+def load_extensions(config: dict[str, Any], *, on_cuda: bool) -> None:
+    """Loads, and builds at their first use, the extensions of a run: one process at a time.
+
+    DeepSpeed would do so later, all processes at once, and would wait for ever for one that was killed at it: see
+    ``extension_lock.py``. What is loaded it takes as it is.
+
+    Raises:
+        MissingRequirement: one can't be built.
+        StorageError: PyTorch's folder of extensions can't be locked.
+    """
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    for name in extensions_used(config, on_cuda=on_cuda):
+        builder = get_accelerator().create_op_builder(_BUILDERS[name])
+        if name == _SHARED_MEMORY and not deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
+            continue  # DeepSpeed does without it
+        with sole_loader(_folder(name)), own_ninja_first():
+            try:
+                builder.load(verbose=False)
+            except (RuntimeError, OSError) as error:
+                raise MissingRequirement(
+                    f"DeepSpeed's extension {name} can't be built or loaded from {_folder(name)}: {error}\n"
+                    "It needs a C++ compiler and ninja; `redheart doctor` looks for them. A folder with the remains of "
+                    "another build can be removed."
+                ) from error

@@ -1,0 +1,102 @@
+"""A process's own share of the fp32 weights: all of them in the plain engine, under ZeRO what its optimizer steps on.
+
+What is written into a share reaches the forward pass only once the shares are spread again: under ZeRO the weights that
+the model computes with are copies, gathered from all processes. DeepSpeed's ``safe_get_local_fp32_param`` is not used: it
+exists under ZeRO-3 only, and copies an offloaded share to the GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redheart.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of one parameter's numbers.
+
+    Attributes:
+        values: ``(count,)`` fp32, the memory itself and no copy, without a graph.
+        start: where in the flattened parameter the run begins.
+        shape: the whole parameter's.
+    """
+
+    values: Tensor
+    start: int
+    shape: tuple[int, ...]
+
+
+def plain_shards(model: nn.Module) -> dict[str, Shard]:
+    """Every parameter, whole."""
+    return {name: Shard(one.detach().view(-1), 0, tuple(one.shape)) for name, one in model.named_parameters()}
+
+
+def zero_shards(optimizer: Any, held: Mapping[str, nn.Parameter], *, stage: int, rank: int) -> dict[str, Shard]:
+    """What this process's ZeRO optimizer holds; parameters of which it holds nothing are absent.
+
+    Args:
+        held: the parameters that the optimizer steps on, by name.
+
+    Raises:
+        ConfigError: the weights lie on an NVMe device.
+    """
+    shares = _partitions(optimizer, held, rank) if stage == 3 else _fragments(held)
+    return {name: share for name, share in shares if len(share.values)}
+
+
+def _fragments(held: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, Shard]]:
+    """ZeRO-1 and 2 cut the flattened group, so a process may hold any run of a parameter, or nothing."""
+    for name, one in held.items():
+        mapping = one._hp_mapping  # type: ignore[attr-defined]
+        if mapping is not None:
+            yield name, Shard(mapping.get_hp_fragment().detach(), mapping.lp_fragment_address.start, tuple(one.shape))
+
+
+def _partitions(optimizer: Any, held: Mapping[str, nn.Parameter], rank: int) -> Iterator[tuple[str, Shard]]:
+    """ZeRO-3 cuts each parameter into equal parts; the last may be padded, or be nothing else."""
+    if optimizer.swap_optimizer:
+        raise ConfigError(
+            "training.ema_decay: weights that are offloaded to NVMe can't be averaged; offload to the CPU"
+        )
+    for name, one in held.items():
+        group, offset, count = optimizer.grad_position[optimizer.get_param_id(one)]
+        shape = tuple(one.ds_shape)  # type: ignore[attr-defined]
+        start = rank * count
+        real = max(0, min(count, math.prod(shape) - start))
+        yield name, Shard(optimizer.fp32_partitioned_groups_flat[group].detach().narrow(0, offset, real), start, shape)
+
+
+def broadcast_zero_shards(optimizer: Any, *, stage: int) -> None:
+    """Gathers the shares into the weights that the forward pass reads: as after an optimizer step. Collective."""
+    if stage != 3:
+        optimizer.update_lp_params()
+        return
+    with torch.no_grad():
+        optimizer.checkpoint_event_prologue()  # lets go of every weight that is gathered just now
+        for group in range(len(optimizer.fp32_partitioned_groups_flat)):
+            optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        optimizer.checkpoint_event_epilogue()  # gathers those again that stay gathered
+
+
+def join(shares: Mapping[str, list[Shard]]) -> dict[str, Tensor]:
+    """The whole tensors of all processes' shares, by name.
+
+    Raises:
+        ValueError: naming a tensor of which some numbers are missing.
+    """
+    whole: dict[str, Tensor] = {}
+    for name, parts in shares.items():
+        ordered = sorted(parts, key=lambda part: part.start)
+        flat = torch.cat([part.values for part in ordered])
+        ends = [0, *(part.start + len(part.values) for part in ordered)]
+        if [part.start for part in ordered] != ends[:-1] or len(flat) != math.prod(ordered[0].shape):
+            raise ValueError(f"tensor {name!r}: the shares of all processes do not make it up")
+        whole[name] = flat.view(ordered[0].shape)
+    return whole

@@ -1,0 +1,234 @@
+"""A model on a split: losses, skills and each item's share of them, the same on every process.
+
+Every process predicts its share; predictions are gathered and all numbers are computed from the whole, so that a
+metric that is no mean over items (R², a rank correlation, F1) is right however the work was shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from redheart.batches.order import Indices
+from redheart.batches.table import SituationTable
+from redheart.data.splits import Split
+from redheart.errors import Interrupted
+from redheart.evaluation.metrics import item_errors, task_metrics
+from redheart.model.losses import TERMS, compute_losses, item_sums, terms_of, valid_counts
+from redheart.model.statistics import TargetStatistics, natural_units
+from redheart.model.unified import Outputs
+from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's numbers on one split.
+
+    Attributes:
+        loss: the training loss of the whole split, all terms.
+        terms: each term of it, unweighted.
+        tasks: metrics a task; ``skill`` is absent where it could not be scored.
+        modules: ``loss`` and ``skill`` of each module's own prediction; the backbone's are the total and the mean skill.
+        item_losses: ``(count,)`` what each item adds to the heads' part of the loss: the loss of what is served.
+        item_errors: ``(count,)`` a task: KL divergence or mean squared error, NaN without a target.
+        predictions, targets, masks: ``(count, dimensions)`` a task, in natural units.
+    """
+
+    split: str
+    count: int
+    loss: float
+    terms: dict[str, float]
+    tasks: dict[str, dict[str, Any]]
+    modules: dict[str, dict[str, float]]
+    item_losses: NDArray[np.float64]
+    item_errors: dict[str, NDArray[np.float64]]
+    predictions: dict[str, NDArray[np.float64]]
+    targets: dict[str, NDArray[np.float64]]
+    masks: dict[str, NDArray[np.bool_]]
+    ids: list[str]
+
+    @property
+    def mean_skill(self) -> float | None:
+        """Mean of the tasks' skills."""
+        skills = [task["skill"] for task in self.tasks.values() if "skill" in task]
+        return float(np.mean(skills)) if skills else None
+
+
+def constant_predictor(task: str, statistics: TargetStatistics) -> NDArray[np.float64]:
+    """What is always guessed by someone who knows the training split's targets and nothing else."""
+    one = statistics[task]
+    return np.array(one.prior if TASK_BY_NAME[task].is_distribution else one.mean, dtype=np.float64)
+
+
+def _flatten(outputs: Outputs) -> tuple[list[str], Tensor]:
+    named = [
+        *((f"p:{k}", v) for k, v in outputs.predictions.items()),
+        *((f"a:{k}", v) for k, v in outputs.auxiliary.items()),
+    ]
+    widths = [f"{name}:{tensor.shape[1]}" for name, tensor in named]
+    return widths, torch.cat([tensor.float() for _, tensor in named], dim=1)
+
+
+def _unflatten(widths: list[str], flat: Tensor) -> Outputs:
+    predictions: dict[str, Tensor] = {}
+    auxiliary: dict[str, Tensor] = {}
+    start = 0
+    for entry in widths:
+        kind, name, width = entry.split(":")
+        (predictions if kind == "p" else auxiliary)[name] = flat[:, start : start + int(width)]
+        start += int(width)
+    return Outputs(predictions, auxiliary)
+
+
+def _item_losses(outputs: Outputs, batch: Any, statistics: TargetStatistics) -> NDArray[np.float64]:
+    """Each item's weighted share of the heads' terms, scaled so that the mean over items is the heads' loss."""
+    counts = valid_counts(batch)
+    total = np.zeros(len(batch), dtype=np.float64)
+    for term in TERMS:
+        if term.name.startswith("heads."):
+            share = term.weight / counts[term.target].clamp(min=1.0)
+            total += (item_sums(term, outputs, batch, statistics) * share).double().numpy()
+    return total * len(batch)
+
+
+def _module_skills(outputs: Outputs, batch: Any, statistics: TargetStatistics) -> dict[str, list[float]]:
+    """Skill of each term's own prediction, by module."""
+    found: dict[str, list[float]] = {}
+    for term in terms_of(outputs):
+        task = TASK_BY_NAME[term.task]
+        module = next(m for m in MODULES if term.name == m or term.name.startswith(f"{m}."))
+        raw = outputs.predictions[term.task] if module.startswith("heads.") else outputs.auxiliary[term.name]
+        scored = task_metrics(
+            task,
+            batch.targets[term.target].double().numpy(),
+            batch.target_mask[term.target].numpy(),
+            natural_units(term.task, raw, statistics).double().numpy(),
+            constant_predictor(term.task, statistics),
+        )
+        if "skill" in scored:
+            found.setdefault(module, []).append(float(scored["skill"]))
+    return found
+
+
+def _module_losses(loss: float, terms: dict[str, float]) -> dict[str, float]:
+    losses = {"backbone": loss}
+    for module in MODULES:
+        own = [value for name, value in terms.items() if name == module or name.startswith(f"{module}.")]
+        if own:
+            losses[module] = float(np.mean(own))
+    return losses
+
+
+def _predict(
+    model: nn.Module | Callable[..., Outputs],
+    table: SituationTable,
+    indices: Indices,
+    batch_size: int,
+    device: torch.device | str,
+    autocast: Callable[[], Any],
+    should_stop: Callable[[], bool],
+) -> tuple[list[str], Tensor]:
+    """Names and widths of all outputs, and the outputs for ``indices`` side by side."""
+    was_training = getattr(model, "training", False)
+    widths: list[str] = []
+    pieces = []
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(indices), batch_size):
+                if should_stop():
+                    raise Interrupted("stopped while evaluating; the same command goes on from there")
+                piece = table.batch(indices[start : start + batch_size]).to(device)
+                with autocast():
+                    outputs = model(*piece.inputs)
+                widths, flat = _flatten(outputs)
+                pieces.append(flat)
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(was_training)
+    return widths, torch.cat(pieces)
+
+
+def evaluate_model(
+    model: nn.Module | Callable[..., Outputs],
+    table: SituationTable,
+    split: Split,
+    *,
+    statistics: TargetStatistics | None = None,
+    device: torch.device | str = "cpu",
+    batch_size: int = EVALUATION_BATCH,
+    rank: int = 0,
+    world_size: int = 1,
+    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    autocast: Callable[[], Any] | None = None,
+    with_items: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Scores ``model`` on the whole of ``split``.
+
+    Args:
+        model: a ``UnifiedModel`` or an engine around one; put into evaluation mode and back.
+        statistics: the training split's; the model's own if it is a bare ``UnifiedModel``.
+        rank, world_size, gather: this process, all of them, and concatenation over them; collective.
+        with_items: compute ``item_losses`` (not needed while training).
+        should_stop: asked before every batch; the answer must be the same on every process.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
+    """
+    if statistics is None:
+        statistics = model.statistics  # type: ignore[union-attr,assignment]
+    assert statistics is not None
+    indices = table.split_indices[split]
+    share = -(-len(indices) // world_size)
+    padded = np.concatenate([indices, np.repeat(indices[:1], share * world_size - len(indices))])
+    mine = padded[rank * share : (rank + 1) * share]
+    widths, own = _predict(model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop)
+    whole = gather(own).cpu()[: len(indices)]
+    outputs = _unflatten(widths, whole)
+    batch = table.batch(indices)
+    losses = compute_losses(outputs, batch, statistics)
+    loss = float(losses.total)
+    terms = {name: float(value) for name, value in losses.terms.items()}
+
+    predictions, targets, masks, tasks, errors = {}, {}, {}, {}, {}
+    for task in TASKS:
+        predictions[task.name] = natural_units(task.name, outputs.predictions[task.name], statistics).double().numpy()
+        targets[task.name] = batch.targets[task.name].double().numpy()
+        masks[task.name] = batch.target_mask[task.name].numpy()
+        arrays = (targets[task.name], masks[task.name], predictions[task.name])
+        tasks[task.name] = task_metrics(task, *arrays, constant_predictor(task.name, statistics))
+        tasks[task.name]["loss"] = terms[f"heads.{task.name}"]
+        errors[task.name] = item_errors(task, *arrays)
+
+    skills = _module_skills(outputs, batch, statistics)
+    task_skills = [task["skill"] for task in tasks.values() if "skill" in task]
+    if task_skills:
+        skills["backbone"] = [float(np.mean(task_skills))]
+    modules: dict[str, dict[str, float]] = {}
+    for module, value in _module_losses(loss, terms).items():
+        modules[module] = {"loss": value} | ({"skill": float(np.mean(skills[module]))} if module in skills else {})
+    return Evaluation(
+        split=split,
+        count=len(indices),
+        loss=loss,
+        terms=terms,
+        tasks=tasks,
+        modules=modules,
+        item_losses=_item_losses(outputs, batch, statistics) if with_items else np.zeros(0),
+        item_errors=errors,
+        predictions=predictions,
+        targets=targets,
+        masks=masks,
+        ids=batch.ids,
+    )

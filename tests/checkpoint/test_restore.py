@@ -1,0 +1,147 @@
+"""A checkpoint is opened wherever it came from, and refused, with both shapes named, where it does not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from redheart.checkpoint import list_epochs, newest_resume_state
+from redheart.checkpoint.restore import check_preset, check_same_model, check_vectors, open_model
+from redheart.config import Config, CrossoverConfig, ReportConfig
+from redheart.crossover import run_crossover
+from redheart.crossover.result import BEST_MODEL, COMBINED, FOLDER
+from redheart.embedding import open_embedded
+from redheart.errors import ConfigError, StorageError, UsageError
+from redheart.evaluation.evaluate import evaluate_model
+from redheart.model.presets import dimensions
+from redheart.training.progress import newest_state
+from redheart.workflow.consolidate import consolidate
+from tests.crossover.small_run import analysis_of, mixed
+from tests.training.runs import same_bits, train
+from tests.training.small_data import embedded_items, write_embedded
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """Two epochs of ``tiny`` on vectors of 16 numbers."""
+    from redheart.config import load_config
+
+    output = tmp_path_factory.mktemp("trained")
+    train(dataset, output, load_config(None, ["training.epochs=2", "model.preset=tiny"]))
+    return output
+
+
+def narrow(folder):
+    """The same situations with vectors half as long."""
+    items = embedded_items()
+    for item in items:
+        item["embedding"] = [vector[:8] for vector in item["embedding"]]
+    return write_embedded(folder, items)
+
+
+def test_an_epoch_a_consolidated_a_delivered_and_a_combined_model_are_all_opened(trained, table):
+    config = Config(crossover=CrossoverConfig(random_controls=0), report=ReportConfig(bootstrap_samples=100))
+    run_crossover(config, trained, analysis_of(mixed(2), epochs=2), table)
+    epoch = open_model(list_epochs(trained)[-1].path)
+    whole = open_model(consolidate(trained))
+    assert same_bits(dict(epoch.model.state_dict()), dict(whole.model.state_dict()))
+    combined = open_model(trained / COMBINED)
+    stored = torch.load(trained / COMBINED, weights_only=True)["state_dict"]
+    assert same_bits(dict(combined.model.state_dict()), stored)
+    assert same_bits(dict(open_model(trained / FOLDER).model.state_dict()), stored), "the crossover's folder means it"
+    best = open_model(trained / BEST_MODEL)
+    for opened in (epoch, whole, combined, best):
+        assert opened.manifest["encoder"] == epoch.manifest["encoder"] and not opened.model.training
+        assert evaluate_model(opened.model, table, "choose", with_items=False).count == table.counts["choose"]
+
+
+def test_what_is_no_checkpoint_is_refused_with_what_is_wanted(trained, tmp_path):
+    (tmp_path / "text.pth").write_text("hello")
+    cases = {
+        tmp_path / "none": "no such file or folder",
+        tmp_path: "a folder without manifest.json",
+        tmp_path / "text.pth": "no PyTorch archive",
+    }
+    for path, found in cases.items():
+        with pytest.raises(UsageError) as error:
+            open_model(path)
+        assert str(path) in str(error.value) and found in str(error.value) and "wanted" in str(error.value)
+    torch.save({"something": "else"}, tmp_path / "foreign.pth")
+    with pytest.raises(StorageError, match=r"foreign\.pth: can't be read as a crossover"):
+        open_model(tmp_path / "foreign.pth")
+    damaged = shutil.copytree(list_epochs(trained)[0].path, tmp_path / "damaged")
+    file = damaged / "heads.surd.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(StorageError, match=r"heads\.surd\.safetensors"):
+        open_model(damaged)
+
+
+def test_vectors_of_another_size_are_refused_with_both_sizes(trained, tmp_path):
+    checkpoint = list_epochs(trained)[-1]
+    with pytest.raises(ConfigError) as found:
+        check_vectors(checkpoint.manifest, checkpoint.path, open_embedded(narrow(tmp_path)))
+    for part in (
+        str(checkpoint.path),
+        "preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers",
+        "vectors of 8 numbers",
+    ):
+        assert part in str(found.value)
+
+
+def test_another_preset_than_the_one_asked_for_is_refused_with_both(trained):
+    checkpoint = list_epochs(trained)[-1]
+    for fits in ("auto", "tiny"):
+        check_preset(checkpoint.manifest, checkpoint.path, fits)
+    with pytest.raises(ConfigError) as found:
+        check_preset(checkpoint.manifest, checkpoint.path, "small")
+    for part in ("preset 'tiny' (width 96, 2 layers)", "model.preset=small asks for a width of 384 and 3 layers"):
+        assert part in str(found.value)
+
+
+def test_a_run_does_not_go_on_from_a_state_of_another_shape(trained):
+    class Plain:
+        kind, world_size = "plain", 1
+
+    state, _ = newest_resume_state(trained)
+    run = state.cursor["run"]
+    assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16)) is not None
+    assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16, dropout=0.0)) is not None
+    assert newest_state(trained, "another", Plain(), dimensions("small", d_embed=16)) is None
+    with pytest.raises(ConfigError) as found:
+        newest_state(trained, run, Plain(), dimensions("small", d_embed=8))
+    for part in (
+        str(state.path),
+        "found preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers",
+        "has preset 'small' (width 384, 3 layers) for vectors of 8 numbers",
+        "--force",
+    ):
+        assert part in str(found.value)
+
+
+def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trained, table, tmp_path):
+    output = shutil.copytree(trained, tmp_path / "copy")
+    config, analysis = Config(), analysis_of(mixed(2), epochs=2)
+    from redheart.batches.table import SituationTable
+
+    with pytest.raises(ConfigError, match=r"for vectors of 16 numbers; .* has vectors of 8 numbers"):
+        run_crossover(config, output, analysis, SituationTable.open(narrow(tmp_path)))
+    path = list_epochs(output)[0].path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["model"] = {**manifest["model"], "layers": 3}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError) as found:
+        run_crossover(config, output, analysis, table)
+    for part in ("epoch_0001", "(width 96, 3 layers)", "epoch 2 has", "(width 96, 2 layers)", "layers 3 and 2"):
+        assert part in str(found.value)
+    with pytest.raises(ConfigError, match=r"model\.preset=small asks for"):
+        run_crossover(Config(model=type(config.model)(preset="small")), output, analysis, table)
+
+
+def test_weights_that_do_not_fit_their_own_manifest_are_refused_with_both_shapes(trained):
+    checkpoint = list_epochs(trained)[-1]
+    wider = dimensions("tiny", d_embed=8)
+    with pytest.raises(ConfigError, match=r"16 numbers; another has .* 8 numbers"):
+        check_same_model(checkpoint.manifest, checkpoint.path, wider, "another")
