@@ -13,7 +13,7 @@ types:           ## mypy, strict, for the package
 	@$(PYTHON) -m mypy
 
 imports:         ## the layers: imports go one way
-	@$(PYTHON) -m importlinter.cli lint
+	@$(PYTHON) -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 test:            ## the test suite; REDHEART_REAL_DATA names a folder of real annotated data, if there is one
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)

@@ -35,7 +35,7 @@ from benchmarks.train_step_result import RESULT, Device, Profile, Row, Run, Subj
 from benchmarks.train_step_subjects import Step, build_model, build_peer, layers_for, make_batch, peer_flops
 from redheart.engine.compiled import compile_forward
 from redheart.model import PRESETS, Batch, ModelDimensions, dimensions
-from redheart.model.recompute import recompute_blocks
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.training.oom import is_out_of_memory
 
 #: Dense bf16 operations a second by NVIDIA's data sheets (H100: 1,979 with sparsity; A100: 624 with sparsity; halves).

@@ -31,7 +31,7 @@ from redheart.engine.shards import Shard, broadcast_zero_shards, plain_shards, z
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import info
 from redheart.model import Model
-from redheart.model.recompute import recompute_blocks
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 
 
 def _resolve_precision(config: Config) -> str:

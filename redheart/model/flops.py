@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from redheart.model.modules.activation_checkpointing import RecomputableBlock
 from redheart.model.parameters import meta_model
 from redheart.model.presets import ModelDimensions
-from redheart.model.recompute import RecomputableBlock
 from redheart.model.unified import UnifiedModel, modules_of
 
 #: Function -> where its first factor stands among the arguments.

@@ -14,7 +14,7 @@ from redheart.engine.compiled import compile_forward
 from redheart.engine.engine import Engine
 from redheart.errors import ConfigError
 from redheart.model import Batch, Outputs, TargetStatistics, UnifiedModel, compute_losses, dimensions
-from redheart.model.recompute import recompute_blocks
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.training.optimizer import build_optimizer
 from tests.model.conftest import fit, make_batch
 

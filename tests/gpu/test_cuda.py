@@ -17,8 +17,8 @@ from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config, load_config
 from redheart.engine.compiled import compile_forward
 from redheart.model import Batch, Outputs, UnifiedModel, compute_losses, dimensions, modules_of
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.model.modules.kalman import KalmanFilter, smooth
-from redheart.model.recompute import recompute_blocks
 from redheart.training.records import training_metrics
 from redheart.training.trainer import Trainer
 from tests.model.conftest import fit, make_batch

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, compute_losses, dimensions, meta_model
 from redheart.model.flops import count_flops
-from redheart.model.recompute import recompute_blocks
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.tasks import MODULES
 from tests.model.conftest import make_batch
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redheart.model.depth import Depths
-from redheart.model.recompute import RecomputableBlock
+from redheart.model.modules.activation_checkpointing import RecomputableBlock
 
 
 class Projection(nn.Linear):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from redheart.model import Outputs, UnifiedModel, compute_losses, dimensions
+from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.model.modules.blocks import CrossBlock, EncoderBlock
-from redheart.model.recompute import recompute_blocks
 from tests.model.conftest import fit, make_batch
 
 
