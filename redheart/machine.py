@@ -82,9 +82,9 @@ def inference_device() -> str:
 def choose_preset(config: Config) -> tuple[str, str]:
     """The preset that trains here, and why, in words."""
     if config.model.preset != "auto":
-        return config.model.preset, text("preset_asked")
+        return config.model.preset, text("workflow.preset_asked")
     import torch
 
     if torch.cuda.is_available():
-        return "730m", text("preset_cuda")
-    return "tiny", text("preset_cpu")
+        return "730m", text("workflow.preset_cuda")
+    return "tiny", text("workflow.preset_cpu")

@@ -60,7 +60,7 @@ def run_ablation(
     missing = [run for run in runs if force or ablator.finished(*run) is None]
     counts = ablator.table.counts
     info(
-        "ablation_start",
+        "ablation.start",
         variants=len(chosen),
         seeds=len(seeds),
         preset=ablator.runner.dimensions.preset,
@@ -71,7 +71,7 @@ def run_ablation(
         judge=counts["judge"],
     )
     if len(missing) < len(runs):
-        info("ablation_found", found=len(runs) - len(missing), total=len(runs))
+        info("ablation.found", found=len(runs) - len(missing), total=len(runs))
     _run_missing(ablator, dataset, missing, should_stop, dict(os.environ) if environment is None else environment)
     settings = {
         "dataset": ablator.table.identity,
@@ -88,7 +88,7 @@ def run_ablation(
     from redheart.ablation.plot import draw
 
     draw(folder / PICTURE, result)
-    info("ablation_saved", path=folder / RESULT, picture=folder / PICTURE)
+    info("ablation.saved", path=folder / RESULT, picture=folder / PICTURE)
     return result
 
 
@@ -102,7 +102,7 @@ def _run_missing(
     if not missing:
         return
     slots = slots_of(ablator.config, len(missing), environment)
-    info("ablation_runs", count=len(missing), slots=len(slots))
+    info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()
     with tqdm(total=len(missing), unit="run", desc="ablation", disable=None) as bar:
 
@@ -115,7 +115,7 @@ def _run_missing(
         else:
             job = job_of(ablator.config, dataset, ablator.folder, ablator.learning_rate)
             run_in_processes(job, missing, slots, should_stop=should_stop, on_done=on_done)
-    info("ablation_trained", count=len(missing), seconds=time.monotonic() - started)
+    info("ablation.trained", count=len(missing), seconds=time.monotonic() - started)
 
 
 def _compare(

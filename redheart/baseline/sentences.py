@@ -14,7 +14,7 @@ _ORDER: tuple[Standing, ...] = ("above", "below", "level")
 def _entry(name: str, difference: Estimate) -> str:
     assert difference.low is not None and difference.high is not None
     return text(
-        "baseline_entry",
+        "baseline.entry",
         name=name,
         value=signed(difference.value),
         low=signed(difference.low),
@@ -33,24 +33,24 @@ def standings(comparison: Comparison, split: str) -> list[str]:
     for name, task in comparison.tasks.items():
         place(name, task.metrics.get("skill"), task.standing)
     if sum(map(len, placed.values())) > 1:
-        place(text("baseline_mean"), comparison.mean_skill, comparison.standing)
+        place(text("baseline.mean"), comparison.mean_skill, comparison.standing)
     found = [
-        text(f"baseline_{standing}", split=split, tasks=", ".join(placed[standing]))
+        text(f"baseline.{standing}", split=split, tasks=", ".join(placed[standing]))
         for standing in _ORDER
         if placed[standing]
     ]
     if comparison.in_sample and any(
         task.metrics["skill"].baseline for task in comparison.tasks.values() if task.metrics
     ):
-        found.append(text("baseline_in_sample"))
+        found.append(text("baseline.in_sample"))
     return found
 
 
 def about_baseline(baseline: BaselineDescription | None, without: str | None = None) -> list[str]:
     """What the baseline is, or why there is none, as a whole or for a task."""
     if baseline is None:
-        return [text("baseline_none", reason=without)]
-    features = ", ".join(text(f"baseline_feature_{block}") for block in baseline.features)
-    lines = [text("baseline_is", features=features, count=baseline.trained_on)]
+        return [text("baseline.none", reason=without)]
+    features = ", ".join(text(f"baseline.feature_{block}") for block in baseline.features)
+    lines = [text("baseline.is", features=features, count=baseline.trained_on)]
     absent = {name: about["absent"] for name, about in baseline.tasks.items() if "absent" in about}
-    return [*lines, *(text("baseline_none_for", task=task, reason=reason) for task, reason in absent.items())]
+    return [*lines, *(text("baseline.none_for", task=task, reason=reason) for task, reason in absent.items())]

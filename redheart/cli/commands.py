@@ -129,7 +129,7 @@ def _predict(arguments: Namespace, config: Config) -> int:
                 print(as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest)}", flush=True)
                 blank = "\n\n"
     if not arguments.json and "selection" in restored.manifest:
-        print(text("predict_legend"))
+        print(text("prediction.predict_legend"))
     return 0
 
 

@@ -64,7 +64,7 @@ def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, flo
         raise StorageError(f"{metrics_file}: holds no record of the epochs with a checkpoint, {epochs}")
     without = [epoch for epoch in epochs if epoch not in losses]
     if without:
-        warn("crossover_unrecorded", epochs=", ".join(map(str, without)))
+        warn("crossover.unrecorded", epochs=", ".join(map(str, without)))
     return losses
 
 
@@ -113,7 +113,7 @@ def run_crossover(
     check_epochs(files, table, config.model.preset)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
-    info("crossover_start", epochs=len(files.epochs))
+    info("crossover.start", epochs=len(files.epochs))
     scorer = Scorer(
         files,
         table,
@@ -228,12 +228,12 @@ def _write(
         loss = candidate.scores["judge"].loss
         values = {"name": candidate_label(candidate.name), "loss": "–" if loss is None else f"{loss:.4f}"}
         if candidate.identical_to:
-            info("crossover_candidate_identical", other=candidate_label(candidate.identical_to), **values)
+            info("crossover.candidate_identical", other=candidate_label(candidate.identical_to), **values)
         else:
-            info("crossover_candidate", **values)
+            info("crossover.candidate", **values)
     for sentence in [*explanation, *(standings(baseline.splits["test"], "test") if baseline is not None else [])]:
-        info("crossover_sentence", sentence=sentence)
-    info("crossover_saved", path=output / COMBINED, best=output / BEST_MODEL)
+        info("crossover.sentence", sentence=sentence)
+    info("crossover.saved", path=output / COMBINED, best=output / BEST_MODEL)
 
 
 def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: dict[str, Any], outcome: str) -> None:

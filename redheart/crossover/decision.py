@@ -64,7 +64,7 @@ def explain(result: CrossoverResult) -> list[str]:
     """The result in sentences, in the language of this process; the first says what won, or why nothing did."""
     name = result.winner
     if name is None:
-        return [text(f"crossover_outcome_{result.outcome}")]
+        return [text(f"crossover.outcome_{result.outcome}")]
     values = {
         "name": candidate_label(name),
         "count": result[name].scores["judge"].count,
@@ -74,7 +74,7 @@ def explain(result: CrossoverResult) -> list[str]:
     difference = _difference(result, subject)
     other = None
     if subject is None or difference is None:
-        sentences = [text("crossover_outcome_bare", **values)]
+        sentences = [text("crossover.outcome_bare", **values)]
     else:
         values |= {
             "gap": f"{abs(difference.mean):.4f}",
@@ -86,20 +86,20 @@ def explain(result: CrossoverResult) -> list[str]:
         }
         own = side(difference.guarded_low, difference.guarded_high)
         if result.is_clear or own == "noise":
-            sentences = [text(f"crossover_outcome_{result.outcome}", **values)]
+            sentences = [text(f"crossover.outcome_{result.outcome}", **values)]
         else:  # its own interval is no reason for doubt: another baseline's is, or resamples that disagree with the mean
             other = _not_told_apart(result) if result.outcome == "last_unclear" and own == "higher" else None
             sentences = [_beside(result, other, values)]
     if subject is not None:
-        sentences += _about(result, subject, "test", "crossover_test")
+        sentences += _about(result, subject, "test", "crossover.test")
     if name == "start":
-        sentences.append(text("crossover_start_delivered"))
-    sentences += _about(result, "start", "judge", "crossover_training")
+        sentences.append(text("crossover.start_delivered"))
+    sentences += _about(result, "start", "judge", "crossover.training")
     if "crossover" not in (subject, other):
-        sentences += _about(result, "crossover", "judge", "crossover_itself")
+        sentences += _about(result, "crossover", "judge", "crossover.itself")
     better, controls = result.better_controls()
     if controls:
-        sentences.append(text("crossover_controls", better=better, controls=controls))
+        sentences.append(text("crossover.controls", better=better, controls=controls))
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
 
 
@@ -112,9 +112,9 @@ def _beside(result: CrossoverResult, other: str | None, values: dict[str, Any]) 
     """The sentence for a runner-up that is clearly worse beside a baseline that can't be told from the last epoch."""
     difference = _difference(result, other)
     if other is None or difference is None:
-        return text("crossover_outcome_at_odds", **values)
+        return text("crossover.outcome_at_odds", **values)
     return text(
-        "crossover_outcome_last_other",
+        "crossover.outcome_last_other",
         other=candidate_label(other),
         other_gap=f"{abs(difference.mean):.4f}",
         other_low=_signed(difference.guarded_low),

@@ -160,8 +160,8 @@ class CrossoverResult:
 def candidate_label(name: str) -> str:
     """A candidate's name in words, in the language of this process."""
     if name.startswith("random_"):
-        return text("crossover_name_random", number=name.removeprefix("random_"))
-    return text(f"crossover_name_{name}")
+        return text("crossover.name_random", number=name.removeprefix("random_"))
+    return text(f"crossover.name_{name}")
 
 
 def save_result(output: Path, result: CrossoverResult, explanation: list[str]) -> Path:

@@ -56,17 +56,17 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
         if not path.exists():
             raise DataError(f"{explicit}: found no such file; wanted a dataset (JSON array or JSON Lines)")
         located = Located(path, is_bundled_sample(path), path.name.endswith(EMBEDDED_ENDING))
-        info("data_dataset", path=explicit)
+        info("data.dataset", path=explicit)
         return located
     for folder in (cwd, cwd / DEFAULT_FOLDER):
         plain = folder / DEFAULT_NAME
         embedded = plain.with_suffix(EMBEDDED_ENDING)
         if embedded.exists() and plain.exists() and plain.stat().st_mtime_ns > embedded.stat().st_mtime_ns:
-            info("data_newer_than_embedded", path=plain, embedded=embedded.name)
+            info("data.newer_than_embedded", path=plain, embedded=embedded.name)
             return Located(plain, False, False)
         for path in (embedded, plain):
             if path.exists():
-                info("data_dataset", path=path)
+                info("data.dataset", path=path)
                 return Located(path, False, path is embedded)
     sample = bundled_sample()
     if not sample.exists():
@@ -74,5 +74,5 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
             f"{cwd}: found neither {DEFAULT_NAME} nor {DEFAULT_FOLDER}/{DEFAULT_NAME}, and the bundled sample "
             f"{sample} is missing from this installation; wanted a dataset: name one with --data FILE"
         )
-    info("data_bundled_sample", name=DEFAULT_NAME, path=sample)
+    info("data.bundled_sample", name=DEFAULT_NAME, path=sample)
     return Located(sample, True, False)

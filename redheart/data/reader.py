@@ -95,7 +95,7 @@ def iter_situations(
     if problems.count:
         raise problems.error()
     if disagreeing:
-        warn("data_label_disagrees", path=path, count=disagreeing_count, id=disagreeing[0])
+        warn("data.label_disagrees", path=path, count=disagreeing_count, id=disagreeing[0])
 
 
 def read_dataset(path: Path, *, problem_limit: int = PROBLEM_LIMIT, source: BinaryIO | None = None) -> list[Situation]:

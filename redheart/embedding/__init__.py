@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redheart.embedding.dataset import EmbeddedDataset, PaddedSegments, Segments
     from redheart.embedding.embed import embed_dataset
     from redheart.embedding.model_source import find_model
-    from redheart.embedding.open_embedded import open_embedded
+    from redheart.embedding.open_dataset import open_embedded
 
 _HOME = {
     "EmbeddedDataset": "dataset",
@@ -20,7 +20,7 @@ _HOME = {
     "Segments": "dataset",
     "embed_dataset": "embed",
     "find_model": "model_source",
-    "open_embedded": "opening",
+    "open_embedded": "open_dataset",
 }
 
 __all__ = ["EmbeddedDataset", "PaddedSegments", "Segments", "embed_dataset", "find_model", "open_embedded"]

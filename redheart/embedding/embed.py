@@ -21,7 +21,7 @@ from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.embedded_json import InlineVectors
 from redheart.embedding.lock import locked
 from redheart.embedding.model_source import ModelSource, find_model
-from redheart.embedding.open_embedded import from_store, in_memory, older_key
+from redheart.embedding.open_dataset import from_store, in_memory, older_key
 from redheart.embedding.paths import EmbeddingPaths, paths_in, target_paths
 from redheart.embedding.segments import SEGMENTATION_VERSION, Segment
 from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, stores_in
@@ -88,7 +88,7 @@ class _Run:
                     if store.model_name == self.config.model and all(
                         key in store for key in self.keys(store.fingerprint)
                     ):
-                        warn("embedding_model_not_here", model=self.config.model)
+                        warn("embedding.model_not_here", model=self.config.model)
                         return ModelSource(self.config.model, folder, store.fingerprint)
             raise
 
@@ -147,7 +147,7 @@ def embed_dataset(
     imported = {key: record for key, record in elsewhere.items() if key not in store or key in damaged}
     older = sum(found is not None and not found.is_ours for found in run.inline)
     if older:
-        warn("embedding_older_vectors", path=dataset, count=older)
+        warn("embedding.older_vectors", path=dataset, count=older)
     wrote = False
     if missing or imported:
         redo = damaged | (absent if force else set())
@@ -167,8 +167,8 @@ def embed_dataset(
             _write(run, made, inline=inline)
         wrote = True
     if wrote:
-        info("embedding_saved")
-        info("embedding_saved_where", path=run.target.json)
+        info("embedding.saved")
+        info("embedding.saved_where", path=run.target.json)
     return made
 
 
@@ -176,7 +176,7 @@ def _older_dataset(run: _Run) -> EmbeddedDataset:
     """A dataset whose every item brings an older program's vectors: used as they are, nothing is written."""
     found = [one for one in run.inline if one is not None]
     _say_status(total=len(found), missing=0)
-    warn("embedding_older_vectors", path=run.dataset, count=len(found))
+    warn("embedding.older_vectors", path=run.dataset, count=len(found))
     return in_memory(run.dataset, run.situations, found, [None] * len(found))
 
 
@@ -191,10 +191,10 @@ def _first_of_each(keys: Sequence[str], absent: set[str]) -> list[int]:
 
 def _say_status(*, total: int, missing: int) -> None:
     there = total - missing
-    info("embedding_status")
-    info("embedding_total", count=total)
-    info("embedding_there", count=there, percent=f"{100 * there / total:.1f}")
-    info("embedding_missing", count=missing, percent=f"{100 * missing / total:.1f}")
+    info("embedding.status")
+    info("embedding.total", count=total)
+    info("embedding.there", count=there, percent=f"{100 * there / total:.1f}")
+    info("embedding.missing", count=missing, percent=f"{100 * missing / total:.1f}")
 
 
 def _encoder_for(run: _Run, source: ModelSource) -> Encoder:
@@ -294,7 +294,7 @@ def _write(run: _Run, made: EmbeddedDataset, *, inline: bool) -> None:
             target.json.replace(kept)
         except OSError as error:
             raise StorageError(f"{target.json}: could not move to {kept.name}: {error.strerror or error}") from error
-        warn("embedding_older_file_kept", path=target.json, kept=kept.name)
+        warn("embedding.older_file_kept", path=target.json, kept=kept.name)
     embedded_json.write_embedded_json(target.json, made, inline=inline)
     embedded_json.leave_receipt(target.vectors, run.dataset, target.json, made.identity, inline=inline)
     debug(f"{target.json} written, {len(made)} items, {made.d_embed} numbers a vector")

@@ -156,7 +156,7 @@ class Encoder:
                     raise
                 self._pass_size = max(1, self._pass_size // 2)
                 self._torch.cuda.empty_cache()
-                warn("embedding_smaller_batches", size=self._pass_size)
+                warn("embedding.smaller_batches", size=self._pass_size)
                 continue
             start += len(batch)
         unsorted = np.concatenate(found)

@@ -32,7 +32,7 @@ def locked(folder: Path, should_stop: Callable[[], bool] | None) -> Iterator[Non
                         f"{folder}: stopped while another process was embedding; nothing was lost"
                     ) from None
                 if not waited:
-                    info("embedding_waiting", path=folder)
+                    info("embedding.waiting", path=folder)
                     waited = True
     except (OSError, NotImplementedError) as error:
         raise StorageError(f"{folder}: could not lock: {getattr(error, 'strerror', None) or error}") from error

@@ -126,7 +126,7 @@ def _from_hub(name: str) -> Path:
             f"embedding model {name!r}: no such folder, and not a name on the hub; {fix}"
         ) from error
     debug(f"{repository} is not in the hub's local cache")
-    info("embedding_downloading", model=repository)
+    info("embedding.downloading", model=repository)
     try:
         folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
     except Exception as error:  # the hub's client passes on its HTTP library's errors, which differ by version

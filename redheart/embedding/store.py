@@ -179,7 +179,7 @@ class VectorStoreWriter(VectorStore):
         if size > whole:
             self._truncate(whole)
         if torn or size > whole:
-            warn("embedding_torn_tail", path=self.data_path, bytes=max(0, size - whole))
+            warn("embedding.torn_tail", path=self.data_path, bytes=max(0, size - whole))
 
     def _keep_whole_lines(self, *, drop_last: bool) -> None:
         """Rewrites the index without the lines whose rows are not there (a power cut, an unfinished copy)."""

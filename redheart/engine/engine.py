@@ -79,7 +79,7 @@ class Engine:
             plugin = DeepSpeedPlugin(hf_ds_config=filled)
             missing = extensions_to_build(filled, on_cuda=on_cuda)
             if missing and os.environ.get("RANK", "0") == "0":
-                info("training_building", names=", ".join(missing))
+                info("training.building", names=", ".join(missing))
             if not on_cuda:
                 os.environ.setdefault("DS_ACCELERATOR", "cpu")
             load_extensions(filled, on_cuda=on_cuda)

@@ -71,7 +71,7 @@ def _wait_until_free(folder: Path) -> None:
             suspected = None
             if not has_said:
                 warn_even_if_quiet(
-                    "training_extension_busy", path=lock, holder=holder or "?", minutes=round(ABANDONED_AFTER / 60)
+                    "training.extension_busy", path=lock, holder=holder or "?", minutes=round(ABANDONED_AFTER / 60)
                 )
                 has_said = True
         time.sleep(_POLL_SECONDS)
@@ -119,4 +119,4 @@ def _remove(lock: Path) -> None:
             f"{lock}: was left behind by a process that was killed, and keeps DeepSpeed's extension from being loaded; it "
             f"could not be removed: {error.strerror or error}. Remove it, or set TORCH_EXTENSIONS_DIR to another folder"
         ) from error
-    warn_even_if_quiet("training_extension_abandoned", path=lock)
+    warn_even_if_quiet("training.extension_abandoned", path=lock)

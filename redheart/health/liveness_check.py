@@ -24,9 +24,9 @@ def announce_liveness(probe: LivenessProbe, engine: Engine, *, strict: bool) -> 
         return
     report = probe.report()
     for line in complaints(report):
-        warn("training_liveness_dead", line=line)
+        warn("training.liveness_dead", line=line)
     if report.untrainable or any(tensor.unseen_rows for tensor in report.tensors):
-        info("training_liveness_untrainable", count=len(report.untrainable), lacking=", ".join(report.lacking))
+        info("training.liveness_untrainable", count=len(report.untrainable), lacking=", ".join(report.lacking))
     if not report.is_alive:
         if engine.any_rank(strict):
             names = [tensor.name for tensor in (*report.dead, *report.with_dead_rows)]
@@ -37,36 +37,40 @@ def announce_liveness(probe: LivenessProbe, engine: Engine, *, strict: bool) -> 
     gradient = min(tensor.relative_gradient for tensor in fed)
     if report.updates:
         update = min(tensor.relative_update or 0.0 for tensor in fed)
-        info("training_liveness", count=len(fed), steps=report.steps, gradient=gradient, update=update)
+        info("training.liveness", count=len(fed), steps=report.steps, gradient=gradient, update=update)
     else:
-        info("training_liveness_dry", count=len(fed), steps=report.steps, gradient=gradient)
+        info("training.liveness_dry", count=len(fed), steps=report.steps, gradient=gradient)
 
 
 def complaints(report: LivenessReport) -> list[str]:
     """A line for each dead tensor and each tensor with dead rows, with its module, its group and what is wrong."""
     wrong = [*report.dead, *report.with_dead_rows]
     lines = [
-        text("liveness_tensor", name=one.name, module=one.module, group=one.group, faults=faults(one))
+        text("training.liveness_tensor", name=one.name, module=one.module, group=one.group, faults=faults(one))
         for one in wrong[:MAX_NAMED]
     ]
     if len(wrong) > MAX_NAMED:
         rest = Counter(one.module for one in wrong[MAX_NAMED:])
         modules = ", ".join(f"{module} {count}" for module, count in rest.items())
-        lines.append(text("liveness_more", count=len(wrong) - MAX_NAMED, modules=modules))
+        lines.append(text("training.liveness_more", count=len(wrong) - MAX_NAMED, modules=modules))
     return lines
 
 
 def faults(tensor: TensorLiveness) -> str:
     """Why it is dead, or which of its rows are, in words."""
     words = {
-        "not_held": text("liveness_not_held"),
-        "no_gradient": text("liveness_no_gradient"),
-        "faint_gradient": text("liveness_faint_gradient", relative=tensor.relative_gradient, allowed=MIN_GRADIENT),
-        "no_update": text("liveness_no_update"),
+        "not_held": text("training.liveness_not_held"),
+        "no_gradient": text("training.liveness_no_gradient"),
+        "faint_gradient": text(
+            "training.liveness_faint_gradient", relative=tensor.relative_gradient, allowed=MIN_GRADIENT
+        ),
+        "no_update": text("training.liveness_no_update"),
     }
     found = [words[fault] for fault in tensor.faults]
     if tensor.dead_rows:
-        found.append(text("liveness_dead_rows", count=len(tensor.dead_rows), rows=tensor.rows, ranges=_ranges(tensor)))
+        found.append(
+            text("training.liveness_dead_rows", count=len(tensor.dead_rows), rows=tensor.rows, ranges=_ranges(tensor))
+        )
     return ", ".join(found)
 
 

@@ -33,18 +33,18 @@ def announce_updates(
     if not config.no_param_update:
         _announce_modules(report, config.dead_update_threshold, by_module)
     if config.no_param_update:
-        warn("training_not_updated", modules=", ".join(still), reason=text("training_reason_dry_run"))
+        warn("training.not_updated", modules=", ".join(still), reason=text("training.reason_dry_run"))
     elif still:
         for modules, reason in (
             ([module for module in still if module not in excused], ""),
-            (excused, text("training_reason_no_target")),
+            (excused, text("training.reason_no_target")),
         ):
             if modules:
-                warn("training_not_updated", modules=", ".join(modules), reason=reason)
+                warn("training.not_updated", modules=", ".join(modules), reason=reason)
     else:
         changes = report.relative.values()
         info(
-            "training_updated",
+            "training.updated",
             count=len(changes),
             total=len(MODULES),
             lowest=min(changes),
@@ -55,7 +55,7 @@ def announce_updates(
         return
     if dead:
         shown = ", ".join(dead[:5]) + (", …" if len(dead) > 5 else "")
-        warn("training_dead_tensors", count=len(dead), tensors=shown)
+        warn("training.dead_tensors", count=len(dead), tensors=shown)
     blamed = [module for module in still if module not in excused] or dead
     if config.strict and blamed:
         raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(blamed)}")
@@ -79,6 +79,6 @@ def _announce_modules(report: UpdateReport, threshold: float, healthy_too: bool)
         still = report.dead_fraction[module]
         if relative > threshold:
             if healthy_too:
-                info("training_module_update", module=module, relative=relative, still=still)
+                info("training.module_update", module=module, relative=relative, still=still)
         else:
-            warn("training_module_still", module=module, relative=relative, threshold=threshold, still=still)
+            warn("training.module_still", module=module, relative=relative, threshold=threshold, still=still)

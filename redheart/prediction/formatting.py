@@ -61,8 +61,8 @@ def _skill(task: Task, manifest: Mapping[str, Any]) -> str:
         return ""
     values = {key: signed(scored[key], 2) for key in ("skill", "low", "high") if scored.get(key) is not None}
     if len(values) < 3:
-        return text("predict_skill", skill=values["skill"])
-    return text("predict_skill_interval", **values)
+        return text("prediction.predict_skill", skill=values["skill"])
+    return text("prediction.predict_skill_interval", **values)
 
 
 def as_table(prediction: Prediction, manifest: Mapping[str, Any]) -> str:
@@ -79,7 +79,7 @@ def as_table(prediction: Prediction, manifest: Mapping[str, Any]) -> str:
             rows.sort(key=lambda row: -(row[1] or 0.0))
         for name, value in rows:
             if value is None:
-                lines.append(f"  {name:<14}{text('predict_untrained')}")
+                lines.append(f"  {name:<14}{text('prediction.predict_untrained')}")
             else:
                 number = f"{100 * value:5.1f} %" if task.is_distribution else f"{value:7.2f}"
                 lines.append(f"  {name:<12}{number}  {bar(value)}".rstrip())

@@ -54,7 +54,7 @@ def build_report(config: Config, output: Path, *, should_stop: Callable[[], bool
     write_json(output / FOLDER / "report.json", facts)
     path = output / FOLDER / "report.html"
     write_text(path, page)
-    info("report_saved", path=path)
+    info("report.saved", path=path)
     return path
 
 

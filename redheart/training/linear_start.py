@@ -168,14 +168,14 @@ def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, 
         train: positions of the training situations.
     """
     # Every process solves: the same numbers from the same data, and rank 0's are what the engine hands to all.
-    info("training_solving", situations=len(train))
+    info("training.solving", situations=len(train))
     started = time.monotonic()
     found = fit_linear_start(table, train, statistics, centres=centres_of(model))
     apply_linear_start(model, found)
     if found.paths:
-        info("training_solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))
+        info("training.solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))
     if missing := [task.name for task in TASKS if task.name not in found and statistics[task.name].targets]:
-        info("training_unsolved", fewest=MIN_FOR_START, tasks=", ".join(missing))
+        info("training.unsolved", fewest=MIN_FOR_START, tasks=", ".join(missing))
 
 
 def _views(table: SituationTable, train: Indices) -> Tensor:

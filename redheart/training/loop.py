@@ -229,7 +229,7 @@ class TrainingLoop:
                 f"out of memory on process {engine.rank} ({message}): start again with "
                 f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
             )
-        warn("training_oom", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
+        warn("training.oom", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
         engine.skip_step()
         engine.geometry = smaller
         gc.collect()
@@ -276,7 +276,7 @@ class TrainingLoop:
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1
         ids = [self.table.ids[position] for position in batch]
-        warn("training_nonfinite", epoch=epoch, batch=index + 1, ids=", ".join(ids))
+        warn("training.nonfinite", epoch=epoch, batch=index + 1, ids=", ".join(ids))
         if self.nonfinite_in_a_row >= self.config.max_nonfinite_steps:
             left = f"; {self._last_good()}" if self._last_good else ""
             raise TrainingError(

@@ -10,13 +10,13 @@ def options_turned_on(config: TrainingConfig) -> list[str]:
     """One phrase an option; empty where training is as plain as it can be."""
     options = []
     if config.schedule == "wsd":
-        options.append(text("option_schedule_wsd", share=config.decay_fraction))
+        options.append(text("training.option_schedule_wsd", share=config.decay_fraction))
     if config.layer_lr_decay != 1.0:
-        options.append(text("option_layer_lr_decay", decay=config.layer_lr_decay))
+        options.append(text("training.option_layer_lr_decay", decay=config.layer_lr_decay))
     if config.ema_decay:
-        options.append(text("option_ema", decay=config.ema_decay))
+        options.append(text("training.option_ema", decay=config.ema_decay))
     if config.label_smoothing:
-        options.append(text("option_label_smoothing", share=config.label_smoothing))
+        options.append(text("training.option_label_smoothing", share=config.label_smoothing))
     if config.r_drop:
-        options.append(text("option_r_drop", weight=config.r_drop))
+        options.append(text("training.option_r_drop", weight=config.r_drop))
     return options

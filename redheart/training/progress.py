@@ -44,7 +44,7 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     """
     state, reasons = newest_resume_state(output)
     for reason in reasons:
-        warn("training_resume_passed_over", reason=reason)
+        warn("training.resume_passed_over", reason=reason)
     if state is None or state.cursor.get("run") != run:
         return None
     was, world = state.cursor["engine"], state.cursor["world_size"]
@@ -95,7 +95,7 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
         loop.average.load(state.path)
     loop.global_step = cursor["global_step"]
     loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
-    info("training_resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
+    info("training.resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
     return Progress(cursor["epoch"], cursor["batches_done"], EpochSums(**cursor["sums"]))
 
 

@@ -71,7 +71,7 @@ class RunFolder:
         for name in (*_OF_A_RUN, _SETTINGS):
             if (self.output / name).exists():
                 (self.output / name).rename(target / name)
-        info("training_retired", path=target, why=self._why_other(previous) or "--force")
+        info("training.retired", path=target, why=self._why_other(previous) or "--force")
 
     def _why_other(self, previous: Mapping[str, Any] | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""

@@ -122,7 +122,7 @@ class Trainer:
             dry_run=training.no_param_update,
         )
         if not self.force and self.folder.is_finished(training.epochs):
-            info("training_done_already", epochs=training.epochs)
+            info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
         engine = Engine(self.config, tracking_folder=self.output / "tensorboard")
         if engine.is_main:
@@ -134,7 +134,7 @@ class Trainer:
     def _announce(self, engine: Engine) -> None:
         training, geometry = self.config.training, engine.geometry
         info(
-            "training_start",
+            "training.start",
             epochs=training.epochs,
             learning_rate=self.learning_rate,
             preset=self.preset,
@@ -143,17 +143,17 @@ class Trainer:
             precision="fp32" if engine.precision == "no" else engine.precision,
         )
         info(
-            "training_geometry",
+            "training.geometry",
             micro=geometry.micro_batch_size,
             accumulation=geometry.gradient_accumulation_steps,
             world=geometry.world_size,
             total=geometry.global_batch_size,
         )
-        info("training_splits", **self.table.counts)
+        info("training.splits", **self.table.counts)
         if options := options_turned_on(training):
-            info("training_options", options=", ".join(options))
+            info("training.options", options=", ".join(options))
         if training.no_param_update:
-            info("training_dry_run")
+            info("training.dry_run")
 
     def _train(self, engine: Engine) -> None:
         config, training, table = self.config, self.config.training, self.table
@@ -167,7 +167,7 @@ class Trainer:
         if training.linear_start and state is None:  # a run that goes on has its weights, and the solving takes a while
             start_linear_paths(model, table, train, statistics)
         if training.rate_by_coverage and (slower := slower_tasks(statistics)):
-            info("training_slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
+            info("training.slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, training))
         loop = TrainingLoop(
@@ -256,7 +256,7 @@ class Trainer:
         if engine.is_main:
             self._write_oom_stats(engine)
             self._describe_run(finished=True, engine=engine)
-            info("training_done", epochs=training.epochs, seconds=time.monotonic() - started)
+            info("training.done", epochs=training.epochs, seconds=time.monotonic() - started)
         engine.barrier()
         engine.accelerator.free_memory()  # ZeRO-3 needs the process group for it
         engine.accelerator.end_training()  # and with it the process group: nothing collective after this
@@ -272,7 +272,7 @@ class Trainer:
     def _write_oom_stats(self, engine: Engine) -> None:
         micro_batch_size = engine.geometry.micro_batch_size
         path = self.oom.write(self.output, device=str(engine.device), micro_batch_size=micro_batch_size)
-        info("training_oom_stats", path=path, count=len(self.oom.events))
+        info("training.oom_stats", path=path, count=len(self.oom.events))
 
     def _save(self, engine: Engine, loop: TrainingLoop, monitor: UpdateMonitor, progress: Progress) -> None:
         save_progress(self.output, self.folder.run, self._manifest, engine, loop, monitor, progress)
@@ -283,7 +283,7 @@ class Trainer:
         """Saves the state in the midst of an epoch; the exception to raise."""
         self._save(engine, loop, monitor, progress)
         epoch, done = progress.epoch, progress.batches_done
-        info("training_interrupted", epoch=epoch, batch=done)
+        info("training.interrupted", epoch=epoch, batch=done)
         return Interrupted(f"stopped at epoch {epoch}, batch {done}; the same command goes on from there")
 
     def _run_epoch(
@@ -328,7 +328,7 @@ class Trainer:
         self._end_epoch(engine, loop, epoch, sums, evaluation, state)
         self._save(engine, loop, monitor, Progress(epoch + 1))
         if epoch < training.epochs and engine.any_rank(self.should_stop()):
-            info("training_interrupted", epoch=epoch + 1, batch=0)
+            info("training.interrupted", epoch=epoch + 1, batch=0)
             raise Interrupted(f"stopped after epoch {epoch}; the same command goes on from there")
 
     def _evaluate(self, engine: Engine, loop: TrainingLoop) -> tuple[Evaluation, dict[str, Tensor]]:
@@ -368,7 +368,7 @@ class Trainer:
             manifest = {**self._manifest, "global_step": 0, "metrics": record}
             path = save_start(self.output, state=state, manifest=manifest)
             record["checkpoint"] = str(path.relative_to(self.output))
-            info("training_from", choose=evaluation.loss, count=evaluation.count, skill=_shown(evaluation.mean_skill))
+            info("training.from", choose=evaluation.loss, count=evaluation.count, skill=_shown(evaluation.mean_skill))
         return record
 
     def _end_epoch(
@@ -406,7 +406,7 @@ class Trainer:
             }
             append_line(self.output / METRICS, record)
             info(
-                "training_epoch",
+                "training.epoch",
                 epoch=epoch,
                 epochs=training.epochs,
                 train=record["train"]["loss"],
@@ -416,7 +416,7 @@ class Trainer:
                 skill=_shown(evaluation.mean_skill),
                 rate=sums.situations / max(sums.seconds, 1e-9),
             )
-            info("training_checkpoint", path=saved.path)
+            info("training.checkpoint", path=saved.path)
             engine.accelerator.log(_tracked(scored), step=loop.global_step)
 
     def _save_epoch(

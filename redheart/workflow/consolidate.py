@@ -26,7 +26,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     """
     state, reasons = newest_resume_state(output)
     for reason in reasons:
-        warn("training_resume_passed_over", reason=reason)
+        warn("training.resume_passed_over", reason=reason)
     if state is None:
         raise StorageError(f"{output / 'checkpoints' / 'resume'}: there is no valid resume state to consolidate")
     engine = state.path / "engine"
@@ -47,5 +47,5 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     weights |= read_average(state.path)
     target = target or output / "consolidated"
     path = save_model(target.parent, target.name, weights, manifest)
-    info("training_checkpoint", path=path)
+    info("training.checkpoint", path=path)
     return path

@@ -69,7 +69,7 @@ def evaluate(
         "data": table.name,
     }
     write_json(target, {**about, **record(scored)})
-    info("workflow_evaluation_saved", path=target)
+    info("workflow.evaluation_saved", path=target)
     return scored
 
 
@@ -82,7 +82,7 @@ def _training_data(
     same_run = about.get("run") is not None and about.get("run") == manifest.get("run")
     trained_on = manifest.get("dataset") or (about["identity"]["dataset"] if same_run else None)
     if trained_on is None:
-        return None, text("baseline_data_unknown")
+        return None, text("baseline.data_unknown")
     if table.identity == trained_on:
         return table, None
     path = embedded_of_run(config)
@@ -96,4 +96,4 @@ def _training_data(
             return None, str(error)
         if training.identity == trained_on:
             return training, None
-    return None, text("baseline_data_absent", path=table.path)
+    return None, text("baseline.data_absent", path=table.path)

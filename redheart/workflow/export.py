@@ -47,7 +47,7 @@ def export(checkpoint: Path, target: Path) -> Path:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
             raise StorageError(f"{target}: not exported: {reason}; what was there before is intact") from error
         raise
-    info("export_done", path=target, checkpoint=restored.path, count=len(evaluations))
+    info("workflow.export_done", path=target, checkpoint=restored.path, count=len(evaluations))
     return target
 
 

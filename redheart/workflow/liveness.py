@@ -161,7 +161,7 @@ def examine_liveness(
         return None
     path = Path(config.output) / RESULT
     write_json(path, examination.to_json())
-    info("liveness_saved", path=path)
+    info("training.liveness_saved", path=path)
     return examination
 
 

@@ -52,7 +52,9 @@ def as_table(found: LivenessExamination) -> str:
 
 
 def _gradient_lines(checked: GradientCheck) -> list[str]:
-    lines = [f"❌ {one.name}: {text('liveness_wrong_gradient', error=max(one.errors))}" for one in checked.wrong]
+    lines = [
+        f"❌ {one.name}: {text('training.liveness_wrong_gradient', error=max(one.errors))}" for one in checked.wrong
+    ]
     lines.append(
         f"float64: autograd and finite differences agree in {len(checked.tensors) - len(checked.wrong)} of "
         f"{len(checked.tensors)} tensors, to {checked.largest_error:.1e} at worst"

@@ -20,8 +20,8 @@ def check_line(counted: ParameterCount) -> str:
     """The one line that people look for."""
     actual = counted.total / 1e6
     if is_on_target(counted):
-        return text("workflow_parameters_ok", actual=actual)
-    return text("workflow_parameters_off", target=TARGET_MILLIONS, actual=actual, difference=actual - TARGET_MILLIONS)
+        return text("workflow.parameters_ok", actual=actual)
+    return text("workflow.parameters_off", target=TARGET_MILLIONS, actual=actual, difference=actual - TARGET_MILLIONS)
 
 
 def breakdown(counted: ParameterCount) -> str:
@@ -56,10 +56,10 @@ def check_parameters(d_embed: int) -> bool:
     counted = count_parameters("730m", d_embed)
     actual = counted.total / 1e6
     if is_on_target(counted):
-        info("workflow_parameters_ok", actual=actual)
+        info("workflow.parameters_ok", actual=actual)
     else:
-        warn("workflow_parameters_off", target=TARGET_MILLIONS, actual=actual, difference=actual - TARGET_MILLIONS)
-    info("workflow_parameters_detail", actual=actual, difference=actual - TARGET_MILLIONS)
+        warn("workflow.parameters_off", target=TARGET_MILLIONS, actual=actual, difference=actual - TARGET_MILLIONS)
+    info("workflow.parameters_detail", actual=actual, difference=actual - TARGET_MILLIONS)
     from redheart.messages.log import plain
 
     plain(breakdown(counted))

@@ -22,14 +22,14 @@ _BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
 def describe_machine(machine: Machine) -> None:
     """Says what was found and what follows from it."""
     for index, (name, total, free) in enumerate(machine.gpus):
-        info("workflow_gpu", index=index, name=name, total=total / GIB, free=free / GIB)
+        info("workflow.gpu", index=index, name=name, total=total / GIB, free=free / GIB)
     memory = machine.host_bytes / GIB
     if machine.situation == "cpu":
-        info("workflow_machine_cpu", cores=machine.cores, memory=memory)
+        info("workflow.machine_cpu", cores=machine.cores, memory=memory)
     elif machine.situation == "single_gpu":
-        info("workflow_machine_single", memory=memory)
+        info("workflow.machine_single", memory=memory)
     else:
-        info("workflow_machine_multi", count=len(machine.gpus), memory=memory)
+        info("workflow.machine_multi", count=len(machine.gpus), memory=memory)
 
 
 def check_disk(config: Config, machine: Machine) -> None:
@@ -42,7 +42,7 @@ def check_disk(config: Config, machine: Machine) -> None:
     checkpoints = epochs + (config.training.linear_start and not config.training.no_param_update)  # the start is one
     wanted = parameters * (_BYTES_A_PARAMETER * checkpoints + _RESUME_BYTES_A_PARAMETER)
     if wanted > machine.disk_bytes:
-        warn("workflow_low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)
+        warn("workflow.low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)
 
 
 def run_workflow(
@@ -67,7 +67,7 @@ def run_workflow(
         training = msgspec.structs.replace(config.training, epochs=min(config.training.epochs, most_epochs))
         config = msgspec.structs.replace(config, training=training)
     output = Path(config.output)
-    info("workflow_start", version=redheart.__version__, mode=mode, output=output.absolute())
+    info("workflow.start", version=redheart.__version__, mode=mode, output=output.absolute())
     machine = inspect_machine(output)
     describe_machine(machine)
 
@@ -76,7 +76,7 @@ def run_workflow(
     def begin(name: str) -> None:
         if should_stop():
             raise Interrupted("stopped between two stages; the same command goes on from there")
-        info("workflow_stage", number=names.index(name) + 1, total=len(names), name=text(f"stage_{name}"))
+        info("workflow.stage", number=names.index(name) + 1, total=len(names), name=text(f"workflow.stage_{name}"))
 
     begin("embed")
     dataset = stages.prepare(config, should_stop=should_stop)
@@ -100,9 +100,9 @@ def run_workflow(
     stages.crossover(config, dataset, force=force, should_stop=should_stop)
     begin("report")
     embedded = open_embedded(dataset)
-    info("workflow_embeddings_kept", count=len(embedded.situations), path=dataset)
+    info("workflow.embeddings_kept", count=len(embedded.situations), path=dataset)
     report = stages.report(config, should_stop=should_stop)
-    info("workflow_done", seconds=time.monotonic() - started, report=report)
+    info("workflow.done", seconds=time.monotonic() - started, report=report)
     return report
 
 
@@ -124,11 +124,11 @@ def validate(config: Config) -> int:
     counts = dict.fromkeys(SPLITS, 0)
     for situation in situations:
         counts[split_of(situation.text)] += 1
-    info("workflow_valid_data", path=located.path, count=len(situations), **counts)
+    info("workflow.valid_data", path=located.path, count=len(situations), **counts)
     check_sufficient(situations, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:
         raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
-    info("workflow_valid")
+    info("workflow.valid")
     return 0

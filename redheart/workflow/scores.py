@@ -131,9 +131,9 @@ def as_table(scored: Scored) -> str:
         lines += _rows(task, scored)
     lines += ["", *standings(comparison, evaluation.split), *about_baseline(scored.baseline, scored.without_baseline)]
     if evaluation.split == "choose":
-        lines.append(text("baseline_on_choose"))
+        lines.append(text("baseline.on_choose"))
     elif evaluation.split == "judge":
-        lines.append(text("baseline_on_judge"))
+        lines.append(text("baseline.on_judge"))
     lines.append(
         "skill and R²: 1 is perfect, 0 is the constant predictor of the training split, below 0 is worse than that"
     )

@@ -21,7 +21,7 @@ def is_done(output: Path, stage: str, inputs: dict[str, Any], results: list[Path
     """Whether ``stage`` has these ``results`` of these ``inputs`` already; says so if it has."""
     if force or any(not path.exists() for path in results) or _read(output).get(stage) != fingerprint(inputs):
         return False
-    info("workflow_stage_skipped", name=text(f"stage_{stage}"))
+    info("workflow.stage_skipped", name=text(f"workflow.stage_{stage}"))
     return True
 
 

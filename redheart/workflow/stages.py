@@ -100,17 +100,17 @@ def rebuild_sweep(config: Config) -> None:
 def choose_learning_rate(config: Config, dataset: Path) -> float:
     """What was asked for, else the sweep's choice, else the default; says which, and warns of another data's choice."""
     if config.training.learning_rate is not None:
-        info("workflow_lr_given", learning_rate=config.training.learning_rate)
+        info("workflow.lr_given", learning_rate=config.training.learning_rate)
         return config.training.learning_rate
     path = sweep_folder(config) / "optimal_lr.json"
     if path.exists():
         from redheart.sweep import read_optimal_lr
 
         learning_rate = read_optimal_lr(path)
-        info("workflow_lr_sweep", learning_rate=learning_rate, path=path)
+        info("workflow.lr_sweep", learning_rate=learning_rate, path=path)
         _warn_of_another_choice(config, dataset, path)
         return learning_rate
-    warn("workflow_lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
+    warn("workflow.lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
     return DEFAULT_LEARNING_RATE
 
 
@@ -121,7 +121,7 @@ def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
     then, now = read_json(remembered), _chosen_for(config, dataset)
     if (then["dataset"], then["preset"]) != (now["dataset"], now["preset"]):
         warn(
-            "workflow_lr_of_another",
+            "workflow.lr_of_another",
             path=path,
             then=f"{then['path']} ({then['preset']})",
             now=f"{now['path']} ({now['preset']})",
@@ -160,7 +160,7 @@ def train_on_all_gpus(
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
-    info("workflow_launch", count=count, command=" ".join(command[1:]))
+    info("workflow.launch", count=count, command=" ".join(command[1:]))
     code, stopped = run_group(command, should_stop=should_stop)
     if code and stopped:
         raise Interrupted("stopped; the same command goes on from there")

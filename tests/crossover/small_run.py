@@ -173,7 +173,7 @@ def analysis_of(
     choices: dict[str, int] | None, *, epochs: int, dry_run: bool = False, weights_changed: bool = True
 ) -> SweetSpotAnalysis:
     """An analysis that chose these epochs."""
-    reason = Reason("crossover_name_last")
+    reason = Reason("crossover.name_last")
     return SweetSpotAnalysis(
         choices=None
         if choices is None

@@ -62,8 +62,8 @@ def test_a_line_that_people_search_for_is_in_the_korean_catalogue_as_it_stands(l
         ("sweep.loaded", {"count": 25}, "📂 기존 LR 테스트 결과 로드: 25 개 LR 기록"),
         ("sweep.adjusted", {"wanted": "5.6e-05", "chosen": "6.2e-05"}, "⚠️ LR 5.6e-05 이미 테스트됨. 6.2e-05로 조정"),
         ("sweep.saved", {"count": 26}, "💾 누적 결과 저장 완료: 26 개 LR"),
-        ("workflow_parameters_ok", {"actual": 730.5}, "✅ 목표 파라미터 수 달성: 730.5M ≈ 730M"),
-        ("training_checkpoint", {"path": "a/epoch_0001"}, "💾 체크포인트 저장: a/epoch_0001"),
+        ("workflow.parameters_ok", {"actual": 730.5}, "✅ 목표 파라미터 수 달성: 730.5M ≈ 730M"),
+        ("training.checkpoint", {"path": "a/epoch_0001"}, "💾 체크포인트 저장: a/epoch_0001"),
     ],
 )
 def test_a_line_that_people_search_for_is_said_in_korean_by_default(
@@ -75,7 +75,7 @@ def test_a_line_that_people_search_for_is_said_in_korean_by_default(
 
 def test_the_line_of_a_wrong_parameter_count_holds_target_actual_and_difference() -> None:
     set_language("ko")
-    line = text("workflow_parameters_off", target=730, actual=500.0, difference=-230.0)
+    line = text("workflow.parameters_off", target=730, actual=500.0, difference=-230.0)
     assert line == "⚠️ 파라미터 개수 불일치! 목표 730M, 실제 500.0M, 차이 -230.0M"
 
 
@@ -93,7 +93,7 @@ def test_english_holds_no_korean() -> None:
 
 def test_the_language_can_be_chosen_and_another_is_refused() -> None:
     set_language("en")
-    assert text("embedding_saved") == "✅ Embeddings saved"
+    assert text("embedding.saved") == "✅ Embeddings saved"
     with pytest.raises(ValueError, match="wanted 'ko' or 'en'"):
         set_language("fr")  # type: ignore[arg-type]
 

@@ -93,8 +93,8 @@ def test_a_value_is_never_changed_and_formats_are_kept() -> None:
 
 
 def test_messages_are_said_with_the_fitting_particle() -> None:
-    assert "마지막 에포크와 가중치가" in text("report_identical", name="마지막 에포크")
-    assert "평균과 가중치가" in text("report_identical", name="평균")
+    assert "마지막 에포크와 가중치가" in text("report.identical", name="마지막 에포크")
+    assert "평균과 가중치가" in text("report.identical", name="평균")
     assert "에포크 13을 택합니다" in text("sweet_spot.choice.last", epoch=13)
     assert "에포크 14를 택합니다" in text("sweet_spot.choice.last", epoch=14)
 

@@ -30,8 +30,8 @@ def test_messages_go_to_standard_error_and_notes_to_the_file_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_up_logging(file=tmp_path / "out" / "redheart.log")
-    info("embedding_saved")
-    warn("training_not_updated", modules="phases", reason="")
+    info("embedding.saved")
+    warn("training.not_updated", modules="phases", reason="")
     debug("a detail")
     plain("one\ntwo")
     shown = capsys.readouterr()
@@ -56,12 +56,12 @@ def test_only_what_one_process_alone_can_know_is_said_where_it_should_be_quiet(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     set_up_logging(quiet=True)
-    warn("training_not_updated", modules="phases", reason="")
+    warn("training.not_updated", modules="phases", reason="")
     assert capsys.readouterr().err == ""
-    warn_even_if_quiet("training_not_updated", modules="phases", reason="")
+    warn_even_if_quiet("training.not_updated", modules="phases", reason="")
     assert capsys.readouterr().err == "⚠️ 업데이트되지 않은 모듈: phases\n"
     set_up_logging()
-    warn_even_if_quiet("training_not_updated", modules="phases", reason="")
+    warn_even_if_quiet("training.not_updated", modules="phases", reason="")
     assert capsys.readouterr().err == "⚠️ 업데이트되지 않은 모듈: phases\n"
 
 
@@ -71,14 +71,14 @@ def test_debug_shows_notes_and_verbose_the_time(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err.endswith(" a detail\n")
     set_up_logging(verbose=True)
     debug("a detail")
-    info("embedding_saved")
+    info("embedding.saved")
     line = capsys.readouterr().err
     assert line[2] == line[5] == ":" and line.endswith("✅ 임베딩이 저장되었습니다\n")
 
 
 def test_other_processes_of_a_run_are_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(file=tmp_path / "redheart.log", quiet=True)
-    info("embedding_saved")
+    info("embedding.saved")
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "redheart.log").exists()
 
@@ -86,7 +86,7 @@ def test_other_processes_of_a_run_are_quiet(tmp_path: Path, capsys: pytest.Captu
 def test_setting_up_again_does_not_say_things_twice(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging()
     set_up_logging()
-    info("embedding_saved")
+    info("embedding.saved")
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

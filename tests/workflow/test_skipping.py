@@ -29,7 +29,7 @@ def test_a_stage_is_done_when_its_inputs_are_the_same_and_its_results_there(tmp_
     result.write_text("{}")
     assert said == []
     assert is_done(tmp_path, "analyze", INPUTS, [result], force=False)
-    assert said == ["workflow_stage_skipped"]
+    assert said == ["workflow.stage_skipped"]
 
 
 def test_other_inputs_another_stage_or_force_do_it_again(tmp_path: Path, said: list[str]) -> None:

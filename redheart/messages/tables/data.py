@@ -1,16 +1,16 @@
 """Messages of the stage ``data``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
-    "data_dataset": ("📂 데이터셋: {path}", "📂 Dataset: {path}"),
-    "data_newer_than_embedded": (
+    "data.dataset": ("📂 데이터셋: {path}", "📂 Dataset: {path}"),
+    "data.newer_than_embedded": (
         "📂 데이터셋: {path} ({embedded}보다 새 파일입니다. 바뀌지 않은 항목의 임베딩은 재사용됩니다)",
         "📂 Dataset: {path} (newer than {embedded}; vectors of unchanged items are reused)",
     ),
-    "data_bundled_sample": (
+    "data.bundled_sample": (
         "📂 {name} 파일이 없어 내장 샘플을 사용합니다: {path}",
         "📂 No {name} here: using the bundled sample {path}",
     ),
-    "data_label_disagrees": (
+    "data.label_disagrees": (
         "⚠️ {path}: {count}개 항목의 label이 label_scores의 최다 득표가 아닙니다 (첫 항목: {id}). "
         "득표를 정답으로 사용합니다",
         "⚠️ {path}: the label of {count} items is not among the highest-voted of label_scores (first: {id}); "

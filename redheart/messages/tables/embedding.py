@@ -1,39 +1,39 @@
 """Messages of the stage ``embedding``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
-    "embedding_status": ("📊 임베딩 상태:", "📊 Embedding status:"),
-    "embedding_total": ("  - 전체: {count}", "  - total: {count}"),
-    "embedding_there": ("  - 임베딩 있음: {count} ({percent}%)", "  - embedded: {count} ({percent}%)"),
-    "embedding_missing": ("  - 임베딩 없음: {count} ({percent}%)", "  - missing: {count} ({percent}%)"),
-    "embedding_saved": ("✅ 임베딩이 저장되었습니다", "✅ Embeddings saved"),
-    "embedding_saved_where": ("  - 파일: {path}", "  - file: {path}"),
-    "embedding_downloading": (
+    "embedding.status": ("📊 임베딩 상태:", "📊 Embedding status:"),
+    "embedding.total": ("  - 전체: {count}", "  - total: {count}"),
+    "embedding.there": ("  - 임베딩 있음: {count} ({percent}%)", "  - embedded: {count} ({percent}%)"),
+    "embedding.missing": ("  - 임베딩 없음: {count} ({percent}%)", "  - missing: {count} ({percent}%)"),
+    "embedding.saved": ("✅ 임베딩이 저장되었습니다", "✅ Embeddings saved"),
+    "embedding.saved_where": ("  - 파일: {path}", "  - file: {path}"),
+    "embedding.downloading": (
         "⬇️ 임베딩 모델이 이 컴퓨터에 없어 허브에서 내려받습니다: {model}",
         "⬇️ The embedding model is not on this machine: fetching {model} from the hub",
     ),
-    "embedding_waiting": (
+    "embedding.waiting": (
         "⏳ 다른 프로세스가 임베딩 중입니다. 기다립니다: {path}",
         "⏳ Another process is embedding; waiting for it: {path}",
     ),
-    "embedding_model_not_here": (
+    "embedding.model_not_here": (
         "⚠️ 임베딩 모델 {model}이(가) 이 컴퓨터에 없지만, 모든 항목의 임베딩이 이미 있어 그대로 사용합니다",
         "⚠️ The embedding model {model} is not on this machine; all items have its vectors already, which are used",
     ),
-    "embedding_smaller_batches": (
+    "embedding.smaller_batches": (
         "⚠️ 임베딩 중 메모리 부족: 한 번에 {size}개 조각으로 줄입니다",
         "⚠️ Out of memory while embedding: going on with {size} segments at a time",
     ),
-    "embedding_torn_tail": (
+    "embedding.torn_tail": (
         "⚠️ {path}: 중단된 실행이 남긴 불완전한 끝부분({bytes} 바이트)을 잘라냈습니다. 그 항목만 다시 임베딩합니다",
         "⚠️ {path}: cut off the unfinished end of an interrupted run ({bytes} bytes); only its items are embedded again",
     ),
-    "embedding_older_vectors": (
+    "embedding.older_vectors": (
         "⚠️ {path}: {count}개 항목의 임베딩이 이전 형식입니다. 제목·행위·글 전체 조각이 없을 수 있습니다. "
         "필요하면 다시 임베딩하세요 (--force)",
         "⚠️ {path}: the vectors of {count} items are in an older form, perhaps without segments for title, action and whole text; "
         "embed again (--force) to have them",
     ),
-    "embedding_older_file_kept": (
+    "embedding.older_file_kept": (
         "⚠️ {path}: 이전 형식의 임베딩 파일을 {kept}(으)로 옮겨 보관했습니다",
         "⚠️ {path}: held vectors in an older form; kept as {kept}",
     ),

@@ -1,84 +1,84 @@
 """Messages of the stage ``workflow``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
-    "workflow_start": (
+    "workflow.start": (
         "🚀 Red Heart {version}: {mode} 모드 시작, 출력 폴더 {output}",
         "🚀 Red Heart {version}: {mode}, output in {output}",
     ),
-    "workflow_stage": ("\n── {number}/{total} {name} ──", "\n── {number}/{total} {name} ──"),
-    "workflow_gpu": (
+    "workflow.stage": ("\n── {number}/{total} {name} ──", "\n── {number}/{total} {name} ──"),
+    "workflow.gpu": (
         "🖥️ GPU {index}: {name}, 메모리 {free:.1f}/{total:.1f} GiB 사용 가능",
         "🖥️ GPU {index}: {name}, {free:.1f} of {total:.1f} GiB free",
     ),
-    "workflow_machine_cpu": (
+    "workflow.machine_cpu": (
         "🖥️ GPU 없음: CPU {cores} 코어, 메모리 {memory:.1f} GiB → 한 프로세스로 CPU에서 학습합니다",
         "🖥️ No GPU: {cores} CPU cores, {memory:.1f} GiB of memory → training on the CPU in one process",
     ),
-    "workflow_machine_single": (
+    "workflow.machine_single": (
         "🖥️ GPU 1개, 호스트 메모리 {memory:.1f} GiB → 단일 GPU로 학습합니다",
         "🖥️ One GPU, {memory:.1f} GiB of host memory → training on a single GPU",
     ),
-    "workflow_machine_multi": (
+    "workflow.machine_multi": (
         "🖥️ GPU {count}개, 호스트 메모리 {memory:.1f} GiB → 스윕은 GPU마다 하나씩, 본 학습은 {count} 프로세스로 실행합니다",
         "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial a GPU, the training {count} processes",
     ),
-    "workflow_low_disk": (
+    "workflow.low_disk": (
         "⚠️ 디스크 여유 {free:.1f} GiB: 체크포인트 {epochs}개에 약 {wanted:.1f} GiB가 필요합니다",
         "⚠️ {free:.1f} GiB of disk left: {epochs} checkpoints want about {wanted:.1f} GiB",
     ),
-    "workflow_parameters_ok": (
+    "workflow.parameters_ok": (
         "✅ 목표 파라미터 수 달성: {actual:.1f}M ≈ 730M",
         "✅ Parameter target met: {actual:.1f}M ≈ 730M",
     ),
-    "workflow_parameters_off": (
+    "workflow.parameters_off": (
         "⚠️ 파라미터 개수 불일치! 목표 {target}M, 실제 {actual:.1f}M, 차이 {difference:+.1f}M",
         "⚠️ Parameter count differs! Target {target}M, actual {actual:.1f}M, difference {difference:+.1f}M",
     ),
-    "workflow_parameters_detail": (
+    "workflow.parameters_detail": (
         "   730m 프리셋: 목표 730.0M, 실제 {actual:.2f}M, 차이 {difference:+.2f}M (학습 프리셋과 무관하게 항상 계산)",
         "   Preset 730m: target 730.0M, actual {actual:.2f}M, difference {difference:+.2f}M (counted whatever preset trains)",
     ),
-    "workflow_lr_given": ("🎯 학습률: {learning_rate:g} (지정됨)", "🎯 Learning rate: {learning_rate:g} (given)"),
-    "workflow_lr_sweep": ("🎯 학습률: {learning_rate:g} ({path})", "🎯 Learning rate: {learning_rate:g} ({path})"),
-    "workflow_lr_of_another": (
+    "workflow.lr_given": ("🎯 학습률: {learning_rate:g} (지정됨)", "🎯 Learning rate: {learning_rate:g} (given)"),
+    "workflow.lr_sweep": ("🎯 학습률: {learning_rate:g} ({path})", "🎯 Learning rate: {learning_rate:g} ({path})"),
+    "workflow.lr_of_another": (
         "⚠️ {path} 는 다른 데이터나 프리셋에서 찾은 값입니다: 당시 {then}, 지금 {now}. redheart sweep으로 다시 찾을 수 있습니다",
         "⚠️ {path} was found for other data or another preset: then {then}, now {now}. redheart sweep finds one for these",
     ),
-    "workflow_lr_default": (
+    "workflow.lr_default": (
         "⚠️ 학습률이 지정되지 않았고 {path} 도 없습니다: 기본값 {learning_rate:g} 사용. redheart sweep으로 찾을 수 있습니다",
         "⚠️ No learning rate was given and there is no {path}: using {learning_rate:g}. redheart sweep finds one",
     ),
-    "preset_asked": ("지정됨", "asked for"),
-    "preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
-    "preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
-    "workflow_launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
-    "workflow_stage_skipped": (
+    "workflow.preset_asked": ("지정됨", "asked for"),
+    "workflow.preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
+    "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
+    "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
+    "workflow.stage_skipped": (
         "⏭️ {name}: 같은 입력으로 이미 완료됨, 건너뜀 (--force 로 다시 실행)",
         "⏭️ {name}: done before with the same inputs, skipped (--force does it again)",
     ),
-    "workflow_embeddings_kept": (
+    "workflow.embeddings_kept": (
         "✅ 임베딩 확인: {count}개 상황, {path}",
         "✅ Embeddings confirmed: {count} situations, {path}",
     ),
-    "workflow_done": ("🏁 완료: {seconds:.0f}초. 보고서: {report}", "🏁 Done in {seconds:.0f} s. Report: {report}"),
-    "workflow_valid": (
+    "workflow.done": ("🏁 완료: {seconds:.0f}초. 보고서: {report}", "🏁 Done in {seconds:.0f} s. Report: {report}"),
+    "workflow.valid": (
         "✅ 검증 완료: 문제 없음. 아무것도 시작하지 않았습니다",
         "✅ Validated: nothing is wrong. Nothing was started",
     ),
-    "workflow_valid_data": (
+    "workflow.valid_data": (
         "✅ 데이터: {path}, {count}개 상황 (학습 {train}, 선택 {choose}, 판정 {judge}, 테스트 {test})",
         "✅ Data: {path}, {count} situations (train {train}, choose {choose}, judge {judge}, test {test})",
     ),
-    "workflow_evaluation_saved": ("💾 평가 저장: {path}", "💾 Evaluation saved: {path}"),
-    "export_done": (
+    "workflow.evaluation_saved": ("💾 평가 저장: {path}", "💾 Evaluation saved: {path}"),
+    "workflow.export_done": (
         "💾 모델 내보내기: {checkpoint} → {path} (모델 카드의 평가 {count}개)",
         "💾 Model exported: {checkpoint} → {path} (evaluations in its card: {count})",
     ),
-    "stage_embed": ("데이터와 임베딩", "Data and embedding"),
-    "stage_sweep": ("계층적 LR 스윕", "Hierarchical learning-rate sweep"),
-    "stage_model": ("모델 확인", "Model check"),
-    "stage_train": ("본 학습", "Training"),
-    "stage_analyze": ("Sweet Spot 분석", "Sweet-spot analysis"),
-    "stage_crossover": ("Parameter Crossover", "Parameter crossover"),
-    "stage_report": ("최종 리포트", "Report"),
+    "workflow.stage_embed": ("데이터와 임베딩", "Data and embedding"),
+    "workflow.stage_sweep": ("계층적 LR 스윕", "Hierarchical learning-rate sweep"),
+    "workflow.stage_model": ("모델 확인", "Model check"),
+    "workflow.stage_train": ("본 학습", "Training"),
+    "workflow.stage_analyze": ("Sweet Spot 분석", "Sweet-spot analysis"),
+    "workflow.stage_crossover": ("Parameter Crossover", "Parameter crossover"),
+    "workflow.stage_report": ("최종 리포트", "Report"),
 }
