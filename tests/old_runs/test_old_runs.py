@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,18 @@ def redheart(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         return found.out if printed else found.err
 
     return run
+
+
+@pytest.fixture
+def no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that is not recognised fails when it starts its first worker, and not minutes later."""
+    start = subprocess.Popen
+
+    def refuse(command: Any, *arguments: Any, **options: Any) -> Any:
+        assert "redheart" not in str(command), f"{command} was started: the old sweep was not recognised"
+        return start(command, *arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
 
 
 def contents(*places: Path) -> dict[str, str]:
@@ -124,7 +137,7 @@ def test_what_makes_another_run_another_is_told_of_an_old_one(folder: Path, redh
     assert list(contents(previous / "checkpoints").values()) == list(checkpoints.values())
 
 
-def test_a_finished_sweep_is_complete_and_its_choice_stays(folder: Path, redheart: Command) -> None:
+def test_a_finished_sweep_is_complete_and_its_choice_stays(folder: Path, redheart: Command, no_trials: None) -> None:
     results = folder / "training" / "lr_sweep_results"
     before = contents(results)
     assert "is complete (6 trials): skipped" in redheart("sweep")
@@ -132,7 +145,7 @@ def test_a_finished_sweep_is_complete_and_its_choice_stays(folder: Path, redhear
     assert read(results / "optimal_lr.json")["optimal_lr"] == "0.0032"
 
 
-def test_the_choice_is_made_again_from_the_old_trials_alone(folder: Path, redheart: Command) -> None:
+def test_the_choice_is_made_again_from_the_old_trials_alone(folder: Path, redheart: Command, no_trials: None) -> None:
     """Nothing but trials and plans is left of the sweep, and what follows from them is as it was."""
     results = folder / "training" / "lr_sweep_results"
     wanted = {name: read(results / f"{name}.json") for name in ("optimal_lr", "lr_sweep_cumulative")}
@@ -143,7 +156,7 @@ def test_the_choice_is_made_again_from_the_old_trials_alone(folder: Path, redhea
         assert_alike(read(results / f"{name}.json"), content, name)
 
 
-def test_an_old_cumulative_file_gives_a_lost_trial_back(folder: Path, redheart: Command) -> None:
+def test_an_old_cumulative_file_gives_a_lost_trial_back(folder: Path, redheart: Command, no_trials: None) -> None:
     lost = max((folder / "training" / "lr_sweep_results" / "trials").glob("*.json"))
     wanted = read(lost)
     lost.unlink()
