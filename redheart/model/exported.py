@@ -108,6 +108,9 @@ def check_config(content: Any, what: Path | str) -> None:
 def build_exported(config: Mapping[str, Any], weights: Path, *, device: str = "cpu") -> UnifiedModel:
     """The model of a configuration with the weights of a file, in evaluation mode.
 
+    Its weights are those of the model that was exported, to the bit, and so are its predictions for the same batch on the
+    same processor with the same libraries and number of threads; elsewhere these differ by what rounding makes.
+
     Raises:
         StorageError: the file is damaged, or a tensor is missing, superfluous or of another shape; naming it.
     """
