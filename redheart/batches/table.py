@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from redheart.batches.order import Indices
 from redheart.config import MAX_SEGMENTS
@@ -32,6 +34,12 @@ def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
             f"{MAX_SEGMENTS}: embed the dataset again, without vectors of its own, with embedding.max_segments={MAX_SEGMENTS}",
             tuple(f"id {dataset.situations[index].id}: found {dataset.counts[index]} segments" for index in longer[:5]),
         )
+
+
+def _to_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """A copy, for its place: NumPy begins an array at any 16 bytes, and torch at 64, for which alone a matrix product
+    promises the same last bits each time (see ``redheart.model.exported``)."""
+    return torch.from_numpy(array).clone()
 
 
 class SituationTable:
@@ -94,12 +102,12 @@ class SituationTable:
         keep = bool(len(indices))
         return Batch(
             ids=[self.ids[index] for index in indices],
-            segments=torch.from_numpy(padded.vectors),
-            segment_mask=torch.from_numpy(padded.mask),
-            kinds=torch.from_numpy(padded.kinds),
-            positions=torch.from_numpy(padded.positions),
-            targets={name: torch.from_numpy(values[real]) for name, values in self.targets.values.items()},
-            target_mask={name: torch.from_numpy(known[real] & keep) for name, known in self.targets.mask.items()},
+            segments=_to_tensor(padded.vectors),
+            segment_mask=_to_tensor(padded.mask),
+            kinds=_to_tensor(padded.kinds),
+            positions=_to_tensor(padded.positions),
+            targets={name: _to_tensor(values[real]) for name, values in self.targets.values.items()},
+            target_mask={name: _to_tensor(known[real] & keep) for name, known in self.targets.mask.items()},
         )
 
     def statistics(self, indices: Indices) -> TargetStatistics:

@@ -245,6 +245,9 @@ def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
 def load_modules(path: Path, modules: Iterable[str] | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint by their full names; of some modules only, if named.
 
+    They lie in the mapped files, so reading them costs no memory: copy them into a model that is there, as
+    ``load_state_dict`` does unless ``assign``, and compute with nothing else (see ``redheart.model.exported``).
+
     Raises:
         StorageError: a file is missing or damaged.
     """

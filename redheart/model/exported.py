@@ -126,14 +126,15 @@ def build_exported(
 ) -> M:
     """The model of a configuration with the weights of a file, in evaluation mode.
 
+    Its weights are those of the model that was exported, to the bit, and so are its predictions for the same batch on the
+    same processor with the same libraries and number of threads; elsewhere these differ by what rounding makes.
+
     Args:
         build: makes a model of these dimensions: ``UnifiedModel``.
 
     Raises:
         StorageError: the file is damaged, or a tensor is missing, superfluous or of another shape; naming it.
     """
-    from safetensors.torch import load_file
-
     try:
         dimensions = ModelDimensions.from_json(config["model"])
         statistics = TargetStatistics.from_json(config["statistics"])
@@ -146,12 +147,29 @@ def build_exported(
     with meta_device():
         model = build(dimensions, statistics)
     _compare(weights, _shapes_in(weights), {name: list(t.shape) for name, t in model.state_dict().items()})
-    state: dict[str, Tensor] = _translated(weights, lambda: load_file(str(weights), device=device))
-    # The tensors themselves become the model's: nothing is filled with random numbers first, or copied.
-    model.load_state_dict(state, assign=True)
+    # The tensors themselves become the model's: nothing is filled with random numbers first.
+    model.load_state_dict(_tensors_in(weights, device), assign=True)
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     model.facts = facts_of(config)  # type: ignore[assignment]
     return model.eval()
+
+
+def _tensors_in(weights: Path, device: str) -> dict[str, Tensor]:
+    """The file's tensors, each in memory of its own.
+
+    What safetensors gives lies in the mapped file, wherever the header's length has put it, and a matrix product's last
+    bits depend on where its operands begin: MKL promises the same ones only for what is aligned to 64 bytes, as all that
+    torch allocates is. One tensor after the other is copied, so that the weights are in memory once, and the file's pages
+    are the system's to drop.
+    """
+    from safetensors import safe_open
+
+    def read() -> dict[str, Tensor]:
+        with safe_open(str(weights), framework="pt") as content:
+            return {name: content.get_tensor(name).to(device, copy=True) for name in content.keys()}  # noqa: SIM118
+
+    found: dict[str, Tensor] = _translated(weights, read)
+    return found
 
 
 def _shapes_in(weights: Path) -> dict[str, list[int]]:

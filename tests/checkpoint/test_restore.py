@@ -19,7 +19,9 @@ from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.training.progress import newest_state
 from redheart.workflow.consolidate import consolidate
+from redheart.workflow.export import export
 from tests.crossover.small_run import analysis_of, mixed
+from tests.training.operands import misplaced, only_aligned_operands
 from tests.training.runs import same_bits, train
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -56,6 +58,28 @@ def test_an_epoch_a_consolidated_a_delivered_and_a_combined_model_are_all_opened
     for opened in (epoch, whole, combined, best):
         assert opened.manifest["encoder"] == epoch.manifest["encoder"] and not opened.model.training
         assert evaluate_model(opened.model, table, "choose", with_items=False).count == table.counts["choose"]
+
+
+def test_whatever_a_model_computes_with_lies_where_torch_puts_its_own(trained, table, tmp_path):
+    """On a mapped file's or NumPy's memory some processors give other last bits: equal weights, other predictions."""
+    config = Config(crossover=CrossoverConfig(random_controls=0), report=ReportConfig(bootstrap_samples=100))
+    epoch = list_epochs(trained)[-1].path
+    with only_aligned_operands() as seen:
+        run_crossover(config, trained, analysis_of(mixed(2), epochs=2), table)
+        for path in (
+            epoch,
+            trained / COMBINED,
+            trained / BEST_MODEL,
+            consolidate(trained),
+            export(epoch, tmp_path / "out"),
+        ):
+            model = open_model(path).model
+            assert not misplaced({**dict(model.named_parameters()), **dict(model.named_buffers())}), path
+            evaluate_model(model, table, "choose", with_items=False)
+    assert len(seen) > 5
+    for batch in (table.batch(table.split_indices["choose"]), table.batch(table.split_indices["train"][:1])):
+        parts = {"segments": batch.segments, "mask": batch.segment_mask, **batch.targets}
+        assert not misplaced(parts) and not misplaced(batch.target_mask)
 
 
 def test_what_is_no_checkpoint_is_refused_with_what_is_wanted(trained, tmp_path):

@@ -126,7 +126,7 @@ def _calls() -> Iterator[tuple[str, ast.Call]]:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("say", "warn", "warn_even_if_quiet", "text")
+                and node.func.id in ("info", "warn", "warn_even_if_quiet", "text")
             ):
                 yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
 
@@ -178,7 +178,7 @@ def _mentioned() -> set[str]:
                 found |= {pattern for pattern in _patterns(node) if re.match(r"[a-z]+[_.]", pattern)}
     for template in PACKAGE.rglob("*.jinja"):
         content = template.read_text(encoding="utf-8")
-        found |= {f"{start}*" for start in re.findall(r'"([a-z_]+_)"\s*~', content)}
+        found |= {f"{start}*" for start in re.findall(r'"([a-z_.]+_)"\s*~', content)}
         found |= set(re.findall(r'"([a-z]+[_.][a-z_.]+)"', content))
     return found
 

