@@ -32,7 +32,7 @@ def find_dead(model: nn.Module, statistics: TargetStatistics, batches: int = 4) 
         still = as_rows(parameter, axes[name]).eq(before[name])
         moved = float(not still.all())
         measured.append(Measured(name, still.shape[1], True, squares[name], moved, still.all(dim=1)))
-    report = judge(measured, steps=batches, updates=batches, seen=DataCoverage(), untrainable=Untrainable())
+    report = judge(measured, steps=batches, updates=batches, coverage=DataCoverage(), untrainable=Untrainable())
     return {tensor.name for tensor in (*report.dead, *report.with_dead_rows)}
 
 
