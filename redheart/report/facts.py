@@ -10,7 +10,6 @@ import math
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,16 +31,17 @@ from redheart.data.reader import read_dataset
 from redheart.errors import DataError, StorageError
 from redheart.machine import inspect_machine
 from redheart.report.curves import read_curves
-from redheart.storage import read_json, read_lines
+from redheart.storage import read_json
 from redheart.sweet_spot import load_analysis
 from redheart.sweet_spot.choice import FILE_NAME as ANALYSIS_FILE
 from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
 from redheart.sweet_spot.curves import read_history
 from redheart.tasks import MODULE_TASK, MODULES, TASKS
+from redheart.training.records import METRICS, RunRecord, read_records
+from redheart.training.run_folder import RUN, read_run
 
 FORMAT = 1
 SWEEP_FOLDER = "lr_sweep_results"
-METRICS = "metrics.jsonl"
 #: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
 SUMMED_FOLDERS = (
     "checkpoints",
@@ -61,22 +61,21 @@ Facts = dict[str, Any]
 
 def gather_facts(config: Config, output: Path) -> Facts:
     """All facts of the run in ``output``; reads, and writes nothing."""
-    start = _start_record(output)
-    run = _part(output / "run.json", lambda: dict(read_json(output / "run.json")))
+    start = _run_record(output)
+    run = _part(output / RUN, lambda: _run(output))
     facts = {
         "format": FORMAT,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "output": str(output.absolute()),
-        "dry_run": bool(start.get("dry_run", False)),
-        "run": run
-        | {key: start[key] for key in ("preset", "parameters", "learning_rate", "world_size") if key in start},
+        "dry_run": start is not None and start.dry_run,
+        "run": run | _recorded(start),
         "result": _part(output / "crossover" / "candidates.json", lambda: _result(load_result(output))),
         "rival": _part(output / "crossover" / BASELINE_FILE, lambda: _baseline(output)),
         "sweep": _part(output / SWEEP_FOLDER, lambda: _sweep(output / SWEEP_FOLDER)),
         "training": _part(output / METRICS, lambda: _training(output)),
         "modules": _part(output / METRICS, lambda: _modules(output)),
         "sweet_spots": _part(output / ANALYSIS_FOLDER / ANALYSIS_FILE, lambda: _sweet_spots(output)),
-        "data": _data(config, run, start),
+        "data": _data(config, output, start),
         "oom": _part(output / "oom_stats" / "oom_stats.json", lambda: _oom(output)),
         "machine": _machine(output),
         "versions": _versions(),
@@ -106,14 +105,11 @@ def _part(path: Path, gather: Callable[[], Facts]) -> Facts:
         return {"status": "damaged", "path": str(path), "problem": f"{path}: {type(error).__name__}: {error}"}
 
 
-def _start_record(output: Path) -> Facts:
+def _run_record(output: Path) -> RunRecord | None:
     try:
-        lines = [
-            line for line in read_lines(output / METRICS) if isinstance(line, dict) and line.get("kind") == "start"
-        ]
+        return read_records(output / METRICS).run
     except StorageError:
-        return {}  # the part "training" reads the same file and says what is wrong with it
-    return lines[-1] if lines else {}
+        return None  # the part "training" reads the same file and says what is wrong with it
 
 
 def _result(result: CrossoverResult) -> Facts:
@@ -122,7 +118,9 @@ def _result(result: CrossoverResult) -> Facts:
     for task in TASKS:
         row: Facts = {"task": task.name, "measure": task.skill}
         for split, score in delivered.scores.items():
-            row[split] = asdict(score.tasks[task.name]) | {"items": score.tasks[task.name].metrics.get("count", 0)}
+            row[split] = msgspec.to_builtins(score.tasks[task.name]) | {
+                "items": score.tasks[task.name].metrics.count or 0
+            }
         tasks.append(row)
     better, controls = result.better_controls()
     return {
@@ -167,7 +165,7 @@ def _candidate(result: CrossoverResult, position: int) -> Facts:
             "count": score.count,
             "loss": score.loss,
             "mean_skill": score.mean_skill,
-            "difference": asdict(score.difference) if score.difference else None,
+            "difference": msgspec.to_builtins(score.difference),
             "skills": {name: skill.skill for name, skill in score.tasks.items()},
         }
     return {
@@ -236,9 +234,24 @@ def _sweet_spots(output: Path) -> Facts:
     }
 
 
-def _data(config: Config, run: Facts, start: Facts) -> Facts:
-    dataset = run.get("dataset")
-    counts = run.get("counts") or start.get("counts") or {}
+def _run(output: Path) -> Facts:
+    described = msgspec.to_builtins(read_run(output))
+    return {name: value for name, value in described.items() if value is not None}
+
+
+def _recorded(start: RunRecord | None) -> Facts:
+    """What the first line of the records adds to ``run.json``."""
+    names = ("preset", "parameters", "learning_rate", "world_size")
+    return {name: value for name in names if (value := getattr(start, name, None)) is not None}
+
+
+def _data(config: Config, output: Path, start: RunRecord | None) -> Facts:
+    try:
+        run = read_run(output)
+    except StorageError:
+        run = None  # the part "run" says what is wrong with it
+    dataset = run.dataset if run else None
+    counts = (run.counts if run else None) or (start.counts if start else None) or {}
     return {
         "dataset": dataset or config.data.path,
         "is_bundled_sample": _is_sample(dataset, counts),

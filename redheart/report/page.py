@@ -18,10 +18,11 @@ from redheart.report.curves import FOLDER as CURVES_FOLDER
 from redheart.report.curves import NAME as CURVES_NAME
 from redheart.report.curves import export_curves
 from redheart.report.drawings import interval_bar, sparkline
-from redheart.report.facts import METRICS, SWEEP_FOLDER, Facts, gather_facts
-from redheart.storage import read_lines, write_json, write_text
+from redheart.report.facts import SWEEP_FOLDER, Facts, gather_facts
+from redheart.storage import write_json, write_text
 from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
 from redheart.tasks import MODULES
+from redheart.training.records import METRICS, read_records
 
 FOLDER = "report"
 _TEMPLATE = "report.html.jinja"
@@ -65,7 +66,7 @@ def _stop_if(should_stop: Callable[[], bool]) -> None:
 
 def _has_epochs(output: Path) -> bool:
     try:
-        return any(isinstance(line, dict) and line.get("kind") == "epoch" for line in read_lines(output / METRICS))
+        return (output / METRICS).exists() and bool(read_records(output / METRICS).epochs)
     except StorageError as error:
         debug(f"no curves: {error}")  # the page says what is wrong with the file
         return False

@@ -168,7 +168,7 @@ class TrialRunner:
                     diverged = True
                     break
                 curve.append({"epoch": epoch, "val_loss": scored.loss, "train_loss": train_loss})
-                accuracy = scored.tasks["verdict"].get("accuracy")
+                accuracy = scored.tasks["verdict"].accuracy
                 if scored.loss > DIVERGENCE * curve[0]["val_loss"]:
                     diverged = True
                     break

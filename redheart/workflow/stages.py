@@ -170,10 +170,12 @@ def train_on_all_gpus(
 
 def embedded_of_run(config: Config) -> Path | None:
     """The embedded dataset that the run in the output folder was trained on, if there is one."""
-    path = Path(config.output) / "run.json"
-    if not path.exists():
+    from redheart.training.run_folder import read_run
+
+    run = read_run(Path(config.output))
+    if run is None or run.dataset is None:
         return None
-    dataset = Path(read_json(path)["dataset"])
+    dataset = Path(run.dataset)
     return dataset if dataset.exists() else None
 
 
@@ -183,13 +185,15 @@ def check_dataset_of_run(config: Config) -> None:
     Raises:
         UsageError: the output folder's run names a dataset that is not there.
     """
-    path = Path(config.output) / "run.json"
-    if path.exists() and embedded_of_run(config) is None:
-        dataset = Path(read_json(path)["dataset"])
+    from redheart.training.run_folder import RUN, read_run
+
+    run = read_run(Path(config.output))
+    if run is not None and run.dataset is not None and embedded_of_run(config) is None:
+        dataset = Path(run.dataset)
         seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
         raise UsageError(
-            f"{path}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the run was started in, "
-            "or name a dataset with --data"
+            f"{Path(config.output) / RUN}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
+            "run was started in, or name a dataset with --data"
         )
 
 

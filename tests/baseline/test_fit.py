@@ -96,7 +96,7 @@ def test_a_single_target_gives_a_single_baseline_and_reasons_for_the_others() ->
     assert baseline.absent["emotion"] == f"0 of 60 training situations have a target, wanted at least {MIN_ROWS}"
     assert baseline.absent["verdict"].startswith(f"{MIN_ROWS - 1} of 60")
     assert baseline.record()["emotion"] == {"absent": baseline.absent["emotion"]}
-    assert baseline.record()["regret"]["kind"] == "ridge"
+    assert baseline.record()["regret"].kind == "ridge"
 
 
 def test_a_dimension_that_hardly_occurs_is_answered_with_its_mean() -> None:

@@ -17,7 +17,7 @@ from redheart.embedding import open_embedded
 from redheart.errors import ConfigError, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
-from redheart.training.progress import newest_state
+from redheart.training.progress import Cursor, newest_state
 from redheart.workflow.consolidate import consolidate
 from tests.crossover.small_run import analysis_of, mixed
 from tests.training.runs import same_bits, train
@@ -54,7 +54,7 @@ def test_an_epoch_a_consolidated_a_delivered_and_a_combined_model_are_all_opened
     assert same_bits(dict(open_model(trained / FOLDER).model.state_dict()), stored), "the crossover's folder means it"
     best = open_model(trained / BEST_MODEL)
     for opened in (epoch, whole, combined, best):
-        assert opened.manifest["encoder"] == epoch.manifest["encoder"] and not opened.model.training
+        assert opened.manifest.encoder == epoch.manifest.encoder and not opened.model.training
         assert evaluate_model(opened.model, table, "choose", with_items=False).count == table.counts["choose"]
 
 
@@ -105,8 +105,8 @@ def test_a_run_does_not_go_on_from_a_state_of_another_shape(trained):
     class Plain:
         kind, world_size = "plain", 1
 
-    state, _ = newest_resume_state(trained)
-    run = state.cursor["run"]
+    state, _ = newest_resume_state(trained, Cursor)
+    run = state.cursor.run
     assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16)) is not None
     assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16, dropout=0.0)) is not None
     assert newest_state(trained, "another", Plain(), dimensions("small", d_embed=16)) is None

@@ -29,7 +29,7 @@ def test_it_is_about_the_delivered_model_and_found_again_by_its_weights(run: Sma
         scored = evaluate_model(model, run.table, split)
         for task, one in comparison.tasks.items():
             skill = one.metrics["skill"]
-            assert skill.model.value == pytest.approx(scored.tasks[task]["skill"], abs=1e-5)
+            assert skill.model.value == pytest.approx(scored.tasks[task].skill, abs=1e-5)
             assert skill.model.value == pytest.approx(
                 result[result.delivered].scores[split].tasks[task].skill, abs=1e-5
             )
