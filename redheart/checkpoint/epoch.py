@@ -18,6 +18,7 @@ import msgspec
 
 from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, load_manifest, write_manifest
 from redheart.errors import StorageError
+from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 from redheart.tasks import MODULES
@@ -43,7 +44,7 @@ class EpochCheckpoint:
 
 def epochs_folder(output: Path) -> Path:
     """Where the epochs of a run lie."""
-    return output / "checkpoints"
+    return OutputPaths(output).checkpoints
 
 
 def module_of(tensor_name: str) -> str:

@@ -19,6 +19,7 @@ from redheart.model.exported import CONFIG, read_config
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
+from redheart.paths import OutputPaths
 from redheart.storage import as_struct
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
         UsageError: nothing of that kind is there.
         StorageError: it is damaged, or its tensors are not those of the model that its manifest describes.
     """
-    combined = path.parent / "crossover_final.pth" if (path / "candidates.json").is_file() else path
+    combined = OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
     if combined.is_file():
         return _open_combined(combined)
     if not (path / "manifest.json").is_file():

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from redheart.errors import StorageError
+from redheart.paths import OutputPaths
 from redheart.storage import as_struct, read_json, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 
@@ -50,7 +51,7 @@ class ResumeState(Generic[C]):
 
 
 def _folder(output: Path) -> Path:
-    return output / "checkpoints" / "resume"
+    return OutputPaths(output).resume
 
 
 def _generations(output: Path) -> list[Path]:

@@ -11,13 +11,12 @@ from redheart.baseline.run import baseline_of_run
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.crossover.evaluation import Scorer
-from redheart.crossover.result import FOLDER
 from redheart.crossover.strategies import Recipe
 from redheart.data.splits import Split
 from redheart.facts.comparison import BaselineDescription, Comparison
+from redheart.paths import OutputPaths
 from redheart.storage import read_struct, write_json
 
-FILE_NAME = "rival.json"
 FORMAT = 1
 _SPLITS: tuple[Split, ...] = ("judge", "test")
 
@@ -54,7 +53,7 @@ def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recip
 
 def save_beside_baseline(output: Path, found: BesideBaseline) -> Path:
     """Writes ``crossover/rival.json``."""
-    path = output / FOLDER / FILE_NAME
+    path = OutputPaths(output).beside_baseline
     write_json(path, found)
     return path
 
@@ -65,6 +64,6 @@ def load_beside_baseline(output: Path, identity: str) -> BesideBaseline | None:
     Raises:
         StorageError: the file is missing or damaged.
     """
-    path = output / FOLDER / FILE_NAME
+    path = OutputPaths(output).beside_baseline
     found = read_struct(path, BesideBaseline)
     return found if found.identity == identity else None

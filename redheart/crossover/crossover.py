@@ -18,8 +18,6 @@ from redheart.crossover.controls import best_epoch, greedy_soup, last_average, l
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
 from redheart.crossover.result import (
-    BEST_MODEL,
-    COMBINED,
     Candidate,
     CrossoverResult,
     SoupIngredient,
@@ -32,6 +30,7 @@ from redheart.facts.candidate import Score
 from redheart.facts.model import Selection
 from redheart.machine import inference_device
 from redheart.messages import info, warn
+from redheart.paths import OutputPaths
 from redheart.storage import replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
@@ -106,7 +105,7 @@ def run_crossover(
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
         ConfigError: see ``check_epochs``.
     """
-    files = EpochFiles(output)
+    files, paths = EpochFiles(output), OutputPaths(output)
     check_epochs(files, table, config.model.preset)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
@@ -125,7 +124,7 @@ def run_crossover(
     choose_loss: dict[int, float] = {}
     soup: list[SoupIngredient] = []
     if changed and choices is not None:
-        choose_loss = recorded_choose_loss(output / "metrics.jsonl", files.epochs)
+        choose_loss = recorded_choose_loss(paths.metrics, files.epochs)
         chosen = {module: choices[module].epoch for module in MODULES}
         count = config.crossover.average_last
         soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
@@ -200,9 +199,9 @@ def _write(
     result: CrossoverResult,
     baseline: BesideBaseline | None,
 ) -> None:
-    explanation = explain(result)
+    explanation, paths = explain(result), OutputPaths(output)
     base = files.manifest(files.epochs[-1]).without_files()
-    write_combined(output / COMBINED, files, recipes[result.combined], base, result.outcome)
+    write_combined(paths.combined, files, recipes[result.combined], base, result.outcome)
     delivered = result[result.delivered]
     selection = Selection(
         candidate=result.delivered,
@@ -215,7 +214,7 @@ def _write(
         epochs=delivered.epochs,
     )
     state = whole_state(files, recipes[result.delivered])
-    save_model(output, BEST_MODEL, state, msgspec.structs.replace(base, selection=selection))
+    save_model(output, OutputPaths.best_model.name, state, msgspec.structs.replace(base, selection=selection))
     if baseline is not None:
         save_beside_baseline(output, baseline)
     save_result(output, result, explanation)
@@ -228,7 +227,7 @@ def _write(
             info("crossover.candidate", **values)
     for sentence in [*explanation, *(standings(baseline.splits["test"], "test") if baseline is not None else [])]:
         info("crossover.sentence", sentence=sentence)
-    info("crossover.saved", path=output / COMBINED, best=output / BEST_MODEL)
+    info("crossover.saved", path=paths.combined, best=paths.best_model)
 
 
 def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: Manifest, outcome: str) -> None:

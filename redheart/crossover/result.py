@@ -10,13 +10,10 @@ import msgspec
 from redheart.errors import StorageError
 from redheart.facts.candidate import Score
 from redheart.messages import text
+from redheart.paths import OutputPaths
 from redheart.storage import as_struct, read_json, write_json
 
 FORMAT = 1
-FOLDER = "crossover"
-FILE_NAME = "candidates.json"
-COMBINED = "crossover_final.pth"
-BEST_MODEL = "best_model"
 
 #: How it ended. ``clear``, ``unclear``: a combined or earlier model has the lowest judge loss, beyond noise or within
 #: it; ``last_clear``, ``last_unclear``: the last epoch has. In the others there was nothing to choose from.
@@ -128,7 +125,7 @@ def save_result(output: Path, result: CrossoverResult, explanation: list[str]) -
     Raises:
         StorageError: it could not be written; an earlier one is intact.
     """
-    path = output / FOLDER / FILE_NAME
+    path = OutputPaths(output).candidates
     facts = {name: getattr(result, name) for name in result.__struct_fields__}
     write_json(path, _File(format=FORMAT, explanation=explanation, **facts))
     return path
@@ -140,7 +137,7 @@ def load_result(output: Path) -> CrossoverResult:
     Raises:
         StorageError: it is missing, damaged, or of another format.
     """
-    path = output / FOLDER / FILE_NAME
+    path = OutputPaths(output).candidates
     value = read_json(path)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:

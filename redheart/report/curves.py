@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 from redheart.checkpoint import START_EPOCH
 from redheart.facts.scores import SplitScores
+from redheart.paths import OutputPaths
 from redheart.storage import replace_file, write_json, write_text
 from redheart.tasks import TASKS
-from redheart.training.records import METRICS, EpochRecord, read_records
+from redheart.training.records import EpochRecord, read_records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FOLDER = "plots"
-NAME = "training_curves"
 
 Numbers = list[float | None]
 
@@ -114,8 +112,9 @@ def export_curves(output: Path) -> list[Path]:
     Raises:
         StorageError: there are no records, or a file can't be written.
     """
-    curves = read_curves(output / METRICS)
-    paths = [output / FOLDER / f"{NAME}.{ending}" for ending in ("json", "csv", "png")]
+    places = OutputPaths(output)
+    curves = read_curves(places.metrics)
+    paths = [places.curves_json, places.curves_csv, places.curves_picture]
     columns = curves.columns()
     write_json(paths[0], {"format": 1, "dry_run": curves.dry_run, "best_epoch": curves.best_epoch, **columns})
     table = io.StringIO()

@@ -23,36 +23,27 @@ from redheart.baseline.sentences import about_baseline, standings
 from redheart.checkpoint import START_EPOCH
 from redheart.config import Config, resolved_yaml
 from redheart.crossover import CrossoverResult, candidate_label, load_result
-from redheart.crossover.beside_baseline import FILE_NAME as BASELINE_FILE
 from redheart.crossover.beside_baseline import load_beside_baseline
 from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
 from redheart.errors import DataError, StorageError
 from redheart.machine import inspect_machine
+from redheart.paths import OutputPaths
 from redheart.report.curves import read_curves
 from redheart.storage import read_json
 from redheart.sweet_spot import load_analysis
-from redheart.sweet_spot.choice import FILE_NAME as ANALYSIS_FILE
-from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
 from redheart.sweet_spot.curves import read_history
 from redheart.tasks import MODULE_TASK, MODULES, TASKS
-from redheart.training.records import METRICS, RunRecord, read_records
-from redheart.training.run_folder import RUN, read_run
+from redheart.training.records import RunRecord, read_records
+from redheart.training.run_folder import read_run
 
 FORMAT = 1
-SWEEP_FOLDER = "lr_sweep_results"
 #: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
 SUMMED_FOLDERS = (
-    "checkpoints",
-    "best_model",
-    "embeddings",
-    "previous",
-    "resume",
-    "tensorboard",
-    f"{SWEEP_FOLDER}/logs",
-    f"{SWEEP_FOLDER}/sweeps",
-    f"{SWEEP_FOLDER}/trials",
+    *(place.relative for place in (OutputPaths.checkpoints, OutputPaths.best_model, OutputPaths.embeddings)),
+    *(place.relative for place in (OutputPaths.previous, OutputPaths.tensorboard)),
+    *(OutputPaths.sweep.within(name).relative for name in ("logs", "sweeps", "trials")),
 )
 _PACKAGES = ("torch", "accelerate", "deepspeed", "sentence-transformers", "safetensors", "numpy", "scipy", "matplotlib")
 
@@ -61,22 +52,22 @@ Facts = dict[str, Any]
 
 def gather_facts(config: Config, output: Path) -> Facts:
     """All facts of the run in ``output``; reads, and writes nothing."""
-    start = _run_record(output)
-    run = _part(output / RUN, lambda: _run(output))
+    start, paths = _run_record(output), OutputPaths(output)
+    run = _part(paths.run, lambda: _run(output))
     facts = {
         "format": FORMAT,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "output": str(output.absolute()),
         "dry_run": start is not None and start.dry_run,
         "run": run | _recorded(start),
-        "result": _part(output / "crossover" / "candidates.json", lambda: _result(load_result(output))),
-        "rival": _part(output / "crossover" / BASELINE_FILE, lambda: _baseline(output)),
-        "sweep": _part(output / SWEEP_FOLDER, lambda: _sweep(output / SWEEP_FOLDER)),
-        "training": _part(output / METRICS, lambda: _training(output)),
-        "modules": _part(output / METRICS, lambda: _modules(output)),
-        "sweet_spots": _part(output / ANALYSIS_FOLDER / ANALYSIS_FILE, lambda: _sweet_spots(output)),
+        "result": _part(paths.candidates, lambda: _result(load_result(output))),
+        "rival": _part(paths.beside_baseline, lambda: _baseline(output)),
+        "sweep": _part(paths.sweep, lambda: _sweep(paths)),
+        "training": _part(paths.metrics, lambda: _training(output)),
+        "modules": _part(paths.metrics, lambda: _modules(output)),
+        "sweet_spots": _part(paths.analysis, lambda: _sweet_spots(output)),
         "data": _data(config, output, start),
-        "oom": _part(output / "oom_stats" / "oom_stats.json", lambda: _oom(output)),
+        "oom": _part(paths.oom_stats, lambda: _oom(output)),
         "machine": _machine(output),
         "versions": _versions(),
         "config": _config_text(config, output),
@@ -107,7 +98,7 @@ def _part(path: Path, gather: Callable[[], Facts]) -> Facts:
 
 def _run_record(output: Path) -> RunRecord | None:
     try:
-        return read_records(output / METRICS).run
+        return read_records(OutputPaths(output).metrics).run
     except StorageError:
         return None  # the part "training" reads the same file and says what is wrong with it
 
@@ -180,26 +171,26 @@ def _candidate(result: CrossoverResult, position: int) -> Facts:
     }
 
 
-def _sweep(folder: Path) -> Facts:
+def _sweep(paths: OutputPaths) -> Facts:
     facts: Facts = {"chosen": None, "tested": None}
-    if (folder / "optimal_lr.json").is_file():
-        facts["chosen"] = dict(read_json(folder / "optimal_lr.json"))
-    if (folder / "lr_sweep_cumulative.json").is_file():
-        cumulative = dict(read_json(folder / "lr_sweep_cumulative.json"))
+    if paths.optimal_lr.is_file():
+        facts["chosen"] = dict(read_json(paths.optimal_lr))
+    if paths.cumulative.is_file():
+        cumulative = dict(read_json(paths.cumulative))
         facts["tested"] = len(cumulative)
     return facts
 
 
 def _training(output: Path) -> Facts:
-    curves = read_curves(output / METRICS)
+    curves = read_curves(OutputPaths(output).metrics)
     trained = sum(epoch != START_EPOCH for epoch in curves.epochs)
     return {"best_epoch": curves.best_epoch, "dry_run": curves.dry_run, "trained_epochs": trained, **curves.columns()}
 
 
 def _modules(output: Path) -> Facts:
-    history = read_history(output / METRICS)
+    history = read_history(OutputPaths(output).metrics)
     choices: Facts = {}
-    if (output / ANALYSIS_FOLDER / ANALYSIS_FILE).is_file():
+    if OutputPaths(output).analysis.is_file():
         choices = dict(load_analysis(output).choices or {})
     rows = []
     for module in MODULES:
@@ -278,7 +269,7 @@ def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
 
 
 def _oom(output: Path) -> Facts:
-    return dict(read_json(output / "oom_stats" / "oom_stats.json"))
+    return dict(read_json(OutputPaths(output).oom_stats))
 
 
 def _machine(output: Path) -> Facts:
@@ -317,7 +308,7 @@ def _versions() -> dict[str, str | None]:
 
 def _config_text(config: Config, output: Path) -> str:
     """What the training resolved to, where there was one; else what was asked for now."""
-    stored = output / "config.yaml"
+    stored = OutputPaths(output).settings
     try:
         return stored.read_text(encoding="utf-8") if stored.is_file() else resolved_yaml(config)
     except (OSError, UnicodeDecodeError):
@@ -333,7 +324,7 @@ def _files(output: Path) -> list[Facts]:
         for name in sorted(names):
             path = Path(folder) / name
             relative = path.relative_to(output).as_posix()
-            if name.startswith(".") or relative.startswith("report/") or not path.is_file():
+            if name.startswith(".") or relative.startswith(f"{OutputPaths.report.relative}/") or not path.is_file():
                 continue
             summed = next((one for one in SUMMED_FOLDERS if relative.startswith(f"{one}/")), None)
             if summed is None:

@@ -14,17 +14,14 @@ from redheart.config import Config
 from redheart.crossover.decision import share_of_resamples
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import debug, info, language, text
-from redheart.report.curves import FOLDER as CURVES_FOLDER
-from redheart.report.curves import NAME as CURVES_NAME
+from redheart.paths import OutputPaths
 from redheart.report.curves import export_curves
 from redheart.report.drawings import interval_bar, sparkline
-from redheart.report.facts import SWEEP_FOLDER, Facts, gather_facts
+from redheart.report.facts import Facts, gather_facts
 from redheart.storage import write_json, write_text
-from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
 from redheart.tasks import MODULES
-from redheart.training.records import METRICS, read_records
+from redheart.training.records import read_records
 
-FOLDER = "report"
 _TEMPLATE = "report.html.jinja"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -44,16 +41,17 @@ def build_report(config: Config, output: Path, *, should_stop: Callable[[], bool
         Interrupted: ``should_stop`` said so; an earlier report is intact.
         StorageError: a file could not be written; an earlier report is intact.
     """
+    paths = OutputPaths(output)
     _stop_if(should_stop)
-    if _has_epochs(output):
+    if _has_epochs(paths.metrics):
         export_curves(output)
     _stop_if(should_stop)
     facts = gather_facts(config, output)
     _stop_if(should_stop)
     page = render(facts, output)
     _stop_if(should_stop)
-    write_json(output / FOLDER / "report.json", facts)
-    path = output / FOLDER / "report.html"
+    write_json(paths.report_facts, facts)
+    path = paths.report_page
     write_text(path, page)
     info("report.saved", path=path)
     return path
@@ -64,9 +62,9 @@ def _stop_if(should_stop: Callable[[], bool]) -> None:
         raise Interrupted("the report was stopped, and an earlier one is intact; the same command writes it")
 
 
-def _has_epochs(output: Path) -> bool:
+def _has_epochs(metrics: Path) -> bool:
     try:
-        return (output / METRICS).exists() and bool(read_records(output / METRICS).epochs)
+        return metrics.exists() and bool(read_records(metrics).epochs)
     except StorageError as error:
         debug(f"no curves: {error}")  # the page says what is wrong with the file
         return False
@@ -100,18 +98,16 @@ def render(facts: Facts, output: Path) -> str:
 
 def _pictures(output: Path) -> dict[str, list[tuple[str, str]]]:
     """Name and data URI of the PNGs of each section, in a fixed order."""
-    sweep = output / SWEEP_FOLDER
+    paths = OutputPaths(output)
     stages = sorted(
-        sweep.glob("hierarchical_lr_sweep_stage*.png"),
+        paths.sweep.glob("hierarchical_lr_sweep_stage*.png"),
         key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0),
     )
     order = {name: position for position, name in enumerate(("overview", *MODULES))}
-    spots = sorted(
-        (output / ANALYSIS_FOLDER).glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)
-    )
+    spots = sorted(paths.sweet_spots.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
     return {
-        "sweep": _embedded([sweep / "hierarchical_lr_sweep.png", *stages]),
-        "curves": _embedded([output / CURVES_FOLDER / f"{CURVES_NAME}.png"]),
+        "sweep": _embedded([paths.sweep / "hierarchical_lr_sweep.png", *stages]),
+        "curves": _embedded([paths.curves_picture]),
         "sweet_spots": _embedded(spots),
     }
 

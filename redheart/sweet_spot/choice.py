@@ -11,11 +11,10 @@ from typing import Any
 
 from redheart.errors import StorageError
 from redheart.messages import text
+from redheart.paths import OutputPaths
 from redheart.storage import read_json
 
 FORMAT = 1
-FOLDER = "sweet_spot_analysis"
-FILE_NAME = "sweet_spot_analysis.json"
 
 #: The five techniques in the order of the report; the last one is the vote over the others.
 TECHNIQUES = ("plateau", "task_metrics", "mcda", "gradient_health", "voting")
@@ -177,7 +176,7 @@ def load_analysis(path: Path) -> SweetSpotAnalysis:
     Raises:
         StorageError: it is missing, damaged, or of another format.
     """
-    for candidate in (path / FILE_NAME, path / FOLDER / FILE_NAME):
+    for candidate in (path / OutputPaths.analysis.name, OutputPaths(path).analysis):
         if candidate.is_file():
             path = candidate
             break

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 
 _HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
@@ -50,13 +51,13 @@ class OomLog:
 
     def read(self, output: Path) -> None:
         """Takes up the events of a run that is gone on with."""
-        path = output / "oom_stats" / "oom_stats.json"
+        path = OutputPaths(output).oom_stats
         if path.exists():
             self.events = read_json(path)["events"]
 
     def write(self, output: Path, *, device: str, micro_batch_size: int) -> Path:
         """Writes ``oom_stats/oom_stats.json`` with the peaks of memory so far."""
-        path = output / "oom_stats" / "oom_stats.json"
+        path = OutputPaths(output).oom_stats
         # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
         on_cuda = torch.cuda.is_available()

@@ -18,7 +18,6 @@ from redheart.facts.scores import SplitScores
 from redheart.messages import debug
 from redheart.storage import append_line, as_struct, read_lines
 
-METRICS = "metrics.jsonl"
 #: What the run's line was called in older files.
 _OLD_RUN_KIND = "start"
 

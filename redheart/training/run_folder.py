@@ -9,29 +9,9 @@ import msgspec
 
 from redheart.checkpoint import list_epochs
 from redheart.messages import info
+from redheart.paths import OutputPaths
 from redheart.storage import Scalar, fingerprint, read_struct, write_json
 from redheart.training.identity import Settings
-from redheart.training.records import METRICS
-
-RUN = "run.json"
-#: What belongs to one run and is moved away, not overwritten, when another run takes the same output folder.
-_OF_A_RUN = (
-    METRICS,
-    RUN,
-    "checkpoints",
-    "tensorboard",
-    "sweet_spot_analysis",
-    "crossover",
-    "crossover_final.pth",
-    "best_model",
-    "report",
-    "plots",
-    "oom_stats",
-    "evaluation",
-    "consolidated",
-)
-#: Goes with them, but alone it is no run's: a user may keep their settings there.
-_SETTINGS = "config.yaml"
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +42,7 @@ def read_run(output: Path) -> RunDescription | None:
     Raises:
         StorageError: it is damaged.
     """
-    path = output / RUN
+    path = OutputPaths(output).run
     return read_struct(path, RunDescription) if path.exists() else None
 
 
@@ -74,7 +54,7 @@ class RunFolder:
     """
 
     def __init__(self, output: Path, identity: Settings) -> None:
-        self.output = output
+        self.output, self.paths = output, OutputPaths(output)
         self.identity = dict(identity)
         self.run = fingerprint(self.identity)
 
@@ -88,25 +68,25 @@ class RunFolder:
     def retire_other(self, *, force: bool) -> None:
         """Moves another run's files – with ``force`` this one's too – to ``previous/<time>``; nothing is deleted."""
         previous = read_run(self.output)
-        has_files = any((self.output / name).exists() for name in _OF_A_RUN)
+        has_files = any(path.exists() for path in self.paths.of_a_run())
         if not has_files or (previous is not None and previous.run == self.run and not force):
             return
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d_%H%M%S")
-        target = self.output / "previous" / stamp
+        target = self.paths.previous / stamp
         number = 1
         while target.exists():
             number += 1
-            target = self.output / "previous" / f"{stamp}_{number}"
+            target = self.paths.previous / f"{stamp}_{number}"
         target.mkdir(parents=True)
-        for name in (*_OF_A_RUN, _SETTINGS):
-            if (self.output / name).exists():
-                (self.output / name).rename(target / name)
+        for path in (*self.paths.of_a_run(), self.paths.settings):
+            if path.exists():
+                path.rename(target / path.name)
         info("training.retired", path=target, why=self._why_other(previous) or "--force")
 
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
         if previous is None or previous.identity is None:
-            return "run.json: –"
+            return f"{OutputPaths.run.name}: –"
         before, now = _flat(previous.identity), _flat(self.identity)
         found = [
             f"{key}: {before.get(key, '–')} → {now.get(key, '–')}"
@@ -128,7 +108,7 @@ class RunFolder:
     ) -> None:
         """Writes ``run.json``."""
         write_json(
-            self.output / RUN,
+            self.paths.run,
             RunDescription(
                 run=self.run,
                 finished=finished,

@@ -32,6 +32,7 @@ from redheart.health.update_monitor import UpdateMonitor
 from redheart.machine import choose_preset
 from redheart.messages import info
 from redheart.model import UnifiedModel, count_model, dimensions
+from redheart.paths import OutputPaths
 from redheart.storage import write_text
 from redheart.training.epoch_sums import EpochSums
 from redheart.training.identity import run_identity
@@ -48,7 +49,7 @@ from redheart.training.progress import (
     save_progress,
     watch_first_steps,
 )
-from redheart.training.records import METRICS, EpochRecord, RunRecord, append_record
+from redheart.training.records import EpochRecord, RunRecord, append_record
 from redheart.training.run_folder import RunFolder
 from redheart.training.schedule import learning_rate_at
 
@@ -90,6 +91,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.output, self.learning_rate = config, output, learning_rate
+        self.paths = OutputPaths(output)
         self.force, self.should_stop = force, should_stop
         self.table = SituationTable.open(dataset)
         self.preset, self.why = choose_preset(config)
@@ -127,7 +129,7 @@ class Trainer:
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
-        engine = Engine(self.config, tracking_folder=self.output / "tensorboard")
+        engine = Engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
             self.folder.retire_other(force=self.force)
         engine.barrier()
@@ -206,14 +208,14 @@ class Trainer:
         if state is not None:
             self.oom.read(self.output)
         if engine.is_main:
-            write_text(self.output / "config.yaml", resolved_yaml(config))
+            write_text(self.paths.settings, resolved_yaml(config))
             self._describe_run(finished=False, engine=engine)
         keeps_start = training.linear_start and not training.no_param_update and state is None
         scored, checkpoint = self._keep_start(engine, loop) if keeps_start else (None, None)
         if engine.is_main and loop.global_step == 0:
-            (self.output / METRICS).unlink(missing_ok=True)
+            (self.paths.metrics).unlink(missing_ok=True)
             append_record(
-                self.output / METRICS,
+                self.paths.metrics,
                 RunRecord(
                     run=self.folder.run,
                     config=config,
@@ -405,7 +407,7 @@ class Trainer:
                 update=sums.update_record(),
                 checkpoint=str(saved.path.relative_to(self.output)),
             )
-            append_record(self.output / METRICS, record)
+            append_record(self.paths.metrics, record)
             info(
                 "training.epoch",
                 epoch=epoch,

@@ -13,6 +13,7 @@ import msgspec
 from redheart.checkpoint import newest_resume_state, save_model
 from redheart.errors import StorageError
 from redheart.messages import info, warn
+from redheart.paths import OutputPaths
 from redheart.training.average import read_average
 from redheart.training.progress import Cursor
 
@@ -31,7 +32,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
     if state is None:
-        raise StorageError(f"{output / 'checkpoints' / 'resume'}: there is no valid resume state to consolidate")
+        raise StorageError(f"{OutputPaths(output).resume}: there is no valid resume state to consolidate")
     engine = state.path / "engine"
     cursor = state.cursor
     epoch = cursor.epoch - (0 if cursor.batches_done else 1)
@@ -49,7 +50,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     else:
         raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
     weights |= read_average(state.path)
-    target = target or output / "consolidated"
+    target = target or OutputPaths(output).consolidated
     path = save_model(target.parent, target.name, weights, manifest)
     info("training.checkpoint", path=path)
     return path

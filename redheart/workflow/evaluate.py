@@ -21,6 +21,7 @@ from redheart.facts.evaluation import StoredEvaluation, save_evaluation
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
 from redheart.messages import info, text
+from redheart.paths import OutputPaths
 from redheart.training.run_folder import read_run
 from redheart.workflow.scores import Scored, record
 from redheart.workflow.stages import embedded_of_run
@@ -64,7 +65,7 @@ def evaluate(
     scored = Scored(evaluation, comparison, baseline.description if baseline else BaselineDescription(absent=without))
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
-    target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
+    target = OutputPaths(config.output).evaluation / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
     stored = StoredEvaluation(
         checkpoint=str(path),
         weights=manifest.weights_identity,

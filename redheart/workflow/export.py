@@ -11,6 +11,7 @@ from redheart.facts.evaluation import StoredEvaluation, load_evaluation
 from redheart.facts.model import ModelDescription
 from redheart.messages import debug, info
 from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_export, write_exported
+from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, write_text
 from redheart.storage.atomic import sync_folder
 
@@ -66,7 +67,7 @@ def _check_target(target: Path) -> None:
 
 def _evaluations(checkpoint: Path, manifest: ModelDescription) -> list[StoredEvaluation]:
     """What ``redheart evaluate`` stored of exactly these weights, in the run's output folder; by part and dataset."""
-    folders = [parent / "evaluation" for parent in list(checkpoint.absolute().parents)[:2]]
+    folders = [OutputPaths(parent).evaluation for parent in list(checkpoint.absolute().parents)[:2]]
     found: list[StoredEvaluation] = []
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.json")):
         evaluation = load_evaluation(path, manifest.weights_identity, _SHOWN)

@@ -31,13 +31,13 @@ from redheart.health.weight_changes import all_of
 from redheart.machine import GIB, choose_preset, inspect_machine
 from redheart.messages import info
 from redheart.model import UnifiedModel, count_parameters, dimensions
+from redheart.paths import OutputPaths
 from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import Step, TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.workflow.stages import DEFAULT_LEARNING_RATE, Stop
 
-RESULT = "liveness.json"
 #: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
 BYTES_A_PARAMETER = 5 * 4
 #: For the process itself, the activations of a few situations and the largest tensor's temporaries.
@@ -159,7 +159,7 @@ def examine_liveness(
     )
     if not engine.is_main:
         return None
-    path = Path(config.output) / RESULT
+    path = OutputPaths(config.output).liveness
     write_json(path, examination.to_json())
     info("training.liveness_saved", path=path)
     return examination

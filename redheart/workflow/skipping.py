@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from redheart.messages import info, text
+from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_json, write_json
-
-_FILE = "stages.json"
 
 
 def _read(output: Path) -> dict[str, str]:
-    path = output / _FILE
+    path = OutputPaths(output).stages
     found = read_json(path) if path.exists() else {}
     return found if isinstance(found, dict) else {}
 
@@ -27,4 +26,4 @@ def is_done(output: Path, stage: str, inputs: dict[str, Any], results: list[Path
 
 def mark_done(output: Path, stage: str, inputs: dict[str, Any]) -> None:
     """Remembers that ``stage`` was done with ``inputs``."""
-    write_json(output / _FILE, {**_read(output), stage: fingerprint(inputs)})
+    write_json(OutputPaths(output).stages, {**_read(output), stage: fingerprint(inputs)})

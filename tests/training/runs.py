@@ -14,10 +14,11 @@ from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
 from redheart.engine.engine import Engine
 from redheart.model import UnifiedModel, dimensions
+from redheart.paths import OutputPaths
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.records import METRICS, read_records
+from redheart.training.records import read_records
 from redheart.training.trainer import Trainer, TrainingResult
 
 LEARNING_RATE = 1e-3
@@ -37,7 +38,7 @@ def weights(output: Path, epoch: int = -1) -> dict[str, torch.Tensor]:
 
 def training_metrics(output: Path) -> list[dict[str, Any]]:
     """The epochs' records that count, as their lines have them."""
-    return [msgspec.to_builtins(record) for record in read_records(output / METRICS).epochs.values()]
+    return [msgspec.to_builtins(record) for record in read_records(OutputPaths(output).metrics).epochs.values()]
 
 
 def metrics(output: Path) -> list[dict[str, Any]]:
