@@ -17,7 +17,8 @@ from redheart.messages import debug, info, language, text
 from redheart.paths import OutputPaths
 from redheart.report.curves import export_curves
 from redheart.report.drawings import interval_bar, sparkline
-from redheart.report.facts import Facts, gather_facts
+from redheart.report.facts import BaselineFacts, Missing, ReportFacts, ResultFacts
+from redheart.report.gather import gather_facts
 from redheart.storage import write_json, write_text
 from redheart.tasks import MODULES
 from redheart.training.records import read_records
@@ -70,7 +71,7 @@ def _has_epochs(metrics: Path) -> bool:
         return False
 
 
-def render(facts: Facts, output: Path) -> str:
+def render(facts: ReportFacts, output: Path) -> str:
     """The page in the language of this process."""
     environment = Environment(
         loader=PackageLoader("redheart", "report"),
@@ -90,9 +91,9 @@ def render(facts: Facts, output: Path) -> str:
         facts=facts,
         language=language(),
         pictures=_pictures(output),
-        skill_scale=_skill_scale(facts["result"]),
-        difference_scale=_difference_scale(facts["result"]),
-        baseline_scale=_baseline_scale(facts["rival"]),
+        skill_scale=_skill_scale(facts.result),
+        difference_scale=_difference_scale(facts.result),
+        baseline_scale=_baseline_scale(facts.baseline),
     )
 
 
@@ -125,39 +126,33 @@ def _embedded(paths: Iterable[Path]) -> list[tuple[str, str]]:
     return found
 
 
-def _skill_scale(result: Facts) -> tuple[float, float]:
+def _skill_scale(result: ResultFacts | Missing) -> tuple[float, float]:
     """A common scale for all skills, from a little below 0 (at most −1) to a round number above the highest."""
-    bounds = [
-        row[split][end]
-        for row in result.get("tasks", [])
-        for split in ("judge", "test")
-        for end in ("skill", "low", "high")
-        if split in row and row[split][end] is not None
-    ]
+    rows = result.tasks if isinstance(result, ResultFacts) else []
+    skills = [skill for row in rows for skill in (row.judge, row.test) if skill is not None]
+    bounds = [end for skill in skills for end in (skill.skill, skill.low, skill.high) if end is not None]
     lowest, highest = min(bounds, default=0.0), max(bounds, default=1.0)
     return max(-1.0, min(-0.1, lowest - 0.05)), min(1.0, max(0.3, highest + 0.05))
 
 
-def _difference_scale(result: Facts) -> tuple[float, float]:
+def _difference_scale(result: ResultFacts | Missing) -> tuple[float, float]:
     """A scale around 0 that holds the contenders' intervals; random controls may leave it."""
-    ends = [
-        abs(difference[end])
-        for candidate in result.get("candidates", [])
-        if not candidate["is_control"]
-        for score in candidate["scores"].values()
-        if (difference := score["difference"])
-        for end in ("low", "high")
-    ]
-    reach = 1.05 * max(ends, default=0.0) or 1.0
-    return -reach, reach
+    candidates = result.candidates if isinstance(result, ResultFacts) else []
+    scores = [score for candidate in candidates if not candidate.is_control for score in candidate.scores.values()]
+    differences = [score.difference for score in scores if score.difference]
+    return _around_zero([end for difference in differences for end in (difference.low, difference.high)])
 
 
-def _baseline_scale(baseline: Facts) -> tuple[float, float]:
+def _baseline_scale(baseline: BaselineFacts | Missing) -> tuple[float, float]:
     """A scale around 0 that holds the intervals of the tasks' differences to the baseline on test."""
-    tasks = baseline["splits"]["test"]["tasks"].values() if baseline["status"] == "present" else ()
-    differences = [task["metrics"]["skill"]["difference"] for task in tasks if "skill" in task["metrics"]]
-    ends = [abs(one[end]) for one in differences if one for end in ("value", "low", "high") if one[end] is not None]
-    reach = 1.05 * max(ends, default=0.0) or 1.0
+    tasks = baseline.splits["test"].tasks.values() if isinstance(baseline, BaselineFacts) else ()
+    differences = [task.metrics["skill"].difference for task in tasks if "skill" in task.metrics]
+    ends = [end for one in differences if one for end in (one.value, one.low, one.high)]
+    return _around_zero([end for end in ends if end is not None])
+
+
+def _around_zero(ends: list[float]) -> tuple[float, float]:
+    reach = 1.05 * max((abs(end) for end in ends), default=0.0) or 1.0
     return -reach, reach
 
 

@@ -11,9 +11,10 @@ from redheart.storage.atomic import (
 )
 from redheart.storage.jsonl import append_line, read_lines
 from redheart.storage.replace_folder import replace_folder
-from redheart.storage.structs import Scalar, as_struct, read_struct, without_nonfinite
+from redheart.storage.structs import Json, Scalar, as_struct, read_struct, without_nonfinite
 
 __all__ = [
+    "Json",
     "Scalar",
     "append_line",
     "as_struct",

@@ -16,6 +16,8 @@ from redheart.storage.atomic import read_json
 T = TypeVar("T")
 #: A setting's value, or whatever else is one word or one number.
 Scalar = str | int | float | bool | None
+#: What any JSON may hold.
+Json = Scalar | list["Json"] | dict[str, "Json"]
 #: msgspec's names of types, in words.
 _WORDS = {
     "int": "a whole number",

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from redheart.config.schema import SweetSpotConfig
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
-from redheart.storage import fingerprint, sha256_of, write_json, write_text
+from redheart.storage import fingerprint, sha256_of, write_text
 from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
 from redheart.sweet_spot.choice import (
     FORMAT,
@@ -19,6 +19,7 @@ from redheart.sweet_spot.choice import (
     SweetSpotAnalysis,
     Vote,
     load_analysis,
+    save_analysis,
 )
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import write_report
@@ -91,7 +92,7 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         draw_overview(paths.sweet_spots / "overview.png", history.epochs, analysis.choices)
     write_text(paths.analysis_text, write_report(analysis, history))
     # Last, because it is what other stages look for: if it is there, the rest is too.
-    write_json(paths.analysis, analysis.to_json())
+    save_analysis(output, analysis)
     if analysis.choices is not None:
         for module, choice in analysis.choices.items():
             info("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)

@@ -181,9 +181,7 @@ def analysis_of(
         choices=None
         if choices is None
         else {
-            module: Choice(
-                epoch, 0.5, {name: Vote(name, epoch, 0.5, reason) for name in TECHNIQUES}, reason, epoch == epochs
-            )
+            module: Choice(epoch, 0.5, {name: Vote(epoch, 0.5, reason) for name in TECHNIQUES}, reason, epoch == epochs)
             for module, epoch in choices.items()
         },
         dry_run=dry_run,
