@@ -32,6 +32,7 @@ from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import info
 from redheart.model import Model
 from redheart.model.modules.activation_checkpointing import recompute_blocks
+from redheart.storage import Scalar
 
 
 def _resolve_precision(config: Config) -> str:
@@ -112,7 +113,7 @@ class Engine:
         self._group_of: dict[str, int] = {}
         self._is_unscaled = False
 
-    def _deepspeed_values(self) -> dict[str, Any]:
+    def _deepspeed_values(self) -> dict[str, Scalar]:
         training, geometry = self.config.training, self.geometry
         return {
             "train_micro_batch_size_per_gpu": geometry.micro_batch_size,

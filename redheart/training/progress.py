@@ -5,23 +5,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from safetensors.torch import load_file, save_file
 
-from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
+from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
 from redheart.engine.engine import Engine
 from redheart.errors import ConfigError, StorageError
-from redheart.health.liveness import LivenessProbe
+from redheart.health.liveness import LivenessProbe, LivenessState
 from redheart.health.update_monitor import UpdateMonitor
+from redheart.health.weight_changes import ChangesState
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
+from redheart.training.epoch_sums import EpochSums
 from redheart.training.loop import TrainingLoop
-from redheart.training.records import EpochSums
 
 _MONITOR = "monitor.safetensors"
 _LIVENESS = "liveness.safetensors"
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run was when its resume state was written.
+
+    Attributes:
+        epoch: the epoch under way, 1-based; ``batches_done``: its batches that are done.
+        sums: over them.
+        monitor, liveness: what watches the weights beside the tensors that it keeps; ``liveness`` None: its steps are over.
+        engine, world_size: what the engine's files were written by.
+        manifest: what a checkpoint made of this state would say of itself.
+        shapes: of the weights by name; None in a state of before they were kept.
+    """
+
+    run: str
+    epoch: int
+    batches_done: int
+    global_step: int
+    nonfinite_in_a_row: int
+    sums: EpochSums
+    monitor: ChangesState
+    liveness: LivenessState | None = None
+    engine: str
+    world_size: int
+    manifest: Manifest
+    shapes: dict[str, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +60,7 @@ class Progress:
     sums: EpochSums = field(default_factory=EpochSums)
 
 
-def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState | None:
+def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState[Cursor] | None:
     """The newest valid state of ``run``, if there is one; says which were passed over.
 
     Args:
@@ -42,30 +69,30 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     Raises:
         ConfigError: it is sharded for other processes than these, or is of a model of another shape: another version's.
     """
-    state, reasons = newest_resume_state(output)
+    state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
-    if state is None or state.cursor.get("run") != run:
+    if state is None or state.cursor.run != run:
         return None
-    was, world = state.cursor["engine"], state.cursor["world_size"]
+    was, world = state.cursor.engine, state.cursor.world_size
     # ZeRO's optimizer state is cut by the number of processes; a plain one is whole and fits any number.
     if was != engine.kind or (was != "plain" and world != engine.world_size):
         raise ConfigError(
             f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
         )
-    check_same_model(state.cursor["manifest"], state.path, shape, "this run (--force starts it anew)")
+    check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
     return state
 
 
-def _check_tensors(state: ResumeState, engine: Engine) -> None:
+def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
     """Before the engine reads: under ZeRO what lies there is cut and flattened, and fails to fit as a raw number's count.
 
     Raises:
         StorageError: a weight is of another shape than in the model that is to go on, or only one of them has it.
     """
     wanted = engine.weight_shapes()
-    found = state.cursor.get("shapes", wanted)
+    found = wanted if state.cursor.shapes is None else state.cursor.shapes
     for name in (*wanted, *found):
         if (one := found.get(name)) != (other := wanted.get(name)):
             raise StorageError(
@@ -74,7 +101,7 @@ def _check_tensors(state: ResumeState, engine: Engine) -> None:
             )
 
 
-def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Progress:
+def load_progress(state: ResumeState[Cursor], engine: Engine, loop: TrainingLoop) -> Progress:
     """Puts weights, optimizer and counters back. Collective.
 
     Raises:
@@ -93,26 +120,26 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
         ) from error
     if loop.average is not None:
         loop.average.load(state.path)
-    loop.global_step = cursor["global_step"]
-    loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
-    info("training.resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
-    return Progress(cursor["epoch"], cursor["batches_done"], EpochSums(**cursor["sums"]))
+    loop.global_step = cursor.global_step
+    loop.nonfinite_in_a_row = cursor.nonfinite_in_a_row
+    info("training.resumed", epoch=cursor.epoch, batch=cursor.batches_done, path=state.path)
+    return Progress(cursor.epoch, cursor.batches_done, cursor.sums)
 
 
-def load_monitor(state: ResumeState, monitor: UpdateMonitor) -> None:
+def load_monitor(state: ResumeState[Cursor], monitor: UpdateMonitor) -> None:
     """In the midst of an epoch: what the monitor saw last. At its start it has just looked."""
-    if state.cursor["batches_done"]:
-        monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor["monitor"])
+    if state.cursor.batches_done:
+        monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor.monitor)
 
 
-def watch_first_steps(loop: TrainingLoop, state: ResumeState | None) -> None:
+def watch_first_steps(loop: TrainingLoop, state: ResumeState[Cursor] | None) -> None:
     """Gives the loop its liveness probe, unless it is off or its steps are over. Collective.
 
     A probe compares with the weights that a run started from: one that was stopped within these steps gets back what was
     measured, and one that was stopped later is not watched again.
     """
     steps = loop.config.liveness_steps
-    measured = None if state is None else state.cursor.get("liveness")
+    measured = None if state is None else state.cursor.liveness
     if not steps or (state is not None and measured is None):
         return
     loop.probe = LivenessProbe(loop.engine, loop.table, steps=steps)
@@ -123,7 +150,7 @@ def watch_first_steps(loop: TrainingLoop, state: ResumeState | None) -> None:
 def save_progress(
     output: Path,
     run: str,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     engine: Engine,
     loop: TrainingLoop,
     monitor: UpdateMonitor,
@@ -137,22 +164,22 @@ def save_progress(
     Raises:
         StorageError: it could not be written; the earlier state is intact.
     """
-    samples, counters = monitor.to_state()
+    samples, changes = monitor.to_state()
     watched, measured = loop.probe.to_state() if loop.probe is not None else ({}, None)
-    cursor = {
-        "run": run,
-        "epoch": progress.epoch,
-        "batches_done": progress.batches_done,
-        "global_step": loop.global_step,
-        "nonfinite_in_a_row": loop.nonfinite_in_a_row,
-        "sums": vars(progress.sums),
-        "monitor": counters,
-        "liveness": measured,
-        "engine": engine.kind,
-        "world_size": engine.world_size,
-        "manifest": manifest,
-        "shapes": engine.weight_shapes(),
-    }
+    cursor = Cursor(
+        run=run,
+        epoch=progress.epoch,
+        batches_done=progress.batches_done,
+        global_step=loop.global_step,
+        nonfinite_in_a_row=loop.nonfinite_in_a_row,
+        sums=progress.sums,
+        monitor=changes,
+        liveness=measured,
+        engine=engine.kind,
+        world_size=engine.world_size,
+        manifest=manifest,
+        shapes=engine.weight_shapes(),
+    )
 
     def write(folder: Path) -> None:
         engine.save_state(folder / "engine")

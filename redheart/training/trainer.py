@@ -16,12 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import list_epochs, save_epoch, save_start
+from redheart.checkpoint import Manifest, list_epochs, save_epoch, save_start
 from redheart.checkpoint.epoch import EpochCheckpoint
 from redheart.config import Config, resolved_yaml
 from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
+from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
+from redheart.facts.scores import SplitScores
 from redheart.health.data_coverage import DataCoverage
 from redheart.health.liveness_check import announce_liveness
 from redheart.health.untrainable import find_untrainable
@@ -30,7 +32,9 @@ from redheart.health.update_monitor import UpdateMonitor
 from redheart.machine import choose_preset
 from redheart.messages import info
 from redheart.model import UnifiedModel, count_model, dimensions
-from redheart.storage import append_line, write_text
+from redheart.paths import OutputPaths
+from redheart.storage import write_text
+from redheart.training.epoch_sums import EpochSums
 from redheart.training.identity import run_identity
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
@@ -45,7 +49,7 @@ from redheart.training.progress import (
     save_progress,
     watch_first_steps,
 )
-from redheart.training.records import METRICS, EpochSums, evaluation_record
+from redheart.training.records import EpochRecord, RunRecord, append_record
 from redheart.training.run_folder import RunFolder
 from redheart.training.schedule import learning_rate_at
 
@@ -87,6 +91,7 @@ class Trainer:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self.output, self.learning_rate = config, output, learning_rate
+        self.paths = OutputPaths(output)
         self.force, self.should_stop = force, should_stop
         self.table = SituationTable.open(dataset)
         self.preset, self.why = choose_preset(config)
@@ -94,15 +99,15 @@ class Trainer:
         self.oom = OomLog()
 
     def _describe_run(self, *, finished: bool, engine: Engine) -> None:
-        facts = {
-            "engine": engine.kind,
-            "world_size": engine.world_size,
-            "device": str(engine.device),
-            "precision": engine.precision,
-            "dataset": str(self.table.path),
-            "counts": self.table.counts,
-        }
-        self.folder.describe(finished=finished, facts=facts)
+        self.folder.describe(
+            finished=finished,
+            engine=engine.kind,
+            world_size=engine.world_size,
+            device=str(engine.device),
+            precision=engine.precision,
+            dataset=str(self.table.path),
+            counts=self.table.counts,
+        )
 
     def run(self) -> TrainingResult:
         """Trains, or goes on, or says that it was done.
@@ -124,7 +129,7 @@ class Trainer:
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
-        engine = Engine(self.config, tracking_folder=self.output / "tensorboard")
+        engine = Engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
             self.folder.retire_other(force=self.force)
         engine.barrier()
@@ -182,54 +187,52 @@ class Trainer:
             oom=self.oom,
             last_good=self._last_good,
         )
-        self._manifest = {
-            "run": self.folder.run,
-            "dataset": table.identity,
-            "data": {"name": table.name, "counts": table.counts},
-            "preset": self.preset,
-            "d_embed": table.d_embed,
-            # What else a text has to go through to be predicted as it was trained on.
-            "segmentation": {
-                "window_word_pieces": config.embedding.window_word_pieces,
-                "max_segments": config.embedding.max_segments,
-            },
-            "target_counts": table.target_counts(train),
-            "encoder": {"name": table.dataset.model_name, "fingerprint": table.dataset.model_fingerprint},
-            "model": shape.to_json(),
-            "statistics": statistics.to_json(),
-            "seed": config.seed,
-            "learning_rate": self.learning_rate,
-            **({"ema_decay": training.ema_decay} if training.ema_decay else {}),
-        }
+        self._manifest = Manifest(
+            run=self.folder.run,
+            dataset=table.identity,
+            data=DataFacts(name=table.name, counts=table.counts),
+            preset=self.preset,
+            d_embed=table.d_embed,
+            segmentation=Segmentation(
+                window_word_pieces=config.embedding.window_word_pieces, max_segments=config.embedding.max_segments
+            ),
+            target_counts=table.target_counts(train),
+            encoder=EncoderFacts(name=table.dataset.model_name, fingerprint=table.dataset.model_fingerprint),
+            model=shape.to_json(),
+            statistics=statistics.to_json(),
+            seed=config.seed,
+            learning_rate=self.learning_rate,
+            ema_decay=training.ema_decay or None,
+        )
         progress = Progress() if state is None else load_progress(state, engine, loop)
         if state is not None:
             self.oom.read(self.output)
         if engine.is_main:
-            write_text(self.output / "config.yaml", resolved_yaml(config))
+            write_text(self.paths.settings, resolved_yaml(config))
             self._describe_run(finished=False, engine=engine)
         keeps_start = training.linear_start and not training.no_param_update and state is None
-        start = self._keep_start(engine, loop) if keeps_start else {}
+        scored, checkpoint = self._keep_start(engine, loop) if keeps_start else (None, None)
         if engine.is_main and loop.global_step == 0:
-            (self.output / METRICS).unlink(missing_ok=True)
-            append_line(
-                self.output / METRICS,
-                {
-                    "kind": "start",
-                    "run": self.folder.run,
-                    "config": msgspec.to_builtins(config),
-                    "learning_rate": self.learning_rate,
-                    "preset": self.preset,
-                    "world_size": engine.world_size,
-                    "engine": engine.kind,
-                    "parameters": parameters,
-                    "dry_run": training.no_param_update,
-                    "counts": table.counts,
-                    **start,
-                },
+            (self.paths.metrics).unlink(missing_ok=True)
+            append_record(
+                self.paths.metrics,
+                RunRecord(
+                    run=self.folder.run,
+                    config=config,
+                    learning_rate=self.learning_rate,
+                    preset=self.preset,
+                    world_size=engine.world_size,
+                    engine=engine.kind,
+                    parameters=parameters,
+                    dry_run=training.no_param_update,
+                    counts=table.counts,
+                    choose=scored,
+                    checkpoint=checkpoint,
+                ),
             )
         engine.accelerator.init_trackers("redheart")
-        if start:
-            engine.accelerator.log(_tracked(start["choose"]), step=0)
+        if scored is not None:
+            engine.accelerator.log(_tracked(scored), step=0)
         monitor = UpdateMonitor(engine)
         if state is not None:
             load_monitor(state, monitor)
@@ -349,10 +352,10 @@ class Trainer:
             )
             return evaluation, engine.full_state_dict(keep=engine.is_main)
 
-    def _keep_start(self, engine: Engine, loop: TrainingLoop) -> dict[str, Any]:
+    def _keep_start(self, engine: Engine, loop: TrainingLoop) -> tuple[SplitScores, str | None]:
         """Scores and saves the model before its first step as an epoch's end does, or its skill would look like training's.
 
-        Collective. Returns what the start record says of it.
+        Collective. Returns its scores and, on the main process, its folder relative to the output root.
         """
         try:
             evaluation, state = self._evaluate(engine, loop)
@@ -363,13 +366,13 @@ class Trainer:
                 "the loss on the validation half 'choose' is not finite before the first step; train with "
                 "training.linear_start=false, or look at the vectors and targets"
             )
-        record: dict[str, Any] = {"choose": evaluation_record(evaluation)}
-        if engine.is_main:
-            manifest = {**self._manifest, "global_step": 0, "metrics": record}
-            path = save_start(self.output, state=state, manifest=manifest)
-            record["checkpoint"] = str(path.relative_to(self.output))
-            info("training.from", choose=evaluation.loss, count=evaluation.count, skill=_shown(evaluation.mean_skill))
-        return record
+        scored = evaluation.scores()
+        if not engine.is_main:
+            return scored, None
+        manifest = msgspec.structs.replace(self._manifest, global_step=0, metrics={"choose": scored})
+        path = save_start(self.output, state=state, manifest=manifest)
+        info("training.from", choose=evaluation.loss, count=evaluation.count, skill=_shown(evaluation.mean_skill))
+        return scored, str(path.relative_to(self.output))
 
     def _end_epoch(
         self,
@@ -387,32 +390,32 @@ class Trainer:
                 f"epoch {epoch}: the loss on the validation half 'choose' is not finite at learning rate "
                 f"{self.learning_rate:g}; {self._last_good()}. Lower the learning rate"
             )
-        scored = evaluation_record(evaluation)
+        scored = evaluation.scores()
         gradient = sums.gradient_record()
         if engine.is_main:
             saved = self._save_epoch(epoch, loop, state, scored)
-            record: dict[str, Any] = {
-                "kind": "epoch",
-                "epoch": epoch,
-                "global_step": loop.global_step,
-                "learning_rate": learning_rate_at(loop.global_step - 1, loop.total_steps, self.learning_rate, training),
-                "seconds": sums.seconds,
-                "updates": sums.updates,
-                "train": sums.train_record(),
-                "choose": scored,
-                "gradient": gradient,
-                "update": sums.update_record(),
-                "checkpoint": str(saved.path.relative_to(self.output)),
-            }
-            append_line(self.output / METRICS, record)
+            train = sums.train_record()
+            record = EpochRecord(
+                epoch=epoch,
+                global_step=loop.global_step,
+                learning_rate=learning_rate_at(loop.global_step - 1, loop.total_steps, self.learning_rate, training),
+                seconds=sums.seconds,
+                updates=sums.updates,
+                train=train,
+                choose=scored,
+                gradient=gradient,
+                update=sums.update_record(),
+                checkpoint=str(saved.path.relative_to(self.output)),
+            )
+            append_record(self.paths.metrics, record)
             info(
                 "training.epoch",
                 epoch=epoch,
                 epochs=training.epochs,
-                train=record["train"]["loss"],
+                train=train.loss,
                 choose=evaluation.loss,
                 count=evaluation.count,
-                norm=f"{gradient['total_norm_mean']:.3f}" if "total_norm_mean" in gradient else "–",
+                norm="–" if gradient.total_norm_mean is None else f"{gradient.total_norm_mean:.3f}",
                 skill=_shown(evaluation.mean_skill),
                 rate=sums.situations / max(sums.seconds, 1e-9),
             )
@@ -420,9 +423,9 @@ class Trainer:
             engine.accelerator.log(_tracked(scored), step=loop.global_step)
 
     def _save_epoch(
-        self, epoch: int, loop: TrainingLoop, state: dict[str, Any], scored: dict[str, Any]
+        self, epoch: int, loop: TrainingLoop, state: dict[str, Tensor], scored: SplitScores
     ) -> EpochCheckpoint:
-        manifest = {**self._manifest, "global_step": loop.global_step, "metrics": {"choose": scored}}
+        manifest = msgspec.structs.replace(self._manifest, global_step=loop.global_step, metrics={"choose": scored})
         return save_epoch(self.output, epoch=epoch, state=state, manifest=manifest)
 
 
@@ -430,7 +433,7 @@ def _shown(skill: float | None) -> str:
     return "–" if skill is None else f"{skill:+.3f}"
 
 
-def _tracked(scored: dict[str, Any]) -> dict[str, float]:
-    """What the trackers are told of an evaluation's record."""
-    skills = {f"choose/{name}": task["skill"] for name, task in scored["tasks"].items() if "skill" in task}
-    return {"choose/loss": scored["loss"], **skills}
+def _tracked(scored: SplitScores) -> dict[str, float]:
+    """What the trackers are told of an evaluation."""
+    told = {"choose/loss": scored.loss} | {f"choose/{name}": task.skill for name, task in scored.tasks.items()}
+    return {name: value for name, value in told.items() if value is not None}

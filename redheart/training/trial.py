@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -168,7 +167,7 @@ class TrialRunner:
                     diverged = True
                     break
                 curve.append({"epoch": epoch, "val_loss": scored.loss, "train_loss": train_loss})
-                accuracy = scored.tasks["verdict"].get("accuracy")
+                accuracy = scored.tasks["verdict"].accuracy
                 if scored.loss > DIVERGENCE * curve[0]["val_loss"]:
                     diverged = True
                     break
@@ -176,10 +175,10 @@ class TrialRunner:
             diverged = True
         finally:
             engine.accelerator.free_memory()
-        last: dict[str, Any] = {} if diverged or not curve else curve[-1]
+        last = None if diverged or not curve else curve[-1]
         return TrialOutcome(
-            val_loss=last.get("val_loss"),
-            train_loss=last.get("train_loss"),
+            val_loss=last["val_loss"] if last else None,
+            train_loss=last["train_loss"] if last else None,
             accuracy=None if diverged else accuracy,
             choose_count=choose_count,
             train_count=len(self.train),
