@@ -8,39 +8,13 @@ import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
 from redheart.errors import Interrupted, RedHeartError, UsageError
 
 #: Commands that write a run's files; sweeping and embedding are made for several at a time.
 _ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
-
-
-def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
-    """The dotted overrides as typed, then what the options mean."""
-    found: list[str | tuple[str, Any]] = list(arguments.overrides)
-    for option, key in (
-        ("output", "output"),
-        ("seed", "seed"),
-        ("data", "data.path"),
-        ("preset", "model.preset"),
-        ("epochs", "ablation.epochs" if arguments.command == "ablate" else "training.epochs"),
-        ("lr", "training.learning_rate"),
-        ("workers", "ablation.workers" if arguments.command == "ablate" else "sweep.workers"),
-        ("seeds", "ablation.seeds"),
-    ):
-        value = getattr(arguments, option, None)
-        if value is not None:
-            found.append((key, value))
-    for option, key in (
-        ("no_param_update", "training.no_param_update"),
-        ("strict", "training.strict"),
-        ("inline", "embedding.inline"),
-    ):
-        if getattr(arguments, option, False):
-            found.append((key, True))
-    return found
 
 
 def _is_first_process() -> bool:
@@ -69,11 +43,18 @@ def run(arguments: Namespace) -> int:
 
         return show_parameters(arguments)
 
-    from redheart.config import load_config
+    from redheart.config import load_settings
 
-    config = load_config(Path(arguments.config) if arguments.config else None, _overrides(arguments))
+    loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
+    config = loaded.config
     if Path(config.output).exists() and not Path(config.output).is_dir():
         raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
+    if arguments.print_config:
+        from redheart.cli.print_config import settings_text
+
+        if _is_first_process():
+            print(settings_text(arguments, loaded), end="")
+        return 0
     only_looks = arguments.command == "doctor" and arguments.what is None
     starts_nothing = only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
     set_up_logging(
