@@ -79,20 +79,21 @@ def resolve(
     return Resolution(config, with_settings(config, settings), reasons)
 
 
-def asked_of_run(resolution: Resolution) -> Config:
-    """What the identity of a training in the output folder is computed from.
+def as_the_run_there(config: Config) -> Config:
+    """``config``, with ``precision: auto`` where the run in the output folder was asked for so and came to the one given.
 
-    A run that was asked for ``precision: auto`` stores the precision that it came to. Given that ``config.yaml`` again, it
-    is the same run, to be gone on with or skipped, and not another one that moves it out of the way.
+    A run stores the precision that it came to. Given that ``config.yaml`` again, it is the same run, to be gone on with or
+    skipped, and not another one that moves it out of the way. Several processes call this before the first of them
+    touches the folder, so that all find the same.
     """
-    asked = resolution.asked
-    path = Path(asked.output) / "run.json"
-    if not path.exists():
-        return asked
+    given, path = config.training.precision, Path(config.output) / "run.json"
+    if given == "auto" or not path.exists():
+        return config
     there = read_json(path)
     identity = there.get("identity") if isinstance(there, dict) else None
     training = identity.get("training") if isinstance(identity, dict) else None
     was_auto = isinstance(training, dict) and training.get("precision") == "auto"
-    if was_auto and there.get("precision") == asked.training.precision:
-        return with_settings(asked, {"training.precision": "auto"})
-    return asked
+    if not was_auto or there.get("precision") != given:
+        return config
+    with_auto = with_settings(config, {"training.precision": "auto"})
+    return with_auto if choose_precision(with_auto)[0] == given else config

@@ -16,7 +16,6 @@ from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.resolve import (
     LearningRate,
-    asked_of_run,
     choose_learning_rate,
     resolve,
     sweep_folder,
@@ -142,7 +141,7 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
         dataset,
         Path(config.output),
         learning_rate=resolution.learning_rate,
-        asked=asked_of_run(resolution),
+        asked=config,
         force=force,
         should_stop=should_stop,
     ).run()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from redheart.config import Config, Resolution, load_config
+from redheart.config import Config, load_config
 from redheart.engine.engine import Engine
 from redheart.errors import ConfigError, StorageError
 from redheart.messages import text
 from redheart.storage import write_json
-from redheart.workflow.resolve import DEFAULT_LEARNING_RATE, asked_of_run, choose_learning_rate, resolve
+from redheart.workflow.resolve import DEFAULT_LEARNING_RATE, as_the_run_there, choose_learning_rate, resolve
 
 
 @pytest.fixture(params=[(False, False), (True, True), (True, False)], ids=["cpu", "cuda", "cuda without bf16"])
@@ -82,15 +82,27 @@ def test_fp16_without_a_cuda_device_is_refused_by_the_engine(monkeypatch: pytest
 
 def _asked_where(folder: Path, wanted: str, **run: Any) -> Config:
     write_json(folder / "run.json", run)
-    asked = load_config(None, [("output", str(folder)), ("training.precision", wanted)])
-    return asked_of_run(Resolution(asked, asked, {}))
+    return as_the_run_there(load_config(None, [("output", str(folder)), ("training.precision", wanted)]))
 
 
-def test_a_run_that_came_to_its_precision_by_auto_is_the_run_that_its_stored_settings_name(tmp_path: Path) -> None:
+def test_a_run_that_came_to_its_precision_by_auto_is_the_run_that_its_stored_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     by_auto, given = {"training": {"precision": "auto"}}, {"training": {"precision": "no"}}
     assert _asked_where(tmp_path, "no", identity=by_auto, precision="no").training.precision == "auto"
-    assert _asked_where(tmp_path, "no", identity=by_auto, precision="bf16").training.precision == "no"
+    assert _asked_where(tmp_path, "no", identity=by_auto, precision="fp16").training.precision == "no"
     assert _asked_where(tmp_path, "no", identity=given, precision="no").training.precision == "no"
     assert _asked_where(tmp_path, "auto", identity=by_auto, precision="no").training.precision == "auto"
     assert _asked_where(tmp_path, "auto", identity=given, precision="no").training.precision == "auto"
     assert _asked_where(tmp_path, "no", identity=None).training.precision == "no"
+
+
+def test_a_precision_that_auto_does_not_come_to_here_is_taken_as_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    by_auto = {"training": {"precision": "auto"}}
+    assert _asked_where(tmp_path, "no", identity=by_auto, precision="no").training.precision == "no"
+    assert _asked_where(tmp_path, "bf16", identity=by_auto, precision="bf16").training.precision == "auto"
