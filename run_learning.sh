@@ -25,6 +25,7 @@ options
   --preset NAME        auto, tiny, small or 730m
   --lang ko|en         language of messages (ko)
   --force              do again what was done before
+  --print-config       print the settings that this would run with, and start nothing
   --verbose, --debug   more logging
   KEY=VALUE            any setting, such as training.global_batch_size=16
 

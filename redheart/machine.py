@@ -14,6 +14,7 @@ from redheart.config import Config
 from redheart.messages import text
 
 GIB = 1024**3
+Precision = Literal["no", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,17 @@ def choose_preset(config: Config) -> tuple[str, str]:
     if torch.cuda.is_available():
         return "730m", text("workflow.preset_cuda")
     return "tiny", text("workflow.preset_cpu")
+
+
+def choose_precision(config: Config) -> tuple[Precision, str]:
+    """The mixed precision that trains here, and why, in words."""
+    wanted = config.training.precision
+    if wanted != "auto":
+        return wanted, text("config.given")
+    import torch
+
+    if not torch.cuda.is_available():
+        return "no", text("config.precision_cpu")
+    if torch.cuda.is_bf16_supported():
+        return "bf16", text("config.precision_bf16")
+    return "no", text("config.precision_no_bf16")

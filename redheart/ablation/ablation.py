@@ -32,6 +32,7 @@ def run_ablation(
     output: Path,
     *,
     learning_rate: float,
+    asked: Config | None = None,
     variants: Sequence[str] = VARIANTS,
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -43,6 +44,7 @@ def run_ablation(
         dataset: an ``.embedded.json``.
         output: the output root; everything lies in its ``ablation/``.
         learning_rate: the same for all.
+        asked: the configuration before it was resolved, from which the runs' identities are computed; None: ``config``.
         variants: some of ``VARIANTS``; the whole model is always among them.
         force: train again what is there.
         environment: what worker processes inherit; None: this process's.
@@ -52,9 +54,10 @@ def run_ablation(
         TrainingError: a variant diverged at this learning rate, or a worker died.
         StorageError: a file is damaged or can't be written.
     """
+    asked = resolve(config if asked is None else asked)
     config = resolve(config)
     folder = output / FOLDER
-    ablator = Ablator(config, dataset, folder / RUNS, learning_rate)
+    ablator = Ablator(config, dataset, folder / RUNS, learning_rate, asked=asked)
     chosen = [variant for variant in VARIANTS if variant == WHOLE or variant in variants]
     seeds = range(config.seed, config.seed + config.ablation.seeds)
     runs = [(variant, seed) for seed in seeds for variant in chosen]
@@ -114,7 +117,7 @@ def _run_missing(
         if len(slots) == 1:
             run_here(ablator, missing, should_stop=should_stop, on_done=on_done)
         else:
-            job = job_of(ablator.config, dataset, ablator.folder, ablator.learning_rate)
+            job = job_of(ablator.config, ablator.asked, dataset, ablator.folder, ablator.learning_rate)
             run_in_processes(job, missing, slots, should_stop=should_stop, on_done=on_done)
     info("ablation.trained", count=len(missing), seconds=time.monotonic() - started)
 

@@ -36,6 +36,7 @@ class Job:
     """What a worker needs to know, in a form that travels to it."""
 
     config: dict[str, Any]
+    asked: dict[str, Any]
     dataset: str
     folder: str
     learning_rate: float
@@ -110,8 +111,8 @@ def _start_worker(job: Job, slots: Any, stop: Any) -> None:
     set_up_logging()
     from redheart.ablation.run import Ablator
 
-    config = msgspec.convert(job.config, Config)
-    _worker = (Ablator(config, Path(job.dataset), Path(job.folder), job.learning_rate), stop.is_set)
+    config, asked = msgspec.convert(job.config, Config), msgspec.convert(job.asked, Config)
+    _worker = (Ablator(config, Path(job.dataset), Path(job.folder), job.learning_rate, asked=asked), stop.is_set)
 
 
 def _end_with_parent() -> None:
@@ -127,8 +128,9 @@ def _run(variant: str, seed: int) -> None:
     ablator.run(variant, seed, should_stop=should_stop)
 
 
-def job_of(config: Config, dataset: Path, folder: Path, learning_rate: float) -> Job:
-    return Job(msgspec.to_builtins(config), str(dataset.absolute()), str(folder.absolute()), learning_rate, language())
+def job_of(config: Config, asked: Config, dataset: Path, folder: Path, learning_rate: float) -> Job:
+    settings, meant = msgspec.to_builtins(config), msgspec.to_builtins(asked)
+    return Job(settings, meant, str(dataset.absolute()), str(folder.absolute()), learning_rate, language())
 
 
 def slots_of(config: Config, runs: int, environment: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:

@@ -44,12 +44,16 @@ class Ablator:
 
     Args:
         config: as ``resolve`` gives it.
+        asked: the same before learning rate and precision were settled: what a run means; None: ``config``.
         dataset: an ``.embedded.json``.
         folder: where the files of finished runs lie.
     """
 
-    def __init__(self, config: Config, dataset: Path, folder: Path, learning_rate: float) -> None:
+    def __init__(
+        self, config: Config, dataset: Path, folder: Path, learning_rate: float, *, asked: Config | None = None
+    ) -> None:
         self.config, self.folder, self.learning_rate = config, folder, learning_rate
+        self.asked = config if asked is None else asked
         self.runner = TrialRunner(config, dataset)
         self.table = self.runner.table
         self._identities: dict[str, str] = {}
@@ -60,7 +64,7 @@ class Ablator:
     def identity(self, variant: str) -> str:
         """What a run of ``variant`` means, whatever its seed."""
         if variant not in self._identities:
-            meant = trial_identity(self.config, self.table.identity)
+            meant = trial_identity(self.asked, self.table.identity)
             del meant["seed"]
             parameters = shapes(variant, self.runner.dimensions)
             self._identities[variant] = fingerprint(

@@ -56,8 +56,10 @@ def _sweep(arguments: Namespace, config: Config) -> int:
 
 def _train(arguments: Namespace, config: Config) -> int:
     from redheart.workflow import stages
+    from redheart.workflow.resolve import as_the_run_there
 
     with stop_requested() as should_stop:
+        config = as_the_run_there(config)
         dataset = stages.prepare_once(config, should_stop=should_stop)
         stages.train(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0

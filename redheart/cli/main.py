@@ -8,49 +8,31 @@ import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
 from redheart.errors import Interrupted, RedHeartError, UsageError
 from redheart.paths import OutputPaths
 
+if TYPE_CHECKING:
+    from redheart.config import Config
+
 #: Commands that write a run's files; sweeping and embedding are made for several at a time.
 _ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
-
-
-def _overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
-    """The dotted overrides as typed, then what the options mean."""
-    found: list[str | tuple[str, Any]] = list(arguments.overrides)
-    for option, key in (
-        ("output", "output"),
-        ("seed", "seed"),
-        ("data", "data.path"),
-        ("preset", "model.preset"),
-        ("epochs", "ablation.epochs" if arguments.command == "ablate" else "training.epochs"),
-        ("lr", "training.learning_rate"),
-        ("workers", "ablation.workers" if arguments.command == "ablate" else "sweep.workers"),
-        ("seeds", "ablation.seeds"),
-    ):
-        value = getattr(arguments, option, None)
-        if value is not None:
-            found.append((key, value))
-    for option, key in (
-        ("no_param_update", "training.no_param_update"),
-        ("strict", "training.strict"),
-        ("inline", "embedding.inline"),
-    ):
-        if getattr(arguments, option, False):
-            found.append((key, True))
-    return found
 
 
 def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def run(arguments: Namespace) -> int:
-    """Carries out a parsed command line."""
-    from redheart.messages import LANGUAGES, set_language, set_up_logging
+def _prepare_process(language_asked: str | None) -> None:
+    """What holds for this process and those that it starts: threads, warnings, the language of messages.
+
+    Raises:
+        UsageError: there is no such language.
+    """
+    from redheart.messages import LANGUAGES, set_language
 
     # Read by GNU OpenMP when torch is loaded: waiting threads spin briefly, then sleep. Measured with `tiny` on 2 cores, in
     # situations/s: 300 on idle cores and 50 to 120 beside two other busy processes; spinning for long, as is the default
@@ -59,22 +41,41 @@ def run(arguments: Namespace) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # DeepSpeed calls torch.distributed by names that newer versions of torch deprecate: nothing a user can act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
-    asked = arguments.lang or os.environ.get("REDHEART_LANG") or "ko"
+    asked = language_asked or os.environ.get("REDHEART_LANG") or "ko"
     chosen = next((language for language in LANGUAGES if language == asked), None)
     if chosen is None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
     set_language(chosen)
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
+
+
+def run(arguments: Namespace) -> int:
+    """Carries out a parsed command line."""
+    _prepare_process(arguments.lang)
     if arguments.command == "params":
         from redheart.cli.commands import show_parameters
 
         return show_parameters(arguments)
 
-    from redheart.config import load_config
+    from redheart.config import load_settings
 
-    config = load_config(Path(arguments.config) if arguments.config else None, _overrides(arguments))
-    if Path(config.output).exists() and not Path(config.output).is_dir():
-        raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
+    loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
+    output = Path(loaded.config.output)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
+    if not arguments.print_config:
+        return _run_command(arguments, loaded.config)
+    from redheart.cli.print_config import settings_text
+
+    if _is_first_process():
+        print(settings_text(arguments, loaded), end="")
+    return 0
+
+
+def _run_command(arguments: Namespace, config: Config) -> int:
+    """Runs the command, with a log and alone in its folder where it needs these."""
+    from redheart.messages import set_up_logging
+
     only_looks = arguments.command == "doctor" and arguments.what is None
     starts_nothing = only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
     set_up_logging(

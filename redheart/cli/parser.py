@@ -128,6 +128,11 @@ def _common(parser: argparse.ArgumentParser, *, overrides: bool = True) -> None:
 def _shared(group: argparse._ArgumentGroup) -> None:
     """What makes sense for a command without a dataset too."""
     group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    group.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the settings, resolved, as YAML for --config, each with where it comes from; start nothing",
+    )
     group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
     group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
     group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")

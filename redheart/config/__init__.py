@@ -1,6 +1,7 @@
 """Configuration: typed, frozen, from one YAML file and dotted overrides; what a run resolved to is stored with it."""
 
-from redheart.config.load import load_config, resolved_yaml
+from redheart.config.load import load_config, load_settings, resolved_yaml
+from redheart.config.resolved import Resolution, with_settings
 from redheart.config.schema import (
     MAX_SEGMENTS,
     Config,
@@ -22,9 +23,12 @@ __all__ = [
     "EmbeddingConfig",
     "ModelConfig",
     "ReportConfig",
+    "Resolution",
     "SweepConfig",
     "SweetSpotConfig",
     "TrainingConfig",
     "load_config",
+    "load_settings",
     "resolved_yaml",
+    "with_settings",
 ]

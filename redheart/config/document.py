@@ -20,8 +20,7 @@ _INTRODUCTION = """\
 
 A setting comes from its default, then from the YAML file that `--config` names, then from `KEY=VALUE` on the command
 line, then from an option that stands for it (`--epochs 3` is `training.epochs=3`). Unknown keys, wrong types and
-contradictions are refused, all at once, before anything starts. What a run resolved to is stored with it as
-`config.yaml`, which `--config` takes again.
+contradictions are refused, all at once, before anything starts.
 
 ```yaml
 training:
@@ -32,6 +31,24 @@ sweep:
 ```
 
 The same on the command line: `redheart train training.epochs=3 training.learning_rate=1e-4 sweep.stages=2`.
+
+## What is left open
+
+What is left open – a `learning_rate` of null, `preset: auto`, `precision: auto` – is resolved once, where a stage begins.
+What a run resolved to is stored with it as `config.yaml`: `redheart train --config OLD/config.yaml --output NEW`, in the
+folder that the old run was started in, trains the same again, at the learning rate that the sweep chose then. Without
+`--output` it goes on with the old run. Batch geometry stays as it was asked for there; what it came to stands in `run.json`.
+
+`--print-config` prints what a command would run with, and starts nothing: the settings resolved, and where each that
+differs from its default comes from. What it prints is a file for `--config`:
+
+```
+$ redheart train --print-config --epochs 3 | grep '#'
+  preset: tiny  # auto: there is no CUDA device
+  epochs: 3  # option --epochs
+  learning_rate: 5.6e-05  # the sweep's choice: training/lr_sweep_results/optimal_lr.json
+  precision: no  # auto: there is no CUDA device
+```
 """
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,21 +50,47 @@ def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a setting was given.
+
+    Attributes:
+        name: the file's path, the override as typed; empty for an option, which the command line knows by its setting.
+    """
+
+    kind: Literal["file", "override", "option"]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and where its settings come from.
+
+    Attributes:
+        sources: of each dotted key that was given, whoever was the last to say; a key that is absent has its default.
+    """
+
+    config: Config
+    sources: Mapping[str, Source]
+
+
 class _Settings:
     """Settings as they come in, and everything that is wrong with them."""
 
     def __init__(self) -> None:
         self.tree: dict[str, Any] = {}
+        self.sources: dict[str, Source] = {}
         self.problems: list[str] = []
 
-    def add(self, where: str, key: str, value: Any) -> None:
+    def add(self, source: Source, key: str, value: Any) -> None:
         """One setting, if it is known and its value is of its type."""
+        where = source.name if source.kind == "file" else source.kind
         if key not in KNOWN_KEYS:
             self.problems.append(f"{where}: {_unknown(key)}")
             return
         kind = KNOWN_KEYS[key]
         if _is_section(kind):
-            self._add_section(where, key, value)
+            self._add_section(source, where, key, value)
             return
         try:
             msgspec.convert(value, kind, strict=True)
@@ -78,11 +105,12 @@ class _Settings:
         for section in sections:
             inner = inner.setdefault(section, {})
         inner[leaf] = value
+        self.sources[key] = source
 
-    def _add_section(self, where: str, key: str, value: Any) -> None:
+    def _add_section(self, source: Source, where: str, key: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for name, inner in value.items():
-                self.add(where, f"{key}.{name}", inner)
+                self.add(source, f"{key}.{name}", inner)
         elif value is not None:  # a section with nothing under it is empty
             self.problems.append(
                 f"{where}: '{key}' is a section: found {_shown(value)}, wanted a mapping of its settings"
@@ -98,7 +126,7 @@ class _Settings:
         if content is not None and not isinstance(content, Mapping):
             raise ConfigError(f"{path}: found {type(content).__name__}, wanted a mapping of sections")
         for name, value in (content or {}).items():
-            self.add(str(path), str(name), value)
+            self.add(Source("file", str(path)), str(name), value)
 
     def add_override(self, typed: str) -> None:
         key, equals, raw = typed.partition("=")
@@ -110,14 +138,14 @@ class _Settings:
             self.problems.append(f"{where}: '{key}' is a section, not a setting; wanted {key}.KEY=VALUE")
             return
         if accepts_text(KNOWN_KEYS.get(key)):  # a folder may be called 2025 or a: b
-            self.add("override", key, None if raw in ("", "null", "~") else raw)
+            self.add(Source("override", typed), key, None if raw in ("", "null", "~") else raw)
             return
         try:
             value = yaml_core.load(raw)
         except ValueError as error:
             self.problems.append(f"{where}: the value is not valid YAML: {error}")
             return
-        self.add("override", key, value)
+        self.add(Source("override", typed), key, value)
 
 
 def _contradictions(config: Config) -> list[str]:
@@ -157,8 +185,8 @@ def _refuse(problems: Sequence[str]) -> None:
         raise ConfigError("\n".join((f"{len(problems)} problems:", *(f"  - {problem}" for problem in problems))))
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str | tuple[str, Any]] = ()) -> Config:
-    """The configuration of a run: defaults, then the file, then the overrides in order.
+def load_settings(path: Path | None = None, overrides: Sequence[str | tuple[str, Any]] = ()) -> Loaded:
+    """The configuration of a run, and its sources: defaults, then the file, then the overrides in order.
 
     Args:
         path: a YAML file of sections.
@@ -175,11 +203,16 @@ def load_config(path: Path | None = None, overrides: Sequence[str | tuple[str, A
         if isinstance(override, str):
             settings.add_override(override)
         else:
-            settings.add("option", *override)
+            settings.add(Source("option"), *override)
     _refuse(settings.problems)
     config = msgspec.convert(settings.tree, Config, strict=True)
     _refuse([f"configuration: {problem}" for problem in _contradictions(config)])
-    return config
+    return Loaded(config, settings.sources)
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str | tuple[str, Any]] = ()) -> Config:
+    """As ``load_settings``, the configuration alone."""
+    return load_settings(path, overrides).config
 
 
 def resolved_yaml(config: Config) -> str:

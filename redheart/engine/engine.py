@@ -29,20 +29,18 @@ from redheart.engine.deepspeed_config import deepspeed_config_file, fill_deepspe
 from redheart.engine.deepspeed_extensions import extensions_to_build, load_extensions
 from redheart.engine.shards import Shard, broadcast_zero_shards, plain_shards, zero_shards
 from redheart.errors import ConfigError, MissingRequirement
+from redheart.machine import Precision, choose_precision
 from redheart.messages import info
 from redheart.model import Model
 from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.storage import Scalar
 
 
-def _resolve_precision(config: Config) -> str:
-    wanted = config.training.precision
-    on_cuda = torch.cuda.is_available()
-    if wanted == "auto":
-        return "bf16" if on_cuda and torch.cuda.is_bf16_supported() else "no"
-    if wanted == "fp16" and not on_cuda:
+def _possible_precision(config: Config) -> Precision:
+    precision, _ = choose_precision(config)
+    if precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("training.precision fp16 needs a CUDA device; on CPU use 'no' or 'bf16'")
-    return wanted
+    return precision
 
 
 def _is_data_parallel_on_cpu() -> bool:
@@ -69,7 +67,7 @@ class Engine:
         from accelerate.utils import DeepSpeedPlugin, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 
         self.config = config
-        self.precision = _resolve_precision(config)
+        self.precision = _possible_precision(config)
         self._ds_file = deepspeed_config_file()
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.geometry = BatchGeometry.resolve(config.training, self.world_size)

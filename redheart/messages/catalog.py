@@ -15,6 +15,7 @@ Language = Literal["ko", "en"]
 LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 _TABLES = (
+    "config",
     "workflow",
     "data",
     "embedding",

@@ -61,6 +61,7 @@ def run_sweep(
     dataset_identity: str,
     output: Path,
     *,
+    asked: Config | None = None,
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     environment: dict[str, str] | None = None,
@@ -71,6 +72,7 @@ def run_sweep(
     Args:
         dataset: the ``.embedded.json`` that trials load; ``dataset_identity`` is its hash of content and encoder.
         output: the output root; everything lies in its ``lr_sweep_results/``.
+        asked: the configuration before it was resolved, from which the sweep's identity is computed; None: ``config``.
         force: a new sweep against the whole history even if this one is complete.
         environment: of the worker processes; None: this process's.
         runner: a seam for tests of concurrency, ``module:class`` in place of the real trial.
@@ -82,7 +84,7 @@ def run_sweep(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(config, dataset_identity), results, force=force)
+    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results, force=force)
     done = _count_done(sweep, store)
     if done == sweep.total:
         info("sweep.complete", total=sweep.total)
@@ -121,6 +123,7 @@ def run_worker(
     dataset_identity: str,
     output: Path,
     *,
+    asked: Config | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     runner: str = REAL_RUNNER,
 ) -> SweepResult:
@@ -130,7 +133,7 @@ def run_worker(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(config, dataset_identity), results)
+    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results)
     done = _count_done(sweep, store)
     follower = _Follower(config, sweep, store)
 

@@ -75,8 +75,10 @@ class Trainer:
     """One main training in one output folder.
 
     Args:
+        config: what it trains with, and stores as ``config.yaml``.
         dataset: an ``.embedded.json``.
         learning_rate: the peak of the schedule.
+        asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
     """
 
@@ -87,15 +89,17 @@ class Trainer:
         output: Path,
         *,
         learning_rate: float,
+        asked: Config | None = None,
         force: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        asked = config if asked is None else asked
         self.config, self.output, self.learning_rate = config, output, learning_rate
         self.paths = OutputPaths(output)
         self.force, self.should_stop = force, should_stop
         self.table = SituationTable.open(dataset)
-        self.preset, self.why = choose_preset(config)
-        self.folder = RunFolder(output, run_identity(config, self.table.identity, self.preset, learning_rate))
+        self.preset, self.why = choose_preset(asked)
+        self.folder = RunFolder(output, run_identity(asked, self.table.identity, self.preset, learning_rate))
         self.oom = OomLog()
 
     def _describe_run(self, *, finished: bool, engine: Engine) -> None:

@@ -27,7 +27,7 @@ from redheart.health.gradient_check import GradientCheck, GradientSummary, check
 from redheart.health.liveness import LivenessProbe
 from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, ModuleLiveness, TensorLiveness
 from redheart.health.weight_changes import all_of
-from redheart.machine import GIB, choose_preset, inspect_machine
+from redheart.machine import GIB, inspect_machine
 from redheart.messages import info
 from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.paths import OutputPaths
@@ -35,7 +35,8 @@ from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import Step, TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.workflow.stages import DEFAULT_LEARNING_RATE, Stop
+from redheart.workflow.resolve import choose_learning_rate, resolve
+from redheart.workflow.stages import Stop
 
 #: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
 BYTES_A_PARAMETER = 5 * 4
@@ -150,7 +151,8 @@ def examine_liveness(
         MissingRequirement: not enough memory.
         Interrupted: asked to stop.
     """
-    preset, _ = choose_preset(config)
+    resolution = resolve(config, choose_learning_rate(config, asks_sweep=False))
+    config, learning_rate, preset = resolution.config, resolution.learning_rate, resolution.config.model.preset
     if with_gradients and preset != CHECKED_PRESET:
         raise UsageError(
             f"--check-gradients computes hundreds of forward passes in float64: found --preset {preset}, wanted "
@@ -165,7 +167,6 @@ def examine_liveness(
         no_param_update=False,
     )
     config = msgspec.structs.replace(config, training=training)
-    learning_rate = training.learning_rate or DEFAULT_LEARNING_RATE
     loop = _prepare(config, table, preset, batches, learning_rate)
     engine = loop.engine
     loop.probe = probe = LivenessProbe(engine, table, steps=batches, take=all_of)

@@ -14,6 +14,7 @@ from redheart.errors import Interrupted, MissingRequirement
 from redheart.machine import GIB, Machine, inspect_machine
 from redheart.messages import info, text, warn
 from redheart.workflow import stages
+from redheart.workflow.resolve import as_the_run_there
 
 #: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 a parameter, and 12 twice.
 _BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
@@ -90,6 +91,7 @@ def run_workflow(
     check_parameters(open_embedded(dataset).d_embed)
     check_disk(config, machine)
     begin("train")
+    config = as_the_run_there(config)
     if len(machine.gpus) > 1:
         stages.train_on_all_gpus(config, dataset, len(machine.gpus), force=force, should_stop=should_stop)
     else:

@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from redheart.config import Config, resolved_yaml
+from redheart.config import Config, Resolution, resolved_yaml
 from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
+from redheart.workflow.resolve import (
+    LearningRate,
+    choose_learning_rate,
+    resolve,
+)
 from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
 
-#: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
-DEFAULT_LEARNING_RATE = 3e-4
 Stop = Callable[[], bool]
 #: Beside ``optimal_lr.json``: the data and the preset that it was chosen for.
 _CHOSEN_FOR = OutputPaths.chosen_for.name
@@ -68,27 +71,24 @@ def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
         return embed(config, should_stop=should_stop)
 
 
-def sweep_folder(config: Config) -> Path:
-    return OutputPaths(config.output).sweep
-
-
 def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.embedding import open_embedded
     from redheart.sweep import run_sweep
 
     identity = open_embedded(dataset).identity
-    found = run_sweep(config, dataset, identity, Path(config.output), force=force, should_stop=should_stop)
-    write_json(sweep_folder(config) / _CHOSEN_FOR, _chosen_for(config, dataset))
+    resolved = resolve(config).config
+    output = Path(config.output)
+    found = run_sweep(resolved, dataset, identity, output, asked=config, force=force, should_stop=should_stop)
+    write_json(OutputPaths(config.output).chosen_for, _chosen_for(resolved, dataset))
     return found.learning_rate
 
 
 def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
-    """What a learning rate belongs to."""
+    """What a learning rate belongs to; of a resolved ``config``."""
     from redheart.embedding import open_embedded
-    from redheart.machine import choose_preset
 
-    return {"dataset": open_embedded(dataset).identity, "preset": choose_preset(config)[0], "path": str(dataset)}
+    return {"dataset": open_embedded(dataset).identity, "preset": config.model.preset, "path": str(dataset)}
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -98,21 +98,23 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def choose_learning_rate(config: Config, dataset: Path) -> float:
-    """What was asked for, else the sweep's choice, else the default; says which, and warns of another data's choice."""
-    if config.training.learning_rate is not None:
-        info("workflow.lr_given", learning_rate=config.training.learning_rate)
-        return config.training.learning_rate
-    path = OutputPaths(config.output).optimal_lr
-    if path.exists():
-        from redheart.sweep import read_optimal_lr
+def _resolve_aloud(config: Config, dataset: Path, *, takes_smallest_preset: bool = False) -> Resolution:
+    """What to train with; says which learning rate that is, and warns of one that was found for something else."""
+    learning_rate = choose_learning_rate(config)
+    resolution = resolve(config, learning_rate, takes_smallest_preset=takes_smallest_preset)
+    _say_learning_rate(learning_rate)
+    if learning_rate.kind == "sweep":
+        _warn_of_another_choice(resolution.config, dataset, learning_rate.path)
+    return resolution
 
-        learning_rate = read_optimal_lr(path)
-        info("workflow.lr_sweep", learning_rate=learning_rate, path=path)
-        _warn_of_another_choice(config, dataset, path)
-        return learning_rate
-    warn("workflow.lr_default", path=path, learning_rate=DEFAULT_LEARNING_RATE)
-    return DEFAULT_LEARNING_RATE
+
+def _say_learning_rate(chosen: LearningRate) -> None:
+    if chosen.kind == "given":
+        info("workflow.lr_given", learning_rate=chosen.value)
+    elif chosen.kind == "sweep":
+        info("workflow.lr_sweep", learning_rate=chosen.value, path=chosen.path)
+    else:
+        warn("workflow.lr_default", path=chosen.path, learning_rate=chosen.value)
 
 
 def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
@@ -133,11 +135,13 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
+    resolution = _resolve_aloud(config, dataset)
     Trainer(
-        config,
+        resolution.config,
         dataset,
         Path(config.output),
-        learning_rate=choose_learning_rate(config, dataset),
+        learning_rate=resolution.learning_rate,
+        asked=config,
         force=force,
         should_stop=should_stop,
     ).run()
@@ -153,11 +157,9 @@ def train_on_all_gpus(
         TrainingError: the processes failed; what they said is above.
     """
     settings = OutputPaths(config.output).launch
-    learning_rate = choose_learning_rate(config, dataset)
-    resolved = msgspec.structs.replace(
-        config, training=msgspec.structs.replace(config.training, learning_rate=learning_rate)
-    )
-    write_text(settings, resolved_yaml(resolved))
+    resolution = _resolve_aloud(config, dataset)
+    # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
+    write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
@@ -275,15 +277,15 @@ def ablate(
 ) -> AblationResult:
     """Trains without each group in turn, all at one learning rate; what each is worth."""
     from redheart.ablation import run_ablation
-    from redheart.ablation.run import resolve
     from redheart.ablation.variants import VARIANTS
 
-    config = resolve(config)
+    resolution = _resolve_aloud(config, dataset, takes_smallest_preset=True)
     return run_ablation(
-        config,
+        resolution.config,
         dataset,
         Path(config.output),
-        learning_rate=choose_learning_rate(config, dataset),
+        asked=config,
+        learning_rate=resolution.learning_rate,
         variants=VARIANTS if groups is None else groups,
         force=force,
         should_stop=should_stop,

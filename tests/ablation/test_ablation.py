@@ -14,7 +14,7 @@ import torch
 from redheart.ablation import AblationResult, as_table, run_ablation
 from redheart.ablation.run import Ablator, resolve
 from redheart.ablation.variants import LABELS, VARIANTS, builder, shapes
-from redheart.config import load_config
+from redheart.config import load_config, with_settings
 from redheart.data.splits import split_of
 from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.model import TargetStatistics, dimensions
@@ -278,3 +278,14 @@ def test_the_identity_holds_all_that_decides_a_run(ordered: Path, tmp_path: Path
     assert len({one.identity(variant) for variant in VARIANTS}) == len(VARIANTS)
     assert one.identity("heads") == Ablator(config, ordered, tmp_path / "elsewhere", RATE).identity("heads")
     assert sum(len(shapes(variant, one.runner.dimensions)) for variant in VARIANTS) > 1000
+
+
+def test_runs_of_before_the_settings_were_resolved_are_taken_for_their_own(
+    ordered: Path, tmp_path: Path, trained: list[int]
+) -> None:
+    ablate(ordered, tmp_path, variants=["linear"])
+    assert len(trained) == 4
+    asked = load_config(None, ["model.dropout=0", *SETTINGS])
+    settled = {"model.preset": "tiny", "training.precision": "no", "training.learning_rate": RATE}
+    run_ablation(with_settings(asked, settled), ordered, tmp_path, learning_rate=RATE, asked=asked, variants=["linear"])
+    assert len(trained) == 4, "nothing was trained again"

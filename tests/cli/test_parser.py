@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.cli.main import _overrides
+from redheart.cli.options import overrides
 from redheart.cli.parser import build_parser, parse_arguments
 
 
@@ -105,14 +105,14 @@ def test_an_ablations_options_are_settings_of_the_ablation_and_not_of_the_traini
     arguments = parse_arguments(
         ["ablate", "--epochs", "3", "--seeds", "2", "--workers", "4", "--lr", "1e-3", "--groups", "phases,linear"]
     )
-    assert dict(_overrides(arguments)) == {  # type: ignore[arg-type]
+    assert dict(overrides(arguments)) == {  # type: ignore[arg-type]
         "ablation.epochs": 3,
         "ablation.seeds": 2,
         "ablation.workers": 4,
         "training.learning_rate": 1e-3,
     }
     assert arguments.groups == ("phases", "linear")
-    assert dict(_overrides(parse_arguments(["train", "--epochs", "3"]))) == {"training.epochs": 3}  # type: ignore[arg-type]
+    assert dict(overrides(parse_arguments(["train", "--epochs", "3"]))) == {"training.epochs": 3}  # type: ignore[arg-type]
 
 
 def test_the_readme_names_every_command() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from redheart.config import Config, load_config, resolved_yaml
+from redheart.config import Config, load_config, load_settings, resolved_yaml
+from redheart.config.load import Source
 from redheart.errors import ConfigError
 
 
@@ -212,3 +213,17 @@ def test_settings_do_not_change_under_a_run() -> None:
         load_config().training.epochs = 3  # type: ignore[misc]
     with pytest.raises(TypeError):
         msgspec.structs.replace(load_config().training, epoch=3)
+
+
+def test_each_setting_that_was_given_has_the_source_that_spoke_last(tmp_path: Path) -> None:
+    path = _file(tmp_path, "seed: 3\ntraining:\n  epochs: 7\n  weight_decay: 0.2\n")
+    overrides = ["training.epochs=8", "data.path=x.json", ("output", "there"), ("training.weight_decay", 0.3)]
+    loaded = load_settings(path, overrides)
+    assert loaded.config == load_config(path, overrides)
+    assert loaded.sources == {
+        "seed": Source("file", str(path)),
+        "training.epochs": Source("override", "training.epochs=8"),
+        "training.weight_decay": Source("option"),
+        "data.path": Source("override", "data.path=x.json"),
+        "output": Source("option"),
+    }

@@ -1,0 +1,45 @@
+"""The options that stand for settings: which setting each is, and what the ones that were typed override."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+#: Option -> the setting that takes its value; the ablation has settings of its own for some.
+_VALUES = {
+    "output": "output",
+    "seed": "seed",
+    "data": "data.path",
+    "preset": "model.preset",
+    "epochs": "training.epochs",
+    "lr": "training.learning_rate",
+    "workers": "sweep.workers",
+    "seeds": "ablation.seeds",
+}
+_VALUES_OF_ABLATE = {"epochs": "ablation.epochs", "workers": "ablation.workers"}
+#: Option -> the setting that it turns on.
+_SWITCHES = {
+    "no_param_update": "training.no_param_update",
+    "strict": "training.strict",
+    "inline": "embedding.inline",
+}
+
+
+def _settings_by_option(command: str) -> dict[str, str]:
+    return {**_VALUES, **(_VALUES_OF_ABLATE if command == "ablate" else {}), **_SWITCHES}
+
+
+def overrides(arguments: Namespace) -> list[str | tuple[str, Any]]:
+    """The dotted overrides as typed, then what the options mean."""
+    found: list[str | tuple[str, Any]] = list(arguments.overrides)
+    for option, key in _settings_by_option(arguments.command).items():
+        value = getattr(arguments, option, None)
+        if value is not None and not (option in _SWITCHES and value is False):
+            found.append((key, value))
+    return found
+
+
+def option_of(command: str, key: str) -> str:
+    """The option of ``command`` that stands for the setting ``key``, as it is typed."""
+    option = next(option for option, setting in _settings_by_option(command).items() if setting == key)
+    return f"--{option.replace('_', '-')}"

@@ -1,0 +1,96 @@
+"""What a stage trains with: learning rate, preset and precision, settled once from what was asked, the sweep and the device.
+
+Nothing is said here and nothing started: the stages say what they train with, and ``--print-config`` prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from redheart.config import Config, Resolution, with_settings
+from redheart.machine import choose_precision, choose_preset
+from redheart.messages import text
+from redheart.paths import OutputPaths
+from redheart.storage import read_json
+
+#: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
+DEFAULT_LEARNING_RATE = 3e-4
+#: What the ablation takes for ``auto``, on whatever device: it trains dozens of models.
+SMALLEST_PRESET = "tiny"
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A learning rate and who chose it.
+
+    Attributes:
+        path: where the sweep's choice is, or would be.
+        why: the reason in words.
+    """
+
+    value: float
+    kind: Literal["given", "sweep", "default"]
+    path: Path
+    why: str
+
+
+def choose_learning_rate(config: Config, *, asks_sweep: bool = True) -> LearningRate:
+    """What was asked for, else the sweep's choice, if it ``asks_sweep``, else the default.
+
+    Raises:
+        StorageError: the sweep's choice is damaged.
+    """
+    path = OutputPaths(config.output).optimal_lr
+    if config.training.learning_rate is not None:
+        return LearningRate(config.training.learning_rate, "given", path, text("config.given"))
+    if not asks_sweep:
+        return LearningRate(DEFAULT_LEARNING_RATE, "default", path, text("config.lr_default"))
+    if path.exists():
+        from redheart.sweep import read_optimal_lr
+
+        return LearningRate(read_optimal_lr(path), "sweep", path, text("config.lr_sweep", path=path))
+    return LearningRate(DEFAULT_LEARNING_RATE, "default", path, text("config.lr_no_sweep", path=path))
+
+
+def resolve(
+    config: Config, learning_rate: LearningRate | None = None, *, takes_smallest_preset: bool = False
+) -> Resolution:
+    """``config`` with preset and precision settled for this machine, and with ``learning_rate``, if one is given.
+
+    Args:
+        takes_smallest_preset: a preset of ``auto`` is the smallest, not the device's.
+    """
+    settings: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    if takes_smallest_preset and config.model.preset == "auto":
+        preset, why = SMALLEST_PRESET, text("config.preset_smallest")
+    else:
+        preset, why = choose_preset(config)
+    settings["model.preset"], reasons["model.preset"] = preset, why
+    settings["training.precision"], reasons["training.precision"] = choose_precision(config)
+    if learning_rate is not None:
+        settings["training.learning_rate"] = learning_rate.value
+        reasons["training.learning_rate"] = learning_rate.why
+    return Resolution(config, with_settings(config, settings), reasons)
+
+
+def as_the_run_there(config: Config) -> Config:
+    """``config``, with ``precision: auto`` where the run in the output folder was asked for so and came to the one given.
+
+    A run stores the precision that it came to. Given that ``config.yaml`` again, it is the same run, to be gone on with or
+    skipped, and not another one that moves it out of the way. Several processes call this before the first of them
+    touches the folder, so that all find the same.
+    """
+    given, path = config.training.precision, OutputPaths(config.output).run
+    if given == "auto" or not path.exists():
+        return config
+    there = read_json(path)
+    identity = there.get("identity") if isinstance(there, dict) else None
+    training = identity.get("training") if isinstance(identity, dict) else None
+    was_auto = isinstance(training, dict) and training.get("precision") == "auto"
+    if not was_auto or there.get("precision") != given:
+        return config
+    with_auto = with_settings(config, {"training.precision": "auto"})
+    return with_auto if choose_precision(with_auto)[0] == given else config
