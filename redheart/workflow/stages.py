@@ -12,18 +12,17 @@ import msgspec
 from redheart.config import Config, resolved_yaml
 from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
 from redheart.messages import info, warn
-from redheart.storage import read_json, sha256_of, write_json, write_text
+from redheart.storage import read_json, sha256_of, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
+    from redheart.sweep import ChosenFor
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
 Stop = Callable[[], bool]
-#: Beside ``optimal_lr.json``: the data and the preset that it was chosen for.
-_CHOSEN_FOR = "chosen_for.json"
 
 
 def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
@@ -74,20 +73,21 @@ def sweep_folder(config: Config) -> Path:
 def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.embedding import open_embedded
-    from redheart.sweep import run_sweep
+    from redheart.sweep import run_sweep, write_chosen_for
 
     identity = open_embedded(dataset).identity
     found = run_sweep(config, dataset, identity, Path(config.output), force=force, should_stop=should_stop)
-    write_json(sweep_folder(config) / _CHOSEN_FOR, _chosen_for(config, dataset))
+    write_chosen_for(sweep_folder(config), _chosen_for(config, dataset))
     return found.learning_rate
 
 
-def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
+def _chosen_for(config: Config, dataset: Path) -> ChosenFor:
     """What a learning rate belongs to."""
     from redheart.embedding import open_embedded
     from redheart.machine import choose_preset
+    from redheart.sweep import ChosenFor
 
-    return {"dataset": open_embedded(dataset).identity, "preset": choose_preset(config)[0], "path": str(dataset)}
+    return ChosenFor(open_embedded(dataset).identity, choose_preset(config)[0], str(dataset))
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -115,16 +115,18 @@ def choose_learning_rate(config: Config, dataset: Path) -> float:
 
 
 def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
-    remembered = path.with_name(_CHOSEN_FOR)
-    if not remembered.exists():
+    from redheart.sweep import read_chosen_for
+
+    then = read_chosen_for(path.parent)
+    if then is None:
         return
-    then, now = read_json(remembered), _chosen_for(config, dataset)
-    if (then["dataset"], then["preset"]) != (now["dataset"], now["preset"]):
+    now = _chosen_for(config, dataset)
+    if (then.dataset, then.preset) != (now.dataset, now.preset):
         warn(
             "workflow.lr_of_another",
             path=path,
-            then=f"{then['path']} ({then['preset']})",
-            now=f"{now['path']} ({now['preset']})",
+            then=f"{then.path} ({then.preset})",
+            now=f"{now.path} ({now.preset})",
         )
 
 
