@@ -94,3 +94,21 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(ordered: Path, tmp_
             should_stop=kill_a_worker,
             environment={"PYTHONPATH": str(ROOT)},
         )
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_in_a_worker_is_said_as_in_this_process(ordered: Path, tmp_path: Path) -> None:
+    config = load_config(
+        None,
+        [
+            "model.preset=tiny",
+            "ablation.workers=2",
+            "ablation.seeds=2",
+            "ablation.epochs=1",
+            "training.warmup_fraction=0",
+        ],
+    )
+    with pytest.raises(TrainingError, match=r"'whole' \(seed [01]\) diverged at learning rate 1e\+30.*--lr"):
+        run_ablation(config, ordered, tmp_path, learning_rate=1e30, variants=())
+    assert (tmp_path / "ablation" / "logs" / "worker_0.log").exists()
+    assert not list((tmp_path / "ablation").glob("runs/*.json"))
