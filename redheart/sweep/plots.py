@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -215,7 +216,7 @@ def _draw_train(axes: Axes, losses: dict[float, float]) -> None:
 
 def _legend(figure: Figure, columns: int) -> None:
     """Below the picture, where it hides no point."""
-    labelled: dict[str, Any] = {}
+    labelled: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             labelled.setdefault(label, handle)

@@ -16,7 +16,7 @@ from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.keys import key_of
 from redheart.sweep.optimal import OPTIMAL_FILE, sweep_that_chose, write_optimal_lr
-from redheart.sweep.pool import Pool
+from redheart.sweep.pool import LOGS_FOLDER, Pool
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial
@@ -167,7 +167,7 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Coll
         lowest = key_of(min(trial.learning_rate for trial in trials))
         raise TrainingError(
             f"all {len(trials)} trials of the sweep diverged, down to a learning rate of {lowest}: nothing to choose; "
-            f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / 'logs'}"
+            f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / LOGS_FOLDER}"
         )
     with FileLock(
         sweep.results / ".conclude.lock"

@@ -108,7 +108,7 @@ def test_a_run_that_diverges_in_a_worker_is_said_as_in_this_process(ordered: Pat
             "training.warmup_fraction=0",
         ],
     )
-    with pytest.raises(TrainingError, match=r"'whole' \(seed [01]\) diverged at learning rate 1e\+30.*--lr"):
+    with pytest.raises(TrainingError, match=r"^ablation: 'whole' \(seed [01]\) diverged at learning rate 1e\+30.*--lr"):
         run_ablation(config, ordered, tmp_path, learning_rate=1e30, variants=())
     assert (tmp_path / "ablation" / "logs" / "worker_0.log").exists()
     assert not list((tmp_path / "ablation").glob("runs/*.json"))

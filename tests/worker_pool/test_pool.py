@@ -140,8 +140,9 @@ _PARENT = """
 import json, sys, time
 from pathlib import Path
 from tests.worker_pool.test_pool import Job, pool_of, answers, ask
-with pool_of(Path(sys.argv[1]), 2, Job(grace=0.5)) as pool:
-    for worker, what in zip(pool.workers, ("begin", "hang")):
+folder, what, grace = sys.argv[1:]
+with pool_of(Path(folder), 2, Job(grace=float(grace))) as pool:
+    for worker in pool.workers:
         ask(worker, what)
     answers(pool, 2)
     print(json.dumps([worker.process.pid for worker in pool.workers]), flush=True)
@@ -149,14 +150,17 @@ with pool_of(Path(sys.argv[1]), 2, Job(grace=0.5)) as pool:
 """
 
 
-def test_workers_end_with_a_parent_that_was_killed_even_one_that_hangs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what, grace", [("begin", "600"), ("hang", "0.5")])
+def test_workers_end_with_a_parent_that_was_killed_in_order_or_else_after_the_grace(
+    tmp_path: Path, what: str, grace: str
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", _PARENT, str(tmp_path)]
+    command = [sys.executable, "-c", _PARENT, str(tmp_path), what, grace]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         workers = [psutil.Process(pid) for pid in json.loads(parent.stdout.readline())]
         parent.kill()
-    _, alive = psutil.wait_procs(workers, timeout=25)
+    _, alive = psutil.wait_procs(workers, timeout=20)
     for worker in alive:
         worker.kill()
     assert alive == []
