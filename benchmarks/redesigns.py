@@ -38,7 +38,7 @@ from redheart.ablation.worth import Worth, beyond_noise, worth_of
 from redheart.config import load_config
 from redheart.evaluation.intervals import Draws
 from redheart.model import ModelDimensions, Outputs, TargetStatistics, UnifiedModel
-from redheart.model import heads as heads_module
+from redheart.model.modules import heads as heads_module
 from redheart.model.modules.blocks import masked_mean
 from redheart.tasks import ANALYZED_TASKS, TASKS
 from redheart.workflow.stages import embed
@@ -203,8 +203,7 @@ def measure(
     ablator: Ablator, redesigns: Sequence[Redesign], seeds: Sequence[int], *, samples: int, confidence: float
 ) -> list[dict[str, Any]]:
     """A record for each redesign: its chosen epochs, its parameters, and by metric both differences."""
-    table = ablator.table
-    scorer = Scorer(table, "judge", ablator.runner.statistics, samples=samples, seed=0)
+    scorer = Scorer(ablator.table, "judge", ablator.runner.statistics, samples=samples, seed=0)
     variants = [WHOLE, *dict.fromkeys(one.part for one in redesigns)]
     runs = len(seeds) * (len(variants) + len(redesigns))
     scores: dict[str, Scores] = {}
@@ -214,7 +213,7 @@ def measure(
             for seed in seeds:
                 if ablator.finished(variant, seed) is None:
                     ablator.run(variant, seed)
-                scores.setdefault(variant, []).append(scorer.score(ablator.finished(variant, seed)["predictions"]))
+                scores.setdefault(variant, []).append(scorer.score(ablator.finished(variant, seed).predictions))
                 bar.update()
         for redesign in redesigns:
             own: Scores = []
@@ -226,13 +225,8 @@ def measure(
                 bar.update()
             model = redesign.build(ablator.runner.dimensions, ablator.runner.statistics)
             found.append((redesign, own, epochs, sum(one.numel() for one in model.parameters())))
-    worths: dict[tuple[int, str, str], Worth] = {}
-    for place, (redesign, own, _, _) in enumerate(found):
-        for against, other in (("as it is", scores[WHOLE]), ("without it", scores[redesign.part])):
-            for metric in METRICS:
-                worth = worth_of(own, other, metric, table.counts["judge"], confidence)
-                if worth is not None:
-                    worths[place, against, metric.name] = worth
+    compared = [(own, scores[WHOLE], scores[redesign.part]) for redesign, own, _, _ in found]
+    worths = _worths(compared, ablator.table.counts["judge"], confidence)
     remaining = beyond_noise({key: worth.p_value for key, worth in worths.items()}, 1 - confidence)
     return [
         {
@@ -251,6 +245,20 @@ def measure(
         }
         for place, (redesign, _, epochs, parameters) in enumerate(found)
     ]
+
+
+def _worths(
+    compared: Sequence[tuple[Scores, Scores, Scores]], situations: int, confidence: float
+) -> dict[tuple[int, str, str], Worth]:
+    """By place, what it is compared with, and metric: each redesign's own scores, those of the model as it is, and without the part."""
+    worths: dict[tuple[int, str, str], Worth] = {}
+    for place, (own, as_it_is, without) in enumerate(compared):
+        for against, other in (("as it is", as_it_is), ("without it", without)):
+            for metric in METRICS:
+                worth = worth_of(own, other, metric, situations, confidence)
+                if worth is not None:
+                    worths[place, against, metric.name] = worth
+    return worths
 
 
 def as_table(records: Sequence[Mapping[str, Any]]) -> str:

@@ -6,21 +6,21 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from tqdm import tqdm
 
-from redheart.ablation.pool import Run, job_of, run_here, run_in_processes, slots_of
-from redheart.ablation.result import AblationResult, Row, compare
+from redheart.ablation.pool import run_here, run_in_processes
+from redheart.ablation.result import AblationResult, AblationSettings, Row, compare
 from redheart.ablation.run import Ablator, resolve
 from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import VARIANTS, WHOLE, shapes
+from redheart.ablation.worker import Job, Run
 from redheart.config import Config
 from redheart.evaluation.intervals import Draws
-from redheart.messages import info
+from redheart.messages import info, language
 from redheart.paths import OutputPaths
 from redheart.storage import write_json
+from redheart.worker_pool import plan_slots
 
 FOLDER = OutputPaths.ablation.name
 RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
@@ -60,8 +60,8 @@ def run_ablation(
     ablator = Ablator(config, dataset, folder / RUNS, learning_rate, asked=asked)
     chosen = [variant for variant in VARIANTS if variant == WHOLE or variant in variants]
     seeds = range(config.seed, config.seed + config.ablation.seeds)
-    runs = [(variant, seed) for seed in seeds for variant in chosen]
-    missing = [run for run in runs if force or ablator.finished(*run) is None]
+    runs = [Run(variant, seed) for seed in seeds for variant in chosen]
+    missing = [run for run in runs if force or ablator.finished(run.variant, run.seed) is None]
     counts = ablator.table.counts
     info(
         "ablation.start",
@@ -77,17 +77,17 @@ def run_ablation(
     if len(missing) < len(runs):
         info("ablation.found", found=len(runs) - len(missing), total=len(runs))
     _run_missing(ablator, dataset, missing, should_stop, dict(os.environ) if environment is None else environment)
-    settings = {
-        "dataset": ablator.table.identity,
-        "preset": ablator.runner.dimensions.preset,
-        "learning_rate": learning_rate,
-        "epochs": config.trial_epochs,
-        "seeds": list(seeds),
-        "counts": counts,
-        "training": msgspec.to_builtins(config.training),
-        "dropout": config.model.dropout,
-    }
-    result = _compare(ablator, config, chosen, list(seeds), settings)
+    settings = AblationSettings(
+        dataset=ablator.table.identity,
+        preset=ablator.runner.dimensions.preset,
+        learning_rate=learning_rate,
+        epochs=config.trial_epochs,
+        seeds=tuple(seeds),
+        counts=counts,
+        training=config.training,
+        dropout=config.model.dropout,
+    )
+    result = _compare(ablator, config, chosen, settings)
     write_json(folder / RESULT, result.to_json())
     from redheart.ablation.plot import draw
 
@@ -105,26 +105,31 @@ def _run_missing(
 ) -> None:
     if not missing:
         return
-    slots = slots_of(ablator.config, len(missing), environment)
+    slots = plan_slots(environment, workers=ablator.config.ablation.workers, tasks=len(missing)).environments
     info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()
     with tqdm(total=len(missing), unit="run", desc="ablation", disable=None) as bar:
 
         def on_done(run: Run) -> None:
-            bar.set_postfix_str(f"{run[0]}, seed {run[1]}", refresh=False)
+            bar.set_postfix_str(f"{run.variant}, seed {run.seed}", refresh=False)
             bar.update()
 
         if len(slots) == 1:
             run_here(ablator, missing, should_stop=should_stop, on_done=on_done)
         else:
-            job = job_of(ablator.config, ablator.asked, dataset, ablator.folder, ablator.learning_rate)
-            run_in_processes(job, missing, slots, should_stop=should_stop, on_done=on_done)
+            job = Job(
+                config=ablator.config,
+                asked=ablator.asked,
+                dataset=str(dataset.absolute()),
+                folder=str(ablator.folder.absolute()),
+                learning_rate=ablator.learning_rate,
+                language=language(),
+            )
+            run_in_processes(job, missing, slots, environment, should_stop=should_stop, on_done=on_done)
     info("ablation.trained", count=len(missing), seconds=time.monotonic() - started)
 
 
-def _compare(
-    ablator: Ablator, config: Config, chosen: list[str], seeds: list[int], settings: dict[str, Any]
-) -> AblationResult:
+def _compare(ablator: Ablator, config: Config, chosen: Sequence[str], settings: AblationSettings) -> AblationResult:
     scorer = Scorer(
         ablator.table,
         "judge",
@@ -135,15 +140,15 @@ def _compare(
     scores: dict[str, list[dict[str, Draws]]] = {}
     rows = []
     for variant in chosen:
-        stored = [ablator.finished(variant, seed) for seed in seeds]
+        stored = [ablator.finished(variant, seed) for seed in settings.seeds]
         records = [record for record in stored if record is not None]
-        assert len(records) == len(seeds)  # what was missing has been run
-        scores[variant] = [scorer.score(record["predictions"]) for record in records]
+        assert len(records) == len(settings.seeds)  # what was missing has been run
+        scores[variant] = [scorer.score(record.predictions) for record in records]
         rows.append(
             Row(
                 variant=variant,
                 parameters=_parameters(variant, ablator),
-                epochs=tuple(record["epoch"] for record in records),
+                epochs=tuple(record.epoch for record in records),
                 scores={
                     metric.name: tuple(one[metric.name].value for one in scores[variant])
                     for metric in METRICS

@@ -43,9 +43,9 @@ def draw(path: Path, result: AblationResult) -> None:
     )
     figure.supxlabel(
         f"Right of zero: the part helps. Bars: {result.confidence:.0%} intervals over seeds and situations; coloured: beyond "
-        f"noise (false discovery rate over the whole picture).\n{settings['preset']}, {len(settings['seeds'])} seeds, "
-        f"{settings['epochs']} epochs at learning rate {settings['learning_rate']:g}, scored on "
-        f"{settings['counts']['judge']} situations (judge).",
+        f"noise (false discovery rate over the whole picture).\n{settings.preset}, {len(settings.seeds)} seeds, "
+        f"{settings.epochs} epochs at learning rate {settings.learning_rate:g}, scored on "
+        f"{settings.counts['judge']} situations (judge).",
         fontsize=9,
         x=0.01,
         ha="left",
@@ -60,24 +60,8 @@ def _panel(axes: Axes, metric: Metric, rows: tuple[Row, ...]) -> None:
     left, right = _span([row.worth[metric.name] for row in rows if metric.name in row.worth])
     for position, row in enumerate(rows):
         worth = row.worth.get(metric.name)
-        if worth is None:
-            continue
-        colour = _NOISE if not worth.is_beyond_noise else _WORTH if worth.mean > 0 else _HARMFUL
-        axes.plot([worth.low, worth.high], [position] * 2, color=colour, linewidth=2.4, solid_capstyle="round")
-        if left <= worth.mean <= right:
-            axes.plot(worth.mean, position, marker="o", markersize=7, color=colour, markeredgecolor="white")
-            continue
-        is_right = worth.mean > right
-        axes.plot(right if is_right else left, position, marker=">" if is_right else "<", markersize=8, color=colour)
-        axes.annotate(
-            f"{worth.mean:+.3g} ± {worth.margin:.2g}",
-            (right if is_right else left, position),
-            (-4 if is_right else 4, 7),
-            textcoords="offset points",
-            ha="right" if is_right else "left",
-            fontsize=8,
-            color=colour,
-        )
+        if worth is not None:
+            _draw_worth(axes, worth, position, left, right)
     padding = 0.06 * (right - left)
     axes.set_xlim(left - padding, right + padding)
     parts = sum(row.variant not in SUMS for row in rows)
@@ -89,6 +73,26 @@ def _panel(axes: Axes, metric: Metric, rows: tuple[Row, ...]) -> None:
     axes.tick_params(axis="x", labelsize=9)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _draw_worth(axes: Axes, worth: Worth, position: int, left: float, right: float) -> None:
+    """A dot with its interval; one that lies beyond ``left`` or ``right``, at that edge with its number."""
+    colour = _NOISE if not worth.is_beyond_noise else _WORTH if worth.mean > 0 else _HARMFUL
+    axes.plot([worth.low, worth.high], [position] * 2, color=colour, linewidth=2.4, solid_capstyle="round")
+    if left <= worth.mean <= right:
+        axes.plot(worth.mean, position, marker="o", markersize=7, color=colour, markeredgecolor="white")
+        return
+    is_right = worth.mean > right
+    axes.plot(right if is_right else left, position, marker=">" if is_right else "<", markersize=8, color=colour)
+    axes.annotate(
+        f"{worth.mean:+.3g} ± {worth.margin:.2g}",
+        (right if is_right else left, position),
+        (-4 if is_right else 4, 7),
+        textcoords="offset points",
+        ha="right" if is_right else "left",
+        fontsize=8,
+        color=colour,
+    )
 
 
 def _span(worths: list[Worth]) -> tuple[float, float]:

@@ -1,46 +1,21 @@
-"""Several runs at a time: one process a GPU, or on CPU a share of the cores each; with a single slot, this process.
-
-A worker loads the data once and keeps it. It writes the files of its runs itself, so nothing finished is lost with whoever
-watches; and it ends with its parent.
-"""
+"""Several runs at a time: one process a GPU, or on CPU a share of the cores each; with a single slot, this process."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from redheart.config import Config
+from redheart.ablation.run import Ablator
+from redheart.ablation.worker import Job, Outcome, Run
 from redheart.errors import Interrupted, TrainingError
-from redheart.messages import language, set_language, set_up_logging
+from redheart.worker_pool import WorkerPool, WorkerProcess
 
-if TYPE_CHECKING:
-    from redheart.ablation.run import Ablator
-
+LOGS_FOLDER = "logs"
+_WORKER = "redheart.ablation.worker"
 _LOOK_EVERY = 0.2  # seconds between two looks at the request to stop
-Run = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs to know, in a form that travels to it."""
-
-    config: dict[str, Any]
-    asked: dict[str, Any]
-    dataset: str
-    folder: str
-    learning_rate: float
-    language: str
 
 
 def run_here(
@@ -52,90 +27,56 @@ def run_here(
         Interrupted: see ``Ablator.run``.
         TrainingError: see there.
     """
-    for variant, seed in runs:
-        ablator.run(variant, seed, should_stop=should_stop)
-        on_done((variant, seed))
+    for run in runs:
+        ablator.run(run.variant, run.seed, should_stop=should_stop)
+        on_done(run)
 
 
 def run_in_processes(
     job: Job,
     runs: Sequence[Run],
-    environments: Sequence[Mapping[str, str]],
+    slots: Sequence[Mapping[str, str]],
+    environment: Mapping[str, str],
     *,
     should_stop: Callable[[], bool],
     on_done: Callable[[Run], None],
 ) -> None:
-    """As many at a time as there are ``environments``, each of which one worker gets on top of this process's own.
+    """As many at a time as there are ``slots``, what each worker gets on top of ``environment``, which all inherit.
 
     Raises:
         Interrupted: asked to stop; runs under way are dropped.
         TrainingError: a run diverged, or a worker died.
+        StorageError: a run's file can't be written.
     """
-    # spawn: a fork of a process that has started threads or CUDA is not to be trusted.
-    context = multiprocessing.get_context("spawn")
-    stop, slots = context.Event(), context.SimpleQueue()
-    for environment in environments:
-        slots.put(dict(environment))
-    pool = ProcessPoolExecutor(len(environments), context, _start_worker, (job, slots, stop))
-    try:
-        waiting: dict[Future[None], Run] = {pool.submit(_run, variant, seed): (variant, seed) for variant, seed in runs}
-        while waiting:
-            done, _ = wait(waiting, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
-            for future in done:
-                run = waiting.pop(future)
-                future.result()
-                on_done(run)
+    waiting = deque(runs)
+    under_way: dict[WorkerProcess, Run] = {}
+
+    def hand_out(worker: WorkerProcess) -> None:
+        if waiting:
+            under_way[worker] = waiting.popleft()
+            worker.send(msgspec.json.encode(under_way[worker]))
+
+    with WorkerPool(_WORKER, job, slots, environment, Path(job.folder).parent / LOGS_FOLDER) as pool:
+        for worker in pool.workers:
+            hand_out(worker)
+        while under_way:
+            for worker, answer in pool.answers(_LOOK_EVERY):
+                error = msgspec.json.decode(answer, type=Outcome).to_error()
+                if error is not None:
+                    raise error
+                on_done(under_way.pop(worker))
+                hand_out(worker)
             if should_stop():
                 raise Interrupted("stopped; the same command goes on with the runs that are missing")
-    except BrokenProcessPool as error:
-        raise TrainingError(
-            "a worker process of the ablation ended without a word (out of memory?); finished runs are kept and the same "
-            "command goes on with the others: ablation.workers=1 runs one at a time"
-        ) from error
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+            for worker in pool.take_dead():
+                raise TrainingError(_death_of(worker))
 
 
-#: In a worker: what runs there, and whether it is to stop.
-_worker: tuple[Ablator, Callable[[], bool]] | None = None
-
-
-def _start_worker(job: Job, slots: Any, stop: Any) -> None:
-    global _worker
-    os.environ.update(slots.get())  # before torch is loaded: which GPU, how many threads
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent is told, and tells its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_language(job.language)  # type: ignore[arg-type]
-    set_up_logging()
-    from redheart.ablation.run import Ablator
-
-    config, asked = msgspec.convert(job.config, Config), msgspec.convert(job.asked, Config)
-    _worker = (Ablator(config, Path(job.dataset), Path(job.folder), job.learning_rate, asked=asked), stop.is_set)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _run(variant: str, seed: int) -> None:
-    assert _worker is not None
-    ablator, should_stop = _worker
-    ablator.run(variant, seed, should_stop=should_stop)
-
-
-def job_of(config: Config, asked: Config, dataset: Path, folder: Path, learning_rate: float) -> Job:
-    settings, meant = msgspec.to_builtins(config), msgspec.to_builtins(asked)
-    return Job(settings, meant, str(dataset.absolute()), str(folder.absolute()), learning_rate, language())
-
-
-def slots_of(config: Config, runs: int, environment: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """What each worker gets in its environment, as the sweep shares out this machine."""
-    from redheart.sweep.pool import plan_slots
-
-    wanted = msgspec.structs.replace(config.sweep, workers=config.ablation.workers, points=max(3, runs))
-    return plan_slots(msgspec.structs.replace(config, sweep=wanted), environment).environments[:runs]
+def _death_of(worker: WorkerProcess) -> str:
+    what = "a worker process of the ablation ended"
+    if worker.was_killed():
+        what += " without a word (out of memory?)"
+    return (
+        f"{what}; finished runs are kept and the same command goes on with the others: ablation.workers=1 runs one at a "
+        f"time. {worker.last_words()}"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from redheart.ablation.scores import METRICS
 from redheart.ablation.worth import Worth, beyond_noise, worth_of
+from redheart.config import TrainingConfig
 from redheart.evaluation.intervals import Draws
 
 METHOD = (
@@ -52,38 +53,88 @@ class Row:
         return "; ".join(said) or "nothing beyond noise"
 
 
+class AblationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What all variants were trained with and on; ``counts``: situations by split."""
+
+    dataset: str
+    preset: str
+    learning_rate: float
+    epochs: int
+    seeds: tuple[int, ...]
+    counts: dict[str, int]
+    training: TrainingConfig
+    dropout: float
+
+
+class StoredScore(msgspec.Struct, frozen=True):
+    """One metric of one variant in ``ablation.json``."""
+
+    mean: float
+    by_seed: tuple[float, ...]
+
+
+class StoredWorth(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``Worth`` in ``ablation.json``, with both ends of its interval."""
+
+    mean: float
+    margin: float
+    p_value: float
+    from_seeds: float
+    from_situations: float
+    is_beyond_noise: bool
+    low: float
+    high: float
+
+
+class StoredRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant in ``ablation.json``; the whole model has neither worth nor verdict."""
+
+    variant: str
+    parameters: int
+    chosen_epochs: tuple[int, ...]
+    scores: dict[str, StoredScore]
+    worth: dict[str, StoredWorth] | msgspec.UnsetType = msgspec.UNSET
+    verdict: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class StoredResult(AblationSettings, frozen=True, kw_only=True):
+    """The content of ``ablation.json``: the settings, and what was found."""
+
+    confidence: float
+    method: str
+    metrics: dict[str, str]
+    rows: tuple[StoredRow, ...]
+
+
 @dataclass(frozen=True)
 class AblationResult:
-    """The whole table; the first row is the whole model. ``settings``: what it was trained with and on."""
+    """The whole table; the first row is the whole model."""
 
-    settings: dict[str, Any]
+    settings: AblationSettings
     confidence: float
     rows: tuple[Row, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **self.settings,
-            "confidence": self.confidence,
-            "method": METHOD,
-            "metrics": {
-                metric.name: "larger is better" if metric.sign > 0 else "smaller is better" for metric in METRICS
-            },
-            "rows": [self._row(row) for row in self.rows],
-        }
+    def to_json(self) -> object:
+        """What ``ablation.json`` holds, in mappings, lists, text and numbers."""
+        whole, *others = self.rows
+        stored = StoredResult(
+            **msgspec.structs.asdict(self.settings),
+            confidence=self.confidence,
+            method=METHOD,
+            metrics={metric.name: "larger is better" if metric.sign > 0 else "smaller is better" for metric in METRICS},
+            rows=(_stored(whole), *(_compared(row) for row in others)),
+        )
+        return msgspec.to_builtins(stored)
 
-    def _row(self, row: Row) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "variant": row.variant,
-            "parameters": row.parameters,
-            "chosen_epochs": list(row.epochs),
-            "scores": {name: {"mean": mean(values), "by_seed": list(values)} for name, values in row.scores.items()},
-        }
-        if row is not self.rows[0]:
-            found["worth"] = {
-                name: {**asdict(worth), "low": worth.low, "high": worth.high} for name, worth in row.worth.items()
-            }
-            found["verdict"] = row.verdict
-        return found
+
+def _stored(row: Row) -> StoredRow:
+    scores = {name: StoredScore(mean(values), values) for name, values in row.scores.items()}
+    return StoredRow(variant=row.variant, parameters=row.parameters, chosen_epochs=row.epochs, scores=scores)
+
+
+def _compared(row: Row) -> StoredRow:
+    worth = {name: StoredWorth(**vars(one), low=one.low, high=one.high) for name, one in row.worth.items()}
+    return msgspec.structs.replace(_stored(row), worth=worth, verdict=row.verdict)
 
 
 def mean(values: tuple[float, ...]) -> float:

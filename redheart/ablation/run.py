@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from redheart.errors import TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.model.losses import TERMS
 from redheart.storage import fingerprint, read_json, write_json
+from redheart.storage.structs import as_struct
 from redheart.training.identity import trial_identity
 from redheart.training.trial import Build, TrialRunner
 
@@ -37,6 +37,55 @@ def resolve(config: Config) -> Config:
         training=msgspec.structs.replace(config.training, no_param_update=False),
         sweep=msgspec.structs.replace(config.sweep, epochs=config.ablation_epochs, max_situations=2**62),
     )
+
+
+class EpochScores(msgspec.Struct, frozen=True):
+    """One epoch on ``choose``: the loss of what is served and the mean skill; None where that could not be scored."""
+
+    epoch: int
+    heads_loss: float | None
+    mean_skill: float | None
+
+
+class FinishedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The file of a finished run.
+
+    Attributes:
+        identity: of the variant under these settings, see ``Ablator.identity``.
+        without: the groups that the variant lacks.
+        epoch: the chosen one; ``curve`` holds all, the start (0) included.
+        judge_count: situations that were predicted.
+        predictions: (items, dimensions) a task, in natural units, of the chosen epoch on ``judge``.
+    """
+
+    identity: str
+    variant: str
+    without: tuple[str, ...]
+    seed: int
+    epoch: int
+    curve: tuple[EpochScores, ...]
+    judge_count: int
+    predictions: dict[str, list[list[float]]]
+    seconds: float
+
+
+def write_run(path: Path, run: FinishedRun) -> None:
+    """Writes the file on one line: thousands of numbers that nobody reads one by one."""
+    write_json(path, msgspec.to_builtins(run), indent=None)
+
+
+def read_run(path: Path, identity: str) -> FinishedRun | None:
+    """The stored run; None where there is none, or one of another identity, which may be of another version and form.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if isinstance(found, dict) and found.get("identity") != identity:
+        return None
+    return as_struct(found, FinishedRun, str(path))
 
 
 class Ablator:
@@ -72,17 +121,13 @@ class Ablator:
             )
         return self._identities[variant]
 
-    def finished(self, variant: str, seed: int) -> dict[str, Any] | None:
+    def finished(self, variant: str, seed: int) -> FinishedRun | None:
         """The stored run, if it is there and is this one.
 
         Raises:
             StorageError: the file is damaged.
         """
-        path = self.file(variant, seed)
-        if not path.exists():
-            return None
-        found: dict[str, Any] = read_json(path)
-        return found if found.get("identity") == self.identity(variant) else None
+        return read_run(self.file(variant, seed), self.identity(variant))
 
     def train(
         self, build: Build, seed: int, *, name: str, should_stop: Callable[[], bool] = lambda: False
@@ -121,21 +166,18 @@ class Ablator:
         """
         kept, seconds = self.train(builder(variant), seed, name=variant, should_stop=should_stop)
         assert kept.judged is not None
-        write_json(
-            self.file(variant, seed),
-            {
-                "identity": self.identity(variant),
-                "variant": variant,
-                "without": list(removed(variant)),
-                "seed": seed,
-                "epoch": kept.epoch,
-                "curve": kept.curve,
-                "judge_count": kept.judged.count,
-                "predictions": {name: _rounded(values) for name, values in kept.judged.predictions.items()},
-                "seconds": seconds,
-            },
-            indent=None,
+        finished = FinishedRun(
+            identity=self.identity(variant),
+            variant=variant,
+            without=removed(variant),
+            seed=seed,
+            epoch=kept.epoch,
+            curve=tuple(kept.curve),
+            judge_count=kept.judged.count,
+            predictions={name: _rounded(values) for name, values in kept.judged.predictions.items()},
+            seconds=seconds,
         )
+        write_run(self.file(variant, seed), finished)
 
 
 class BestEpoch:
@@ -146,14 +188,14 @@ class BestEpoch:
     def __init__(self) -> None:
         self.epoch = 0
         self.lowest = float("inf")
-        self.curve: list[dict[str, float | None]] = []
+        self.curve: list[EpochScores] = []
         self.judged: Evaluation | None = None
 
     def see(self, epoch: int, on_choose: Evaluation, evaluate: Callable[[Split], Evaluation]) -> None:
         loss = sum(term.weight * on_choose.terms[term.name] for term in TERMS if term.name.startswith("heads."))
         if loss < self.lowest:
             self.epoch, self.lowest, self.judged = epoch, loss, evaluate("judge")
-        self.curve.append({"epoch": epoch, "heads_loss": loss, "mean_skill": on_choose.mean_skill})
+        self.curve.append(EpochScores(epoch, loss, on_choose.mean_skill))
 
 
 def _rounded(values: NDArray[np.float64]) -> list[list[float]]:

@@ -12,10 +12,10 @@ _NAME, _COUNT, _CELL = 26, 12, 20
 def as_table(result: AblationResult) -> str:
     """The whole model's scores, then a row for each group: what the whole model gains by it."""
     settings = result.settings
-    counts, seeds = settings["counts"], settings["seeds"]
+    counts, seeds = settings.counts, settings.seeds
     whole, *others = result.rows
     lines = [
-        f"{settings['preset']}, {settings['epochs']} epochs at learning rate {settings['learning_rate']:g}, "
+        f"{settings.preset}, {settings.epochs} epochs at learning rate {settings.learning_rate:g}, "
         f"seeds {seeds[0]} to {seeds[-1]}; {counts['train']} situations train, {counts['choose']} choose the epoch, "
         f"{counts['judge']} judge",
         "",

@@ -19,13 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+import msgspec
 import psutil
 
 from redheart.errors import StorageError
 from redheart.messages import debug
-from redheart.storage import read_json, write_json
+from redheart.storage import write_json
+from redheart.storage.structs import read_struct
 from redheart.sweep.publish import publish_once
 
 BEAT_EVERY = 3.0  # seconds
@@ -53,6 +54,25 @@ def _started(pid: int) -> float | None:
         return -1.0
 
 
+class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim's file.
+
+    Attributes:
+        owner: random, so that no two claims are the same.
+        place: where ``pid`` means something, see ``this_place``.
+        started: when the process began, seconds since the epoch; None or −1 where that can't be told.
+        counter: of its beats.
+        released: the owner is done with it.
+    """
+
+    owner: str
+    place: str
+    pid: int
+    started: float | None
+    counter: int
+    released: bool
+
+
 @dataclass
 class _Watch:
     counter: int
@@ -75,24 +95,24 @@ class Claims:
         if generation and not self._is_dead(self._file(name, generation)):
             return None
         path = self._file(name, generation + 1)
-        owner = {
-            "owner": secrets.token_hex(8),
-            "place": self._place,
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-            "counter": 0,
-            "released": False,
-        }
-        if not publish_once(path, owner):
+        record = ClaimRecord(
+            owner=secrets.token_hex(8),
+            place=self._place,
+            pid=os.getpid(),
+            started=_started(os.getpid()),
+            counter=0,
+            released=False,
+        )
+        if not publish_once(path, msgspec.to_builtins(record)):
             return None
-        return Claim(path, owner, generation + 1, self.beat_every)
+        return Claim(path, record, generation + 1, self.beat_every)
 
     def of_process(self, pid: int) -> list[str]:
         """Names that a process of this host has claimed, whoever holds them now."""
         claimed = []
         for path in sorted(self.folder.glob("*.json")):
-            claim = read_json(path)
-            if claim["place"] == self._place and claim["pid"] == pid:
+            claim = read_struct(path, ClaimRecord)
+            if claim.place == self._place and claim.pid == pid:
                 claimed.append(path.stem.rpartition(".")[0])
         return claimed
 
@@ -104,11 +124,11 @@ class Claims:
 
     def _is_dead(self, path: Path) -> bool:
         try:
-            claim: dict[str, Any] = read_json(path)
-            counter, place, pid, started = claim["counter"], claim["place"], claim["pid"], claim["started"]
-            if claim["released"]:
+            claim = read_struct(path, ClaimRecord)
+            counter, place, pid, started = claim.counter, claim.place, claim.pid, claim.started
+            if claim.released:
                 return True
-        except (StorageError, KeyError, TypeError) as error:
+        except StorageError as error:
             debug(f"claim {path.name} can't be read ({error}): dead unless it comes back")
             counter, place, pid, started = -1, "", 0, None
         if place == self._place:
@@ -128,10 +148,10 @@ class Claim:
     Used as a context manager; leaving it releases the claim, so that after an orderly stop nobody waits.
     """
 
-    def __init__(self, path: Path, owner: dict[str, Any], generation: int, beat_every: float) -> None:
+    def __init__(self, path: Path, record: ClaimRecord, generation: int, beat_every: float) -> None:
         self.path = path
         self.generation = generation
-        self._owner = owner
+        self._record = record
         self._beat_every = beat_every
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"claim {path.stem}", daemon=True)
@@ -147,12 +167,16 @@ class Claim:
     ) -> None:
         self._done.set()
         self._thread.join()
-        write_json(self.path, {**self._owner, "released": True})
+        self._write(released=True)
 
     def _beat(self) -> None:
         while not self._done.wait(self._beat_every) and self.is_alive():
-            self._owner["counter"] += 1
             try:
-                write_json(self.path, self._owner)
+                self._write(counter=self._record.counter + 1)
             except StorageError as error:  # a missed beat costs at most a point run twice; the trial matters more
                 debug(f"could not renew a claim: {error}")
+
+    def _write(self, *, counter: int | None = None, released: bool = False) -> None:
+        counter = self._record.counter if counter is None else counter
+        self._record = msgspec.structs.replace(self._record, counter=counter, released=released)
+        write_json(self.path, msgspec.to_builtins(self._record))

@@ -9,51 +9,37 @@ the measured noise, fitted again. Noise comes from repeats under other seeds, el
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.sweep.planner import Observation, additive_parts, mean_losses
+from redheart.sweep.evidence import Evidence, NoiseSource
+from redheart.sweep.seed_effects import Observation, additive_parts, mean_losses
 
 _HALF_WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)  # decades around the best: the narrowest whose fit is settled inside it
 _MIN_POINTS = 5  # two more than the parabola has coefficients, so that residuals mean something
 _TWO_SIDED_95 = 1.96
 
-NoiseSource = Literal["repeats", "residuals"]
-
 
 @dataclass(frozen=True)
-class Evidence:
-    """How sure the choice is.
+class _Tested:
+    """What the trials say of each learning rate that never diverged: seed-adjusted mean loss and number of runs."""
 
-    Attributes:
-        best: the chosen learning rate: the lowest ``val_loss_seed_adjusted``.
-        val_loss: the plain mean of its ``runs``, as in the cumulative file.
-        val_loss_seed_adjusted: their mean with the seeds' parts taken out, which is what learning rates are compared by.
-        fit_minimum: where the fitted parabola is lowest; None where there is no minimum to fit (``fit_problem``).
-        interval: of ``fit_minimum`` at ``confidence``.
-        coefficients: loss = a·x² + b·x + c with x = log10 LR − log10 best; valid over ``window`` (learning rates).
-        noise: standard deviation of one trial's validation loss, its seed's part taken out; None where neither repeats nor residuals tell.
-        within_noise: learning rates whose mean loss can't be told from the best's at 95 %, the best included.
-    """
-
+    losses: dict[float, float]
+    runs: dict[float, int]
     best: float
-    val_loss: float
-    val_loss_seed_adjusted: float
-    runs: int
-    fit_minimum: float | None
-    interval: tuple[float, float] | None
-    confidence: float
-    coefficients: tuple[float, float, float] | None
-    window: tuple[float, float] | None
-    fit_problem: str | None
-    noise: float | None
-    noise_source: NoiseSource | None
-    within_noise: tuple[float, ...]
-    at_edge: bool
+
+    def is_within_noise(self, learning_rate: float, noise: float | None) -> bool:
+        """Whether its loss can't be told from the best's at 95 %."""
+        if learning_rate == self.best:
+            return True
+        if noise is None:
+            return False
+        spread = _TWO_SIDED_95 * noise * math.sqrt(1 / self.runs[learning_rate] + 1 / self.runs[self.best])
+        return self.losses[learning_rate] - self.losses[self.best] <= spread
 
 
 def fit_learning_rate(
@@ -63,25 +49,13 @@ def fit_learning_rate(
     losses = mean_losses(results)
     if not losses:
         return None
-    runs = {rate: sum(result.learning_rate == rate for result in results) for rate in losses}
-    best = min(losses, key=lambda rate: (losses[rate], rate))
-    rates = sorted(losses)
-    tested = sorted({result.learning_rate for result in results})
+    runs = Counter(result.learning_rate for result in results)
+    tested = _Tested(losses, runs, min(losses, key=lambda rate: (losses[rate], rate)))
     noise, source = _noise_of_repeats(results, losses)
-    generator = np.random.default_rng(seed)
-    fit: _Fit | None = None
-    windows = _windows(rates, best)
-    for window in windows:
-        fit = _fit_window(window, best, losses, runs, noise, samples, confidence, generator) or fit
-        if fit is not None and fit.is_inside:
-            break
+    fit, problem = _fit(tested, noise, _Bootstrap(samples, confidence, np.random.default_rng(seed)))
     if noise is None and fit is not None:
         noise, source = fit.residual, "residuals"
-    problem = None
-    if not windows:
-        problem = f"fewer than {_MIN_POINTS} learning rates, or none on one side of the best"
-    elif fit is None:
-        problem = "the loss has no minimum inside the window: flat or falling to one side"
+    best, ends = tested.best, (min(runs), max(runs))
     return Evidence(
         best=best,
         val_loss=_plain_mean(results, best),
@@ -95,8 +69,8 @@ def fit_learning_rate(
         fit_problem=problem,
         noise=noise,
         noise_source=source,
-        within_noise=tuple(rate for rate in rates if _indistinguishable(rate, best, losses, runs, noise)),
-        at_edge=best in (tested[0], tested[-1]) and len(tested) > 1,
+        within_noise=tuple(rate for rate in sorted(losses) if tested.is_within_noise(rate, noise)),
+        at_edge=best in ends and len(runs) > 1,
     )
 
 
@@ -144,31 +118,36 @@ class _Fit:
         return self.window[0] * 1.001 < self.interval[0] and self.interval[1] < self.window[1] / 1.001
 
 
-def _fit_window(
-    window: list[float],
-    best: float,
-    losses: dict[float, float],
-    runs: dict[float, int],
-    noise: float | None,
-    samples: int,
-    confidence: float,
-    generator: np.random.Generator,
-) -> _Fit | None:
+def _fit(tested: _Tested, noise: float | None, bootstrap: _Bootstrap) -> tuple[_Fit | None, str | None]:
+    """The fit in the narrowest window that holds its interval, else in the widest that has one; or why there is none."""
+    windows = _windows(sorted(tested.losses), tested.best)
+    if not windows:
+        return None, f"fewer than {_MIN_POINTS} learning rates, or none on one side of the best"
+    fit: _Fit | None = None
+    for window in windows:
+        fit = _fit_window(window, tested, noise, bootstrap) or fit
+        if fit is not None and fit.is_inside:
+            break
+    return fit, None if fit else "the loss has no minimum inside the window: flat or falling to one side"
+
+
+def _fit_window(window: list[float], tested: _Tested, noise: float | None, bootstrap: _Bootstrap) -> _Fit | None:
     """The fit in one window, or None where the parabola has no minimum there."""
+    best = tested.best
     x = np.log10(np.array(window)) - math.log10(best)
-    y = np.array([losses[rate] for rate in window])
-    n = np.array([runs[rate] for rate in window], dtype=float)
+    y = np.array([tested.losses[rate] for rate in window])
+    n = np.array([tested.runs[rate] for rate in window], dtype=float)
     fitted = _parabola(x, y, n)
     vertex = _vertex(fitted, x)
     if vertex is None:
         return None
     residual = math.sqrt(float(np.sum(n * (y - np.polyval(fitted, x)) ** 2)) / (len(window) - 3))
-    ends = _bootstrap(x, n, fitted, residual if noise is None else noise, samples, confidence, generator)
+    low, high = bootstrap.interval(x, n, fitted, residual if noise is None else noise)
     return _Fit(
         minimum=best * 10.0**vertex,
         coefficients=(float(fitted[0]), float(fitted[1]), float(fitted[2])),
         window=(window[0], window[-1]),
-        interval=(best * 10.0 ** ends[0], best * 10.0 ** ends[1]),
+        interval=(best * 10.0**low, best * 10.0**high),
         residual=residual,
     )
 
@@ -188,36 +167,34 @@ def _vertex(coefficients: NDArray[np.float64], x: NDArray[np.float64]) -> float 
     return vertex if x.min() <= vertex <= x.max() else None
 
 
-def _bootstrap(
-    x: NDArray[np.float64],
-    runs: NDArray[np.float64],
-    fitted: NDArray[np.float64],
-    noise: float,
-    samples: int,
-    confidence: float,
-    generator: np.random.Generator,
-) -> tuple[float, float]:
-    """Percentile interval of the minimum, in log10 from the best. A draw without a minimum inside counts as the end it falls towards."""
-    centre = np.polyval(fitted, x)
-    draws = centre + generator.standard_normal((samples, len(x))) * (noise / np.sqrt(runs))
-    design = np.vander(x, 3) * np.sqrt(runs)[:, None]
-    solved = np.linalg.lstsq(design, (draws * np.sqrt(runs)).T, rcond=None)[0]  # (3, samples)
-    ends = np.vander(np.array([x.min(), x.max()]), 3) @ solved
-    lower_end = np.where(ends[0] <= ends[1], x.min(), x.max())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vertices = np.clip(-solved[1] / (2 * solved[0]), x.min(), x.max())
-    vertices = np.where(solved[0] > 0, vertices, lower_end)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(vertices, [tail, 1 - tail])
-    return float(low), float(high)
+@dataclass(frozen=True)
+class _Bootstrap:
+    """The parametric bootstrap: how many draws, of what confidence, from which generator (windows draw one after another)."""
 
+    samples: int
+    confidence: float
+    generator: np.random.Generator
 
-def _indistinguishable(
-    rate: float, best: float, losses: dict[float, float], runs: dict[float, int], noise: float | None
-) -> bool:
-    if rate == best:
-        return True
-    if noise is None:
-        return False
-    spread = _TWO_SIDED_95 * noise * math.sqrt(1 / runs[rate] + 1 / runs[best])
-    return losses[rate] - losses[best] <= spread
+    def interval(
+        self, x: NDArray[np.float64], runs: NDArray[np.float64], fitted: NDArray[np.float64], noise: float
+    ) -> tuple[float, float]:
+        """Percentile interval of the minimum, in log10 from the best.
+
+        A draw without a minimum inside counts as the end it falls towards.
+
+        Args:
+            x: (learning rates,) in log10 from the best; ``runs`` is as long.
+            fitted: (3,) coefficients, the highest power first.
+        """
+        centre = np.polyval(fitted, x)
+        draws = centre + self.generator.standard_normal((self.samples, len(x))) * (noise / np.sqrt(runs))
+        design = np.vander(x, 3) * np.sqrt(runs)[:, None]
+        solved = np.linalg.lstsq(design, (draws * np.sqrt(runs)).T, rcond=None)[0]  # (3, samples)
+        ends = np.vander(np.array([x.min(), x.max()]), 3) @ solved
+        lower_end = np.where(ends[0] <= ends[1], x.min(), x.max())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vertices = np.clip(-solved[1] / (2 * solved[0]), x.min(), x.max())
+        vertices = np.where(solved[0] > 0, vertices, lower_end)
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(vertices, [tail, 1 - tail])
+        return float(low), float(high)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from redheart.config import Config
-from redheart.storage import fingerprint, read_json
+from redheart.config import Config, SweepConfig
+from redheart.storage import fingerprint
+from redheart.storage.structs import read_struct
 from redheart.sweep.planner import StagePlan
 from redheart.sweep.publish import publish_once
 from redheart.sweep.trials import trial_name
@@ -28,10 +28,18 @@ def sweep_identity(config: Config, dataset_identity: str) -> str:
     """Sixteen hex digits: equal for two sweeps whose trials mean the same."""
     from redheart.training.identity import trial_identity
 
-    section: dict[str, Any] = msgspec.to_builtins(config.sweep)
+    section = msgspec.to_builtins(config.sweep)
     for name in _NOT_IDENTITY:
         section.pop(name)
     return fingerprint({"sweep": section, "trial": trial_identity(config, dataset_identity), "seed": config.seed})
+
+
+class SweepDescription(msgspec.Struct, frozen=True):
+    """``sweep.json``: what the sweep of this folder is, for people."""
+
+    identity: str
+    seed: int
+    sweep: SweepConfig
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,17 @@ class Sweep:
         return self.folder / f"plan_stage{stage}.json"
 
     def plan(self, stage: int) -> StagePlan | None:
-        """The written plan of a stage, or None when there is none yet."""
+        """The written plan of a stage, or None when there is none yet.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
         path = self.plan_file(stage)
-        return StagePlan.from_json(read_json(path)) if path.exists() else None
+        return read_struct(path, StagePlan) if path.exists() else None
+
+    def publish_plan(self, plan: StagePlan) -> bool:
+        """Writes the plan of its stage. False: another's is there already, and stays."""
+        return publish_once(self.plan_file(plan.stage), msgspec.to_builtins(plan))
 
     def trial_names(self, stage: int) -> list[str]:
         return [trial_name(self.name, stage, point) for point in range(self.points)]
@@ -80,7 +96,7 @@ def open_sweep(config: Config, identity: str, results: Path, *, force: bool = Fa
     folder = results / SWEEPS_FOLDER
     generations = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"{identity}-*")]
     generation = max(generations, default=0)
-    description = {"identity": identity, "seed": config.seed, "sweep": msgspec.to_builtins(config.sweep)}
+    description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep))
     if force or not generation:
         generation += 1
         while not publish_once(folder / f"{identity}-{generation}" / "sweep.json", description) and force:

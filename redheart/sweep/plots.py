@@ -9,16 +9,18 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redheart.storage import write_bytes
-from redheart.sweep.fit import Evidence
+from redheart.sweep.evidence import Evidence
 from redheart.sweep.keys import key_of
-from redheart.sweep.planner import StagePlan, mean_losses
-from redheart.sweep.trials import Trial, finite_or_none, observation
+from redheart.sweep.planner import StagePlan
+from redheart.sweep.seed_effects import mean_losses
+from redheart.sweep.trials import Trial
 
 #: Stages from early (pale, cool) to late (dark, warm); told apart in grey and by colour-blind readers too.
 _COLOURS = ("#9ecae1", "#4292c6", "#2c6e8f", "#e08214", "#b2182b")
@@ -73,10 +75,10 @@ def _loss_limits(losses: Sequence[float]) -> tuple[float, float]:
 def _subtitle(trials: Sequence[Trial]) -> str:
     """How much was measured, and over how many epochs: what a loss is worth."""
     for trial in trials:
-        if trial.get("choose_count"):
+        if trial.choose_count:
             return (
-                f"validated on {trial['choose_count']:,} situations (choose), "
-                f"trained on {trial['train_count']:,}, {trial['epochs']} epochs a trial"
+                f"validated on {trial.choose_count:,} situations (choose), "
+                f"trained on {trial.train_count:,}, {trial.epochs} epochs a trial"
             )
     return "validation count unknown"
 
@@ -86,7 +88,7 @@ def _draw_trials(axes: Axes, trials: Sequence[Trial], *, stage: int, faded: bool
     bottom, top = axes.get_ylim()
     edge = top - 0.035 * (top - bottom)
     alpha = 0.6 if faded else 1.0
-    points = [(trial["learning_rate"], observation(trial).val_loss) for trial in trials]
+    points = [(trial.learning_rate, trial.observation.val_loss) for trial in trials]
     shown = [(rate, loss) for rate, loss in points if loss is not None and loss <= top]
     axes.scatter(
         [rate for rate, _ in shown],
@@ -119,9 +121,8 @@ def _mean_line(axes: Axes, means: dict[float, float], **style: Any) -> None:
 def _train_losses(trials: Sequence[Trial]) -> dict[float, float]:
     losses: dict[float, list[float]] = {}
     for trial in trials:
-        loss = finite_or_none(trial.get("train_loss"))
-        if loss is not None and observation(trial).val_loss is not None:
-            losses.setdefault(trial["learning_rate"], []).append(loss)
+        if trial.train_loss is not None and trial.observation.val_loss is not None:
+            losses.setdefault(trial.learning_rate, []).append(trial.train_loss)
     return {rate: sum(values) / len(values) for rate, values in losses.items()}
 
 
@@ -145,6 +146,18 @@ def _titles(axes: Axes, title: str, subtitle: str) -> None:
               ha="left", in_layout=True).set_y(1.015)  # fmt: skip
 
 
+def _val_losses(trials: Sequence[Trial]) -> list[float]:
+    return [loss for trial in trials if (loss := trial.observation.val_loss) is not None]
+
+
+def _means(trials: Sequence[Trial]) -> dict[float, float]:
+    return mean_losses([trial.observation for trial in trials])
+
+
+def _of_stage(trials: Sequence[Trial], stage: int) -> list[Trial]:
+    return [trial for trial in trials if trial.stage == stage]
+
+
 def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
     """One stage: its trials over the fainter ones before, the bracket shaded, the best so far marked.
 
@@ -153,34 +166,37 @@ def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
     """
     with matplotlib.rc_context(_FONT):
         figure, (axes,) = _figure(8.6, 5.4, 1)
-        own = [trial for trial in trials if trial["stage"] == plan.stage]
-        means = mean_losses([observation(trial) for trial in trials])
-        # From stage 1 on the picture follows the bracket in; the neighbours that made it stay in view.
+        own = _of_stage(trials, plan.stage)
+        means = _means(trials)
         best = min(means, key=lambda rate: means[rate]) if means else None
-        rates = [plan.low, plan.high, *(trial["learning_rate"] for trial in own), *([] if best is None else [best])]
-        _log_axis(axes, rates)
+        # From stage 1 on the picture follows the bracket in; the neighbours that made it stay in view.
+        _log_axis(
+            axes, [plan.low, plan.high, *(trial.learning_rate for trial in own), *([] if best is None else [best])]
+        )
         left, right = axes.get_xlim()
-        near = [trial for trial in trials if left <= trial["learning_rate"] <= right]
-        losses = [loss for trial in near if (loss := observation(trial).val_loss) is not None]
-        if losses:
+        near = [trial for trial in trials if left <= trial.learning_rate <= right]
+        if losses := _val_losses(near):
             axes.set_ylim(*_loss_limits(losses))
         axes.axvspan(plan.low, plan.high, color=_colour(plan.stage), alpha=0.10, linewidth=0, label="bracket")
         visible = {rate: loss for rate, loss in means.items() if left <= rate <= right}
         _mean_line(axes, visible, color=_FAINT, linewidth=1.2, zorder=2, label="seed-adjusted mean validation loss")
         _draw_train(axes, _train_losses(near))
-        earlier = [trial for trial in near if trial["stage"] < plan.stage]
-        for stage in sorted({trial["stage"] for trial in earlier}):
-            _draw_trials(axes, [trial for trial in earlier if trial["stage"] == stage], stage=stage, faded=True)
+        for stage in range(plan.stage):
+            if earlier := _of_stage(near, stage):
+                _draw_trials(axes, earlier, stage=stage, faded=True)
         _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage} trials")
         if best is not None:
             _mark_best(axes, best, means[best])
-        repeats = sum(trial.placement == "repeat" for trial in plan.trials)
-        repeated = f", {repeats} of {len(plan.trials)} are repeats under new seeds" if repeats else ""
-        _titles(axes, f"Learning-rate sweep, stage {plan.stage}", _subtitle(trials) + repeated)
+        _titles(axes, f"Learning-rate sweep, stage {plan.stage}", _subtitle(trials) + _repeats(plan))
         axes.set_xlabel("learning rate (log scale)")
         axes.set_ylabel("validation loss")
         _legend(figure, 3)
         _save(figure, path)
+
+
+def _repeats(plan: StagePlan) -> str:
+    repeats = sum(trial.placement == "repeat" for trial in plan.trials)
+    return f", {repeats} of {len(plan.trials)} are repeats under new seeds" if repeats else ""
 
 
 def _draw_train(axes: Axes, losses: dict[float, float]) -> None:
@@ -200,7 +216,7 @@ def _draw_train(axes: Axes, losses: dict[float, float]) -> None:
 
 def _legend(figure: Figure, columns: int) -> None:
     """Below the picture, where it hides no point."""
-    labelled: dict[str, Any] = {}
+    labelled: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             labelled.setdefault(label, handle)
@@ -211,37 +227,45 @@ def _legend(figure: Figure, columns: int) -> None:
 
 def plot_summary(path: Path, plans: Sequence[StagePlan | None], trials: Sequence[Trial], evidence: Evidence) -> None:
     """All stages in one picture: above, every trial by stage with the fit and its interval; below, brackets closing in."""
+    known = [plan for plan in plans if plan is not None]
     with matplotlib.rc_context(_FONT):
         figure, (axes, lower) = _figure(9.8, 8.0, 2)
-        means = mean_losses([observation(trial) for trial in trials])
-        known = [plan for plan in plans if plan is not None]
-        rates = [trial["learning_rate"] for trial in trials] + [plan.low for plan in known]
-        _log_axis(axes, rates + [plan.high for plan in known])
-        axes.set_ylim(*_loss_limits([loss for trial in trials if (loss := observation(trial).val_loss) is not None]))
-        if evidence.interval is not None:
-            axes.axvspan(*evidence.interval, color="#ffd92f", alpha=0.22, linewidth=0,
-                         label=f"{evidence.confidence:.0%} interval of the fitted minimum")  # fmt: skip
+        _log_axis(
+            axes, [trial.learning_rate for trial in trials] + [end for plan in known for end in (plan.low, plan.high)]
+        )
+        axes.set_ylim(*_loss_limits(_val_losses(trials)))
+        _draw_interval(axes, evidence)
         _draw_train(axes, _train_losses(trials))
         for plan in known:
-            own = [trial for trial in trials if trial["stage"] == plan.stage]
-            _mean_line(axes, mean_losses([observation(trial) for trial in own]), color=_colour(plan.stage),
-                       linewidth=1.1, alpha=0.45, zorder=2)  # fmt: skip
+            own = _of_stage(trials, plan.stage)
+            _mean_line(axes, _means(own), color=_colour(plan.stage), linewidth=1.1, alpha=0.45, zorder=2)
             _draw_trials(axes, own, stage=plan.stage, faded=False, label=f"stage {plan.stage}")
-        if evidence.coefficients is not None and evidence.window is not None:
-            curve = np.geomspace(*evidence.window, 200)
-            fitted = np.polyval(evidence.coefficients, np.log10(curve / evidence.best))
-            axes.plot(curve, fitted, color=_INK, linewidth=1.8, linestyle="--", zorder=6, label="quadratic fit")
-        _mark_best(axes, evidence.best, means[evidence.best])
-        noise = (
-            "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
-        )
+        _draw_fit(axes, evidence)
+        _mark_best(axes, evidence.best, _means(trials)[evidence.best])
         runs = f"mean of {evidence.runs} runs" if evidence.runs > 1 else "1 run"
         title = f"Hierarchical learning-rate sweep: {key_of(evidence.best)}, loss {evidence.val_loss:.4g} ({runs})"
-        _titles(axes, title, _subtitle(trials) + noise)
+        _titles(axes, title, _subtitle(trials) + _noise(evidence))
         axes.set_ylabel("validation loss")
         _draw_brackets(lower, known, trials, evidence.best)
         _legend(figure, 4)
         _save(figure, path)
+
+
+def _draw_interval(axes: Axes, evidence: Evidence) -> None:
+    if evidence.interval is not None:
+        axes.axvspan(*evidence.interval, color="#ffd92f", alpha=0.22, linewidth=0,
+                     label=f"{evidence.confidence:.0%} interval of the fitted minimum")  # fmt: skip
+
+
+def _draw_fit(axes: Axes, evidence: Evidence) -> None:
+    if evidence.coefficients is not None and evidence.window is not None:
+        curve = np.geomspace(*evidence.window, 200)
+        fitted = np.polyval(evidence.coefficients, np.log10(curve / evidence.best))
+        axes.plot(curve, fitted, color=_INK, linewidth=1.8, linestyle="--", zorder=6, label="quadratic fit")
+
+
+def _noise(evidence: Evidence) -> str:
+    return "" if evidence.noise is None else f"; noise of one trial ±{evidence.noise:.2g} ({evidence.noise_source})"
 
 
 def _draw_brackets(axes: Axes, plans: Sequence[StagePlan], trials: Sequence[Trial], best: float) -> None:
@@ -249,8 +273,9 @@ def _draw_brackets(axes: Axes, plans: Sequence[StagePlan], trials: Sequence[Tria
         axes.plot([plan.low, plan.high], [plan.stage] * 2, color=_colour(plan.stage), linewidth=7, alpha=0.35,
                   solid_capstyle="butt", zorder=2)  # fmt: skip
         for fresh in (True, False):
-            own = [trial["learning_rate"] for trial in trials
-                   if trial["stage"] == plan.stage and (trial.get("placement") != "repeat") == fresh]  # fmt: skip
+            own = [
+                trial.learning_rate for trial in _of_stage(trials, plan.stage) if (trial.placement != "repeat") == fresh
+            ]
             axes.scatter(own, [plan.stage] * len(own), s=34, marker=_MARKERS[min(plan.stage, len(_MARKERS) - 1)],
                          facecolor=_colour(plan.stage) if fresh else "white", edgecolor=_INK, linewidth=0.7,
                          zorder=4)  # fmt: skip

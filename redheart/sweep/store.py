@@ -12,11 +12,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from redheart.errors import StorageError
@@ -24,52 +24,68 @@ from redheart.messages import warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_text
 from redheart.sweep.keys import key_of
-from redheart.sweep.planner import Observation
-from redheart.sweep.trials import Trial, TrialFolder, finite_or_none, observation
+from redheart.sweep.seed_effects import Observation
+from redheart.sweep.trials import Record, Trial, TrialFolder
 
 CUMULATIVE_FILE = OutputPaths.cumulative.name
 _LOCK_TIMEOUT = 120.0  # seconds; a fold takes milliseconds, so this is somebody stopped in the debugger or a dead mount
 
 
-@dataclass(frozen=True)
-class Fold:
-    """What a fold found: the entries written, and how many old records it made trial files of."""
-
-    entries: dict[str, dict[str, Any]]
-    imported: int
-
-
-def fold_entries(trials: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
-    """The cumulative entries of ``trials``, by rising learning rate.
+class CumulativeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cumulative file says of one learning rate.
 
     ``val_loss``, ``train_loss`` and ``accuracy`` are means over the runs of the sweep that tested the learning rate
     last (losses under different settings have no common mean), ``timestamp`` and ``stage`` those of its last run.
     A learning rate with a diverged run in that sweep has ``val_loss`` null and ``diverged`` true.
+
+    Attributes:
+        runs: the record of every trial, by time, each with its name under ``trial``.
     """
-    runs: dict[float, list[dict[str, Any]]] = {}
+
+    val_loss: float | None
+    train_loss: float | None
+    accuracy: float | None
+    timestamp: str | None
+    stage: int | None
+    diverged: bool
+    runs: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a fold found: the entries written, by key, and how many old records it made trial files of."""
+
+    entries: dict[str, CumulativeEntry]
+    imported: int
+
+
+def fold_entries(trials: Mapping[str, Trial]) -> dict[str, CumulativeEntry]:
+    """The cumulative entries of ``trials``, by rising learning rate."""
+    runs: dict[float, list[tuple[str, Trial]]] = {}
     for name in sorted(trials):
-        runs.setdefault(trials[name]["learning_rate"], []).append({"trial": name, **trials[name]})
-    entries = {}
-    for learning_rate in sorted(runs):
-        ordered = sorted(runs[learning_rate], key=lambda run: (str(run.get("timestamp")), run["trial"]))
-        last = ordered[-1]
-        same = [run for run in ordered if run.get("sweep") == last.get("sweep")]
-        diverged = any(observation(run).val_loss is None for run in same)
-        entries[key_of(learning_rate)] = {
-            "val_loss": None if diverged else _mean(same, "val_loss"),
-            "train_loss": _mean(same, "train_loss"),
-            "accuracy": _mean(same, "accuracy"),
-            "timestamp": last.get("timestamp"),
-            "stage": last.get("stage"),
-            "diverged": diverged,
-            "runs": ordered,
-        }
-    return entries
+        runs.setdefault(trials[name].learning_rate, []).append((name, trials[name]))
+    return {key_of(learning_rate): _entry(runs[learning_rate]) for learning_rate in sorted(runs)}
 
 
-def _mean(runs: list[dict[str, Any]], field: str) -> float | None:
-    values = [value for run in runs if (value := finite_or_none(run.get(field))) is not None]
-    return math.fsum(values) / len(values) if values else None
+def _entry(runs: Sequence[tuple[str, Trial]]) -> CumulativeEntry:
+    ordered = sorted(runs, key=lambda run: (str(run[1].timestamp), run[0]))
+    last = ordered[-1][1]
+    same = [trial for _, trial in ordered if trial.sweep == last.sweep]
+    diverged = any(trial.observation.val_loss is None for trial in same)
+    return CumulativeEntry(
+        val_loss=None if diverged else _mean([trial.val_loss for trial in same]),
+        train_loss=_mean([trial.train_loss for trial in same]),
+        accuracy=_mean([trial.accuracy for trial in same]),
+        timestamp=last.timestamp,
+        stage=last.stage,
+        diverged=diverged,
+        runs=tuple({"trial": name, **trial.record} for name, trial in ordered),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 class CumulativeStore:
@@ -103,7 +119,7 @@ class CumulativeStore:
         while True:
             names = self.trials.names()
             entries = fold_entries({name: self.trials.read(name) for name in names})
-            content = json.dumps(entries, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+            content = json.dumps(msgspec.to_builtins(entries), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
             if self._content() != content.encode():
                 write_text(self.path, content)
             if self.trials.names() == names:
@@ -141,10 +157,10 @@ class CumulativeStore:
 
     def history(self) -> list[Observation]:
         """Every trial ever recorded here, from the truth."""
-        return [observation(trial) for trial in self.trials.all().values()]
+        return [trial.observation for trial in self.trials.all().values()]
 
 
-def _entry_problem(key: str, entry: Any) -> str | None:
+def _entry_problem(key: str, entry: object) -> str | None:
     try:
         learning_rate = float(key)
     except ValueError:

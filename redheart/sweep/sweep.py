@@ -6,27 +6,23 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
 from filelock import FileLock
 
 from redheart.config import Config
 from redheart.errors import StorageError, TrainingError
 from redheart.messages import debug, info, language, warn
 from redheart.paths import OutputPaths
-from redheart.storage import read_json
+from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.keys import key_of
-from redheart.sweep.optimal import OPTIMAL_FILE, write_optimal_lr
-from redheart.sweep.planner import mean_losses
-from redheart.sweep.pool import Pool, plan_slots
+from redheart.sweep.optimal import OPTIMAL_FILE, sweep_that_chose, write_optimal_lr
+from redheart.sweep.pool import LOGS_FOLDER, Pool
+from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
-from redheart.sweep.trials import Trial, observation
+from redheart.sweep.trials import Trial
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
-
-if TYPE_CHECKING:
-    from redheart.sweep.fit import Evidence
+from redheart.worker_pool import plan_slots
 
 RESULTS_FOLDER = OutputPaths.sweep.name
 SUMMARY_PLOT = "hierarchical_lr_sweep.png"
@@ -91,7 +87,7 @@ def run_sweep(
         evidence = conclude(config, sweep, store)
         return SweepResult(evidence.best, 0, True, evidence, results / OPTIMAL_FILE)
     inherited = dict(os.environ) if environment is None else environment
-    slots = plan_slots(config, inherited)
+    slots = plan_slots(inherited, workers=config.sweep.workers, tasks=config.sweep.points)
     info(
         "sweep.start",
         name=sweep.name,
@@ -104,15 +100,15 @@ def run_sweep(
     if done:
         info("sweep.resume", done=done, total=sweep.total)
     job = Job(
-        msgspec.to_builtins(config),
-        str(dataset.absolute()),
-        str(results.absolute()),
-        sweep.name,
-        runner,
+        config=config,
+        dataset=str(dataset.absolute()),
+        results=str(results.absolute()),
+        sweep=sweep.name,
+        runner=runner,
         language=language(),
     )
-    follower = _Follower(config, sweep, store)
-    Pool(config, sweep, job, slots, inherited).run(should_stop, follower.look)
+    follower = _Follower(sweep, store)
+    Pool(sweep, job, slots, inherited).run(should_stop, follower.look)
     evidence = conclude(config, sweep, store, follower.plotted)
     return SweepResult(evidence.best, sweep.total - done, False, evidence, results / OPTIMAL_FILE)
 
@@ -135,7 +131,7 @@ def run_worker(
     store = _load_history(results)
     sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results)
     done = _count_done(sweep, store)
-    follower = _Follower(config, sweep, store)
+    follower = _Follower(sweep, store)
 
     def announce(plan: object) -> None:
         follower.look()
@@ -166,16 +162,16 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Coll
 
     trials = _trials(sweep, store, range(sweep.stages))
     evidence = fit_learning_rate(
-        [observation(trial) for trial in trials],
+        [trial.observation for trial in trials],
         samples=config.report.bootstrap_samples,
         confidence=config.report.confidence,
         seed=config.seed,
     )
     if evidence is None:
-        lowest = key_of(min(trial["learning_rate"] for trial in trials))
+        lowest = key_of(min(trial.learning_rate for trial in trials))
         raise TrainingError(
             f"all {len(trials)} trials of the sweep diverged, down to a learning rate of {lowest}: nothing to choose; "
-            f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / 'logs'}"
+            f"lower sweep.lr_min, or look for what is wrong with the data in {sweep.results / LOGS_FOLDER}"
         )
     with FileLock(
         sweep.results / ".conclude.lock"
@@ -215,11 +211,10 @@ def _is_of(path: Path, sweep: Sweep) -> bool:
     if not path.exists():
         return False
     try:
-        content = read_json(path)
+        return sweep_that_chose(path) == sweep.name
     except StorageError as error:
         debug(f"{error}; it follows from the trials and is written again")
         return False
-    return isinstance(content, dict) and content.get("sweep") == sweep.name
 
 
 def _load_history(results: Path) -> CumulativeStore:
@@ -246,8 +241,7 @@ def _trials(sweep: Sweep, store: CumulativeStore, stages: range) -> list[Trial]:
 class _Follower:
     """Says what becomes true while workers work: plans made, stages done, results saved; plots each stage as it ends."""
 
-    def __init__(self, config: Config, sweep: Sweep, store: CumulativeStore) -> None:
-        self._config = config
+    def __init__(self, sweep: Sweep, store: CumulativeStore) -> None:
         self._sweep = sweep
         self._store = store
         self._planned = sum(sweep.plan_file(stage).exists() for stage in range(sweep.stages))
@@ -273,9 +267,9 @@ class _Follower:
 
     def _say_sizes(self) -> None:
         for name in self._sweep.trial_names(0):
-            trial = self._store.trials.read(name) if self._store.trials.exists(name) else {}
-            if trial.get("choose_count"):  # one that diverged at once was scored on nothing
-                info("sweep.sizes", train=trial.get("train_count"), choose=trial["choose_count"])
+            trial = self._store.trials.read(name) if self._store.trials.exists(name) else None
+            if trial is not None and trial.choose_count:  # one that diverged at once was scored on nothing
+                info("sweep.sizes", train=trial.train_count, choose=trial.choose_count)
                 self._sized = True
                 return
 
@@ -288,7 +282,7 @@ class _Follower:
         path = self._sweep.results / stage_plot(stage)
         plot_stage(path, plan, trials)
         self.plotted.add(stage)
-        losses = mean_losses([observation(trial) for trial in trials])
+        losses = mean_losses([trial.observation for trial in trials])
         best = min(losses, key=lambda rate: losses[rate]) if losses else None
         info(
             "sweep.stage_done",

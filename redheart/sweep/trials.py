@@ -1,4 +1,4 @@
-"""The truth of a sweep: one file a trial in ``trials/``, published once and never changed.
+"""Trials, the truth of a sweep: one file each in ``trials/``, published once and never changed.
 
 A file is named after what it is – sweep, stage and point, or the old record that it was imported from – so a point that
 was run twice, by a worker that was thought dead and by the one that took over, still has one result: the first.
@@ -7,19 +7,22 @@ was run twice, by a worker that was thought dead and by the one that took over, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from redheart.errors import StorageError
 from redheart.storage import fingerprint, read_json
 from redheart.sweep.keys import key_of
-from redheart.sweep.planner import Observation
 from redheart.sweep.publish import publish_once
+from redheart.sweep.seed_effects import Observation
 
 TRIALS_FOLDER = "trials"
 
-Trial = dict[str, Any]  # as in the file: JSON all the way, with whatever an older version wrote besides
+#: A trial or an entry as it lies in a file. An older version or the earlier implementation may have written fields that
+#: nobody knows here; they are kept wherever the record is written again, in their order.
+Record = dict[str, Any]
 
 
 def trial_name(sweep: str, stage: int, point: int) -> str:
@@ -27,19 +30,88 @@ def trial_name(sweep: str, stage: int, point: int) -> str:
     return f"{sweep}_stage{stage}_point{point}"
 
 
-def is_loss(value: Any) -> bool:
+def is_loss(value: object) -> bool:
     """Whether a recorded value is a loss one can compare: a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def finite_or_none(value: Any) -> float | None:
-    return float(value) if is_loss(value) else None
+def finite_or_none(value: float | None) -> float | None:
+    return float(value) if value is not None and is_loss(value) else None
 
 
-def observation(trial: Mapping[str, Any]) -> Observation:
-    """A trial as the planner sees it."""
-    loss = None if trial.get("diverged") else finite_or_none(trial.get("val_loss"))
-    return Observation(trial["learning_rate"], loss, trial.get("seed"))
+class EpochLosses(msgspec.Struct, frozen=True):
+    """One point of a trial's curve; a loss that is not a finite number is None."""
+
+    epoch: int
+    val_loss: float | None
+    train_loss: float | None
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished trial. What an imported record does not say is None.
+
+    Attributes:
+        val_loss: on the whole ``choose`` half after the last epoch; None where it diverged.
+        timestamp: when it ended, ISO 8601.
+        sweep: the name of the sweep that ran it.
+        placement: as in its plan, see ``PlannedTrial``.
+        choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
+        stored: the record it was read from, which is what is written again; None for one that no file holds yet.
+    """
+
+    learning_rate: float
+    val_loss: float | None = None
+    train_loss: float | None = None
+    accuracy: float | None = None
+    timestamp: str | None = None
+    stage: int | None = None
+    point: int | None = None
+    sweep: str | None = None
+    seed: int | None = None
+    placement: str | None = None
+    diverged: bool = False
+    choose_count: int | None = None
+    train_count: int | None = None
+    epochs: int | None = None
+    gradient_norm: float | None = None
+    seconds: float | None = None
+    curve: tuple[EpochLosses, ...] = ()
+    stored: Record | None = None
+
+    @property
+    def record(self) -> Record:
+        """What its file holds."""
+        if self.stored is not None:
+            return self.stored
+        facts: Record = msgspec.to_builtins(self)
+        del facts["stored"]
+        learning_rate = facts.pop("learning_rate")
+        return {"learning_rate": learning_rate, "key": key_of(learning_rate), **facts}
+
+    @property
+    def observation(self) -> Observation:
+        """What the planner sees of it."""
+        return Observation(self.learning_rate, None if self.diverged else self.val_loss, self.seed)
+
+
+_KINDS = {field.name: field.type for field in msgspec.structs.fields(Trial) if field.name != "stored"}
+
+
+def trial_of(record: object) -> Trial | None:
+    """The trial that a record holds; None where it is none: no object with a positive learning rate.
+
+    A field of another kind than ours, as a foreign store may hold, counts as absent; the record keeps it.
+    """
+    if not isinstance(record, dict) or not is_loss(record.get("learning_rate")) or record["learning_rate"] <= 0:
+        return None
+    facts: Record = {}
+    for name, kind in _KINDS.items():
+        try:
+            value = msgspec.convert(record[name], kind)
+        except (KeyError, msgspec.ValidationError):
+            continue
+        facts[name] = finite_or_none(value) if isinstance(value, float) else value
+    return Trial(**facts, stored=record)
 
 
 class TrialFolder:
@@ -76,11 +148,10 @@ class TrialFolder:
                 "move the file away: its result is then taken from lr_sweep_cumulative.json, or the point is run again"
             )
             try:
-                trial = read_json(path)
+                trial = trial_of(read_json(path))
             except StorageError as error:
                 raise StorageError(f"{error}; {fix}") from error
-            wanted = isinstance(trial, dict) and is_loss(trial.get("learning_rate")) and trial["learning_rate"] > 0
-            if not wanted:
+            if trial is None:
                 raise StorageError(f"{path}: found no trial, wanted an object with a positive learning_rate; {fix}")
             self._read[name] = trial
         return self._read[name]
@@ -91,9 +162,9 @@ class TrialFolder:
 
     def publish(self, name: str, trial: Trial) -> bool:
         """Publishes a result under its one name. False: somebody else's is there already, and stays."""
-        return publish_once(self.file(name), trial)
+        return publish_once(self.file(name), trial.record)
 
-    def import_entry(self, key: str, entry: Mapping[str, Any]) -> int:
+    def import_entry(self, key: str, entry: Record) -> int:
         """Makes trial files of a cumulative entry that has none, so that they outlive it. Says how many it made.
 
         An entry's ``runs`` name their trials and go back under those names; an entry without runs is an older
@@ -102,17 +173,17 @@ class TrialFolder:
         runs = entry.get("runs")
         if isinstance(runs, list):
             return sum(
-                self.publish(run["trial"], {name: value for name, value in run.items() if name != "trial"})
+                publish_once(self.file(run["trial"]), {name: value for name, value in run.items() if name != "trial"})
                 for run in runs
                 if _names_a_trial(run) and not self.exists(run["trial"])
             )
         name = f"imported_{key}_{fingerprint(repr(sorted(entry.items())))[:8]}"
         if self.exists(name):
             return 0
-        loss = finite_or_none(entry.get("val_loss"))
-        trial = {field: value for field, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}
-        trial |= {"learning_rate": float(key), "key": key_of(float(key)), "imported": True, "diverged": loss is None}
-        return int(self.publish(name, trial))
+        kept = {field: value for field, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}
+        learning_rate, diverged = float(key), not is_loss(entry.get("val_loss"))
+        kept |= {"learning_rate": learning_rate, "key": key_of(learning_rate), "imported": True, "diverged": diverged}
+        return int(publish_once(self.file(name), kept))
 
 
 def _names_a_trial(run: Any) -> bool:

@@ -7,9 +7,6 @@ takes its point.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -17,21 +14,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from redheart.config import Config
-from redheart.errors import Interrupted, RedHeartError
-from redheart.messages import debug, info, set_language, set_up_logging, warn
+from redheart.errors import Interrupted
+from redheart.messages import Language, debug, info, set_language, set_up_logging, warn
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
 from redheart.sweep.keys import key_of
 from redheart.sweep.planner import PlannedTrial, StagePlan, plan_stage
-from redheart.sweep.publish import publish_once
 from redheart.sweep.store import CumulativeStore
-from redheart.sweep.trials import Trial, finite_or_none, observation, trial_name
+from redheart.sweep.trials import EpochLosses, Trial, finite_or_none, trial_name
+from redheart.worker_pool import Parent, run_as_worker
+
+if TYPE_CHECKING:
+    from redheart.training.trial import TrialOutcome
 
 #: What runs a trial. Another one is given by tests of concurrency alone, where 25 real trainings would take too long.
 REAL_RUNNER = "redheart.training.trial:TrialRunner"
@@ -44,26 +43,24 @@ class Runner(Protocol):
 
     def run(
         self, *, learning_rate: float, seed: int, should_stop: Callable[[], bool], heartbeat: Callable[[], None]
-    ) -> Any: ...
+    ) -> TrialOutcome: ...
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a worker is told, in a form that travels to another process."""
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told, in a form that travels to another process.
 
-    config: dict[str, Any]
+    Attributes:
+        dataset: path of the ``.embedded.json``; ``results``: of the folder ``lr_sweep_results``.
+        sweep: the name of the sweep.
+        runner: ``module:class`` of what runs a trial.
+    """
+
+    config: Config
     dataset: str
     results: str
     sweep: str
     runner: str = REAL_RUNNER
-    parent: int | None = None
-    language: str = "ko"
-    stale_after: float = 20.0
-    beat_every: float = 3.0
-
-    def resolved(self) -> tuple[Config, Sweep]:
-        config = msgspec.convert(self.config, Config)
-        return config, Sweep(Path(self.results), self.sweep, config.sweep.stages, config.sweep.points)
+    language: Language = "ko"
 
 
 def make_runner(factory: str, config: Config, dataset: Path) -> Runner:
@@ -78,9 +75,9 @@ def ensure_plan(config: Config, sweep: Sweep, store: CumulativeStore, stage: int
     if plan is not None:
         return plan, False
     earlier = [name for done in range(stage) for name in sweep.trial_names(done)]
-    results = [observation(store.trials.read(name)) for name in earlier]
+    results = [store.trials.read(name).observation for name in earlier]
     plan = plan_stage(stage, config.sweep, config.seed, store.history(), results)
-    if publish_once(sweep.plan_file(stage), plan.as_json()):
+    if sweep.publish_plan(plan):
         return plan, True
     written = sweep.plan(stage)
     assert written is not None  # the name was taken, and plans are never removed
@@ -101,34 +98,32 @@ def announce_plan(plan: StagePlan) -> None:
             info("sweep.repeat", wanted=wanted, chosen=chosen, seed=trial.seed)
 
 
-def record_of(outcome: Any, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config) -> Trial:
-    """A finished trial as its file holds it. A loss that is not a finite number is a divergence, whatever was said."""
+def finished_trial(outcome: TrialOutcome, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config) -> Trial:
+    """A finished trial. A loss that is not a finite number is a divergence, whatever was said."""
     val_loss = finite_or_none(outcome.val_loss)
     diverged = bool(outcome.diverged) or val_loss is None
-    curve = [
-        {name: finite_or_none(value) if isinstance(value, float) else value for name, value in epoch.items()}
-        for epoch in outcome.curve
-    ]
-    return {
-        "learning_rate": planned.learning_rate,
-        "key": key_of(planned.learning_rate),
-        "val_loss": None if diverged else val_loss,
-        "train_loss": finite_or_none(outcome.train_loss),
-        "accuracy": finite_or_none(outcome.accuracy),
-        "timestamp": datetime.now(timezone.utc).isoformat(timespec="microseconds"),
-        "stage": stage,
-        "point": planned.point,
-        "sweep": sweep.name,
-        "seed": planned.seed,
-        "placement": planned.placement,
-        "diverged": diverged,
-        "choose_count": outcome.choose_count,
-        "train_count": outcome.train_count,
-        "epochs": config.trial_epochs,
-        "gradient_norm": finite_or_none(outcome.gradient_norm),
-        "seconds": finite_or_none(outcome.seconds),
-        "curve": curve,
-    }
+    return Trial(
+        learning_rate=planned.learning_rate,
+        val_loss=None if diverged else val_loss,
+        train_loss=finite_or_none(outcome.train_loss),
+        accuracy=finite_or_none(outcome.accuracy),
+        timestamp=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        stage=stage,
+        point=planned.point,
+        sweep=sweep.name,
+        seed=planned.seed,
+        placement=planned.placement,
+        diverged=diverged,
+        choose_count=outcome.choose_count,
+        train_count=outcome.train_count,
+        epochs=config.trial_epochs,
+        gradient_norm=finite_or_none(outcome.gradient_norm),
+        seconds=finite_or_none(outcome.seconds),
+        curve=tuple(
+            EpochLosses(int(epoch["epoch"]), finite_or_none(epoch["val_loss"]), finite_or_none(epoch["train_loss"]))
+            for epoch in outcome.curve
+        ),
+    )
 
 
 @dataclass
@@ -202,40 +197,24 @@ class Worker:
             )
             if stopped:  # a runner that was told to stop and returned anyway has not finished its epochs
                 self._check()
-            record = record_of(outcome, planned, stage, self.sweep, self.config)
-            if not store.trials.publish(name, record):
+            trial = finished_trial(outcome, planned, stage, self.sweep, self.config)
+            if not store.trials.publish(name, trial):
                 debug(f"trial {name}: another worker published it first; this result is dropped")
         self.on_fold(len(store.refold().entries))
         return True
 
 
-def main() -> int:
-    """Entry of a pool's worker process: a job as JSON on standard input."""
-    job = Job(**json.loads(sys.stdin.read()))
-    set_language(job.language)  # type: ignore[arg-type]
+def _work(parent: Parent) -> None:
+    job = msgspec.json.decode(parent.job, type=Job)
+    set_language(job.language)
     set_up_logging(verbose=True, debug=True)
-    config, sweep = job.resolved()
-    asked = False
+    sweep = Sweep(Path(job.results), job.sweep, job.config.sweep.stages, job.config.sweep.points)
+    Worker(job.config, Path(job.dataset), sweep, parent.should_stop, job.runner).work()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-
-    def should_stop() -> bool:
-        orphaned = job.parent is not None and os.getppid() != job.parent
-        return asked or orphaned
-
-    claims = Claims(sweep.claims_folder, stale_after=job.stale_after, beat_every=job.beat_every)
-    worker = Worker(config, Path(job.dataset), sweep, should_stop, job.runner, claims)
-    try:
-        worker.work()
-    except RedHeartError as error:
-        sys.stderr.write(f"{error}\n")  # not a log line: the pool quotes the end of this stream
-        return error.exit_code
-    return 0
+def main() -> int:
+    """Entry of a pool's worker process."""
+    return run_as_worker(_work)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from redheart.config import Config, Resolution, resolved_yaml
 from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
-from redheart.storage import read_json, sha256_of, write_json, write_text
+from redheart.storage import sha256_of, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.resolve import (
     LearningRate,
@@ -24,10 +24,9 @@ from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
+    from redheart.sweep import ChosenFor
 
 Stop = Callable[[], bool]
-#: Beside ``optimal_lr.json``: the data and the preset that it was chosen for.
-_CHOSEN_FOR = OutputPaths.chosen_for.name
 
 
 def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
@@ -74,21 +73,22 @@ def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
 def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.embedding import open_embedded
-    from redheart.sweep import run_sweep
+    from redheart.sweep import run_sweep, write_chosen_for
 
     identity = open_embedded(dataset).identity
     resolved = resolve(config).config
     output = Path(config.output)
     found = run_sweep(resolved, dataset, identity, output, asked=config, force=force, should_stop=should_stop)
-    write_json(OutputPaths(config.output).chosen_for, _chosen_for(resolved, dataset))
+    write_chosen_for(OutputPaths(config.output).sweep, _chosen_for(resolved, dataset))
     return found.learning_rate
 
 
-def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
+def _chosen_for(config: Config, dataset: Path) -> ChosenFor:
     """What a learning rate belongs to; of a resolved ``config``."""
     from redheart.embedding import open_embedded
+    from redheart.sweep import ChosenFor
 
-    return {"dataset": open_embedded(dataset).identity, "preset": config.model.preset, "path": str(dataset)}
+    return ChosenFor(open_embedded(dataset).identity, config.model.preset, str(dataset))
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -118,16 +118,18 @@ def _say_learning_rate(chosen: LearningRate) -> None:
 
 
 def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
-    remembered = path.with_name(_CHOSEN_FOR)
-    if not remembered.exists():
+    from redheart.sweep import read_chosen_for
+
+    then = read_chosen_for(path.parent)
+    if then is None:
         return
-    then, now = read_json(remembered), _chosen_for(config, dataset)
-    if (then["dataset"], then["preset"]) != (now["dataset"], now["preset"]):
+    now = _chosen_for(config, dataset)
+    if (then.dataset, then.preset) != (now.dataset, now.preset):
         warn(
             "workflow.lr_of_another",
             path=path,
-            then=f"{then['path']} ({then['preset']})",
-            now=f"{now['path']} ({now['preset']})",
+            then=f"{then.path} ({then.preset})",
+            now=f"{now.path} ({now.preset})",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,9 +78,10 @@ def test_stopped_and_killed_it_goes_on_with_what_is_missing(ordered: Path, tmp_p
 def test_a_worker_that_dies_is_an_error_that_says_what_to_do(ordered: Path, tmp_path: Path) -> None:
     def kill_a_worker() -> bool:
         for child in psutil.Process().children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                break
+            with contextlib.suppress(psutil.NoSuchProcess):  # it is dead already
+                if "redheart.ablation.worker" in " ".join(child.cmdline()):
+                    child.kill()
+                    break
         return False
 
     config = load_config(None, ["model.preset=tiny", "ablation.workers=2", "ablation.epochs=1"])
@@ -92,3 +94,21 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(ordered: Path, tmp_
             should_stop=kill_a_worker,
             environment={"PYTHONPATH": str(ROOT)},
         )
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_in_a_worker_is_said_as_in_this_process(ordered: Path, tmp_path: Path) -> None:
+    config = load_config(
+        None,
+        [
+            "model.preset=tiny",
+            "ablation.workers=2",
+            "ablation.seeds=2",
+            "ablation.epochs=1",
+            "training.warmup_fraction=0",
+        ],
+    )
+    with pytest.raises(TrainingError, match=r"^ablation: 'whole' \(seed [01]\) diverged at learning rate 1e\+30.*--lr"):
+        run_ablation(config, ordered, tmp_path, learning_rate=1e30, variants=())
+    assert (tmp_path / "ablation" / "logs" / "worker_0.log").exists()
+    assert not list((tmp_path / "ablation").glob("runs/*.json"))

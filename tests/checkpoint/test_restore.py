@@ -70,8 +70,8 @@ def test_whatever_a_model_computes_with_lies_where_torch_puts_its_own(trained, t
         run_crossover(config, trained, analysis_of(mixed(2), epochs=2), table)
         for path in (
             epoch,
-            trained / COMBINED,
-            trained / BEST_MODEL,
+            OutputPaths(trained).combined,
+            OutputPaths(trained).best_model,
             consolidate(trained),
             export(epoch, tmp_path / "out"),
         ):

@@ -14,9 +14,10 @@ from redheart.config import SweepConfig
 from redheart.errors import StorageError
 from redheart.sweep.fit import fit_learning_rate
 from redheart.sweep.optimal import read_optimal_lr, write_optimal_lr
-from redheart.sweep.planner import Observation, plan_stage
+from redheart.sweep.planner import plan_stage
+from redheart.sweep.seed_effects import Observation
 from redheart.sweep.store import fold_entries
-from redheart.sweep.trials import observation
+from redheart.sweep.trials import Trial
 
 
 def sweep_of(loss):
@@ -48,15 +49,15 @@ def test_the_file_holds_the_plain_mean_of_the_cumulative_file_and_beside_it_the_
     """Seed 1 lowers every loss by 0.05, and only 2e-4 and 3e-4 were run under it."""
     runs = [(1e-4, 0, 1.0), (2e-4, 0, 0.9), (3e-4, 0, 0.95), (2e-4, 1, 0.85), (3e-4, 1, 0.90)]
     trials = [
-        {"learning_rate": rate, "val_loss": loss, "seed": seed, "stage": 0, "timestamp": "t", "sweep": "a"}
+        Trial(learning_rate=rate, val_loss=loss, seed=seed, stage=0, timestamp="t", sweep="a")
         for rate, seed, loss in runs
     ]
-    evidence = fit_learning_rate([observation(trial) for trial in trials])
+    evidence = fit_learning_rate([trial.observation for trial in trials])
     assert evidence is not None and evidence.best == 2e-4
     content = write_optimal_lr(tmp_path / "optimal_lr.json", evidence, trials, "a")
     entries = fold_entries({str(number): trial for number, trial in enumerate(trials)})
-    assert content["val_loss"] == entries[content["optimal_lr"]]["val_loss"] == pytest.approx(0.875)
-    assert content["evidence"]["val_loss_seed_adjusted"] == pytest.approx(0.9)
+    assert content.val_loss == entries[content.optimal_lr].val_loss == pytest.approx(0.875)
+    assert content.evidence.val_loss_seed_adjusted == pytest.approx(0.9)
 
 
 def test_without_a_single_finite_trial_there_is_no_choice():
@@ -123,10 +124,10 @@ def written(tmp_path: Path) -> Path:
     results = sweep_of(noisy(5.6e-5, 0.001, random.Random(1)))
     evidence = fit_learning_rate(results)
     trials = [
-        {
-            "learning_rate": r.learning_rate, "val_loss": r.val_loss, "accuracy": 0.4, "stage": 0, "timestamp": "t",
-            "choose_count": 100, "train_count": 1000, "epochs": 3,
-        }
+        Trial(
+            learning_rate=r.learning_rate, val_loss=r.val_loss, accuracy=0.4, stage=0, timestamp="t",
+            choose_count=100, train_count=1000, epochs=3,
+        )
         for r in results
     ]  # fmt: skip
     write_optimal_lr(tmp_path / "optimal_lr.json", evidence, trials, "abc-1")

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.config import load_config
 from redheart.sweep import rebuild
-from redheart.sweep.pool import plan_slots, visible_gpus
 from tests.sweep.support import RESULTS, children, kill, start, started, trial_files
 
 
@@ -226,15 +224,3 @@ def test_importing_the_stage_brings_no_torch_numpy_or_matplotlib():
     code = "import sys, redheart.sweep; print(sorted({'torch', 'matplotlib', 'numpy', 'scipy'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
-
-
-def test_slots_are_gpus_or_shares_of_the_cores():
-    config = load_config(None)
-    gpus = plan_slots(config, {"CUDA_VISIBLE_DEVICES": "2,5"})
-    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in gpus.environments] == ["2", "5"]
-    cores = len(os.sched_getaffinity(0))
-    cpu = plan_slots(config, {"CUDA_VISIBLE_DEVICES": ""})
-    assert len(cpu.environments) == min(cores, 5)
-    one = plan_slots(load_config(None, ["sweep.workers=1"]), {"CUDA_VISIBLE_DEVICES": "-1"})
-    assert one.environments[0]["OMP_NUM_THREADS"] == str(cores)
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-1a,GPU-2b"}) == ["GPU-1a", "GPU-2b"]

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from redheart.errors import StorageError
@@ -18,16 +19,16 @@ from redheart.messages import set_language
 from redheart.sweep import rebuild
 from redheart.sweep.keys import key_of
 from redheart.sweep.store import CumulativeStore, fold_entries
-from redheart.sweep.trials import TrialFolder
+from redheart.sweep.trials import Trial, TrialFolder
 
 _spawn = multiprocessing.get_context("spawn")
 
 
 def trial(rate, loss=0.5, *, sweep="a-1", seed=0, stage=0, timestamp="2026-01-01T00:00:00"):
-    return {
-        "learning_rate": rate, "val_loss": loss, "train_loss": 0.4, "accuracy": 0.3, "timestamp": timestamp,
-        "stage": stage, "sweep": sweep, "seed": seed, "diverged": loss is None,
-    }  # fmt: skip
+    return Trial(
+        learning_rate=rate, val_loss=loss, train_loss=0.4, accuracy=0.3, timestamp=timestamp,
+        stage=stage, sweep=sweep, seed=seed, diverged=loss is None,
+    )  # fmt: skip
 
 
 def _publish_twenty(results: Path, worker: int) -> None:
@@ -63,7 +64,7 @@ def test_the_first_to_publish_a_point_wins(tmp_path):
     folder = TrialFolder(tmp_path)
     assert folder.publish("p", trial(1e-4, 0.1)) is True
     assert folder.publish("p", trial(1e-4, 0.2)) is False
-    assert TrialFolder(tmp_path).read("p")["val_loss"] == 0.1
+    assert TrialFolder(tmp_path).read("p").val_loss == 0.1
 
 
 def test_of_many_publishing_the_same_point_at_once_exactly_one_wins(tmp_path):
@@ -82,7 +83,7 @@ def test_of_many_publishing_the_same_point_at_once_exactly_one_wins(tmp_path):
     for thread in threads:
         thread.join()
     assert len(wins) == 1
-    assert TrialFolder(tmp_path).read("p")["val_loss"] == float(wins[0])
+    assert TrialFolder(tmp_path).read("p").val_loss == float(wins[0])
 
 
 def test_a_trial_published_while_the_fold_is_being_written_is_in_the_fold(tmp_path, monkeypatch):
@@ -167,7 +168,8 @@ def test_the_original_runs_file_is_imported_once_and_keeps_its_keys(tmp_path, re
         assert {name: after[key][name] for name in entry} == entry
         assert len(after[key]["runs"]) == 1
     store.path.unlink()
-    assert CumulativeStore(tmp_path).refold().entries == after, "the imported records are part of the truth"
+    entries = CumulativeStore(tmp_path).refold().entries
+    assert json.loads(msgspec.json.encode(entries)) == after, "the imported records are part of the truth"
 
 
 def test_the_first_five_fields_summarise_the_runs_of_the_last_sweep():
@@ -178,16 +180,16 @@ def test_the_first_five_fields_summarise_the_runs_of_the_last_sweep():
         "bad": trial(1e-3, None),
     })  # fmt: skip
     entry = entries["0.0001"]
-    assert list(entry)[:5] == ["val_loss", "train_loss", "accuracy", "timestamp", "stage"]
-    assert entry["val_loss"] == pytest.approx(0.3)
-    assert (entry["timestamp"], entry["stage"], len(entry["runs"])) == ("2026-01-02", 3, 3)
-    assert entries["0.001"]["val_loss"] is None and entries["0.001"]["diverged"] is True
+    assert list(msgspec.to_builtins(entry))[:5] == ["val_loss", "train_loss", "accuracy", "timestamp", "stage"]
+    assert entry.val_loss == pytest.approx(0.3)
+    assert (entry.timestamp, entry.stage, len(entry.runs)) == ("2026-01-02", 3, 3)
+    assert entries["0.001"].val_loss is None and entries["0.001"].diverged is True
 
 
 def test_an_older_record_with_nan_becomes_a_diverged_trial(tmp_path):
     (tmp_path / "lr_sweep_cumulative.json").write_text('{"0.1": {"val_loss": NaN, "train_loss": 3.0, "stage": 0}}')
     entries = CumulativeStore(tmp_path).refold().entries
-    assert entries["0.1"]["val_loss"] is None and entries["0.1"]["diverged"]
+    assert entries["0.1"].val_loss is None and entries["0.1"].diverged
     json.loads((tmp_path / "lr_sweep_cumulative.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 

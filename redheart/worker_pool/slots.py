@@ -1,0 +1,48 @@
+"""Slots of this machine: how many workers it takes, and what each gets in its environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many workers, and what each gets in its environment."""
+
+    environments: tuple[Mapping[str, str], ...]
+    where: str
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """CUDA devices by the names a child can be given, without importing torch."""
+    if "CUDA_VISIBLE_DEVICES" in environment:
+        return [name for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
+    return [
+        str(index) for index, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))
+    ]
+
+
+def plan_slots(environment: Mapping[str, str], *, workers: int | None, tasks: int) -> Slots:
+    """One slot a GPU; on CPU one a core, the cores shared out among them; never more than there are tasks at a time.
+
+    Args:
+        workers: how many were asked for; more than GPUs share them. None: as above.
+        tasks: how many there are to do at a time.
+    """
+    gpus = visible_gpus(environment)
+    if gpus:
+        count = min(workers or len(gpus), tasks)
+        return Slots(
+            tuple({"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} for index in range(count)), f"{len(gpus)} GPU"
+        )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(workers or cores, tasks)
+    threads = str(max(1, cores // count))
+    return Slots(({"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},) * count, f"CPU, {cores} cores")
