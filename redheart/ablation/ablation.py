@@ -17,7 +17,7 @@ from redheart.ablation.run import Ablator, resolve
 from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.config import Config
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws
 from redheart.messages import info
 from redheart.storage import write_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redheart.baseline.comparison import Comparison, Metric, Standing
 from redheart.baseline.run import BaselineDescription
-from redheart.evaluation.intervals import Estimate
+from redheart.evaluation.bootstrap import Estimate
 from redheart.messages import text
 from redheart.messages.figures import signed
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from redheart.crossover.result import (
     Candidate,
     CrossoverResult,
-    Difference,
     Score,
     TaskSkill,
     candidate_label,
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Candidate",
     "CrossoverResult",
-    "Difference",
     "Score",
     "TaskSkill",
     "candidate_label",

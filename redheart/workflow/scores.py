@@ -16,8 +16,8 @@ from redheart.tasks import TASKS, Task
 if TYPE_CHECKING:
     from redheart.baseline.comparison import Comparison, Metric
     from redheart.baseline.run import BaselineDescription
+    from redheart.evaluation.bootstrap import Estimate
     from redheart.evaluation.evaluate import Evaluation
-    from redheart.evaluation.intervals import Estimate
 
 #: What the table shows of a task: name of the metric, what it is called, how a number is written.
 _OF_DISTRIBUTION = (
