@@ -47,7 +47,6 @@ from redheart.training.progress import (
 )
 from redheart.training.records import METRICS, EpochSums, evaluation_record
 from redheart.training.run_folder import RunFolder
-from redheart.training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True)
@@ -395,7 +394,7 @@ class Trainer:
                 "kind": "epoch",
                 "epoch": epoch,
                 "global_step": loop.global_step,
-                "learning_rate": learning_rate_at(loop.global_step - 1, loop.total_steps, self.learning_rate, training),
+                "learning_rate": loop.learning_rate_at(loop.global_step - 1),
                 "seconds": sums.seconds,
                 "updates": sums.updates,
                 "train": sums.train_record(),
