@@ -47,10 +47,8 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def run(arguments: Namespace) -> int:
-    """Carries out a parsed command line."""
-    from redheart.messages import LANGUAGES, set_language, set_up_logging
-
+def _settle_process() -> None:
+    """What libraries read or say in this process, before they are loaded."""
     # Read by GNU OpenMP when torch is loaded: waiting threads spin briefly, then sleep. Measured with `tiny` on 2 cores, in
     # situations/s: 300 on idle cores and 50 to 120 beside two other busy processes; spinning for long, as is the default
     # there, 320 and 20; always sleeping 150.
@@ -58,12 +56,32 @@ def run(arguments: Namespace) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # DeepSpeed calls torch.distributed by names that newer versions of torch deprecate: nothing a user can act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
-    asked = arguments.lang or os.environ.get("REDHEART_LANG") or "ko"
+
+
+def _settle_language(wanted: str | None) -> None:
+    """The language of this process and of those that it starts: as typed, else as in the environment, else Korean."""
+    from redheart.messages import LANGUAGES, set_language
+
+    asked = wanted or os.environ.get("REDHEART_LANG") or "ko"
     chosen = next((language for language in LANGUAGES if language == asked), None)
     if chosen is None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
     set_language(chosen)
-    os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
+    os.environ["REDHEART_LANG"] = chosen
+
+
+def _writes_nothing(arguments: Namespace) -> bool:
+    """It only looks: it keeps no log, and the folder may be in use."""
+    only_looks = arguments.command == "doctor" and arguments.what is None
+    return only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
+
+
+def run(arguments: Namespace) -> int:
+    """Carries out a parsed command line."""
+    from redheart.messages import set_up_logging
+
+    _settle_process()
+    _settle_language(arguments.lang)
     if arguments.command == "params":
         from redheart.cli.commands import show_parameters
 
@@ -74,18 +92,17 @@ def run(arguments: Namespace) -> int:
     config = load_config(Path(arguments.config) if arguments.config else None, _overrides(arguments))
     if Path(config.output).exists() and not Path(config.output).is_dir():
         raise UsageError(f"{config.output}: is a file, wanted a folder for the output")
-    only_looks = arguments.command == "doctor" and arguments.what is None
-    starts_nothing = only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
+    writes_nothing = _writes_nothing(arguments)
     set_up_logging(
         verbose=arguments.verbose,
         debug=arguments.debug,
-        file=None if starts_nothing else Path(config.output) / "redheart.log",
+        file=None if writes_nothing else Path(config.output) / "redheart.log",
         quiet=not _is_first_process(),
     )
     from redheart.cli import commands
 
     command = commands.COMMANDS[arguments.command]
-    if arguments.command not in _ALONE_IN_ITS_FOLDER or starts_nothing:
+    if arguments.command not in _ALONE_IN_ITS_FOLDER or writes_nothing:
         return command(arguments, config)
     from redheart.workflow.lock import sole_user
 
