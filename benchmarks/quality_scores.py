@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.evaluation.bootstrap import side_of_zero
+from redheart.evaluation.bootstrap import Draws, side_of_zero
 from redheart.evaluation.standard_error import StandardError
 from redheart.tasks import TASK_BY_NAME, TASKS
 
@@ -152,19 +152,22 @@ def compare(
     table: dict[str, Any] = {}
     for name, (measure, higher) in measures.items():
         seeds = {way: over_seeds(measure, one, truth, everything) for way, one in said.items()}
-        values = {way: float(np.mean(found)) for way, found in seeds.items()}
         drawn = {
-            way: np.array([np.mean(over_seeds(measure, one, truth, d)) for d in draws]) for way, one in said.items()
+            way: Draws(
+                float(np.mean(seeds[way])),
+                np.array([np.mean(over_seeds(measure, one, truth, d)) for d in draws]),
+            )
+            for way, one in said.items()
         }
         rows: dict[str, Any] = {}
-        for way in said:
-            low, high = _interval(values[way], drawn[way], (seeds[way],))
-            rows[way] = {"value": values[way], "low": low, "high": high, "seeds": seeds[way]}
+        for way, own in drawn.items():
+            low, high = _interval(own.value, own.resampled, (seeds[way],))
+            rows[way] = {"value": own.value, "low": low, "high": high, "seeds": seeds[way]}
             for other in against:
                 if other in said and other != way:
-                    difference = values[way] - values[other]
-                    low, high = _interval(difference, drawn[way] - drawn[other], (seeds[way], seeds[other]))
+                    paired = own - drawn[other]
+                    low, high = _interval(paired.value, paired.resampled, (seeds[way], seeds[other]))
                     better = {"around": None, "above": higher, "below": not higher}[side_of_zero(low, high)]
-                    rows[way][f"minus {other}"] = {"value": difference, "low": low, "high": high, "better": better}
+                    rows[way][f"minus {other}"] = {"value": paired.value, "low": low, "high": high, "better": better}
         table[name] = rows
     return table

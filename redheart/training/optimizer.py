@@ -64,7 +64,7 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
 
 
 def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
-    """Shard of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
+    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
 
     Never less than ``MIN_SHARE``.
     """
