@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redheart.crossover.result import (
     Candidate,
     CrossoverResult,
+    Difference,
     Score,
     TaskSkill,
     candidate_label,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Candidate",
     "CrossoverResult",
+    "Difference",
     "Score",
     "TaskSkill",
     "candidate_label",

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redheart.crossover.result import Candidate, CrossoverResult, Outcome, candidate_label
-from redheart.evaluation.bootstrap import PairedDifference, Side, side_of_zero
+from redheart.crossover.result import Candidate, CrossoverResult, Difference, Outcome, candidate_label
+from redheart.evaluation.bootstrap import Side, side_of_zero
 from redheart.messages import text
 
 #: What is said of a difference to the last epoch, by its interval.
@@ -65,7 +65,7 @@ def _finite_losses(candidates: Sequence[Candidate]) -> dict[str, float]:
     return {name: loss for name, loss in losses.items() if loss is not None}
 
 
-def _standing(difference: PairedDifference | None) -> Standing:
+def _standing(difference: Difference | None) -> Standing:
     """By the interval that decides, which is widened for the contenders; noise where there is none."""
     return "noise" if difference is None else side(difference.guarded_low, difference.guarded_high)
 
@@ -166,7 +166,7 @@ def _not_told_apart(result: CrossoverResult) -> str | None:
     return None
 
 
-def _difference(result: CrossoverResult, name: str | None) -> PairedDifference | None:
+def _difference(result: CrossoverResult, name: str | None) -> Difference | None:
     score = result.score(name, "judge") if name else None
     return score.difference if score else None
 

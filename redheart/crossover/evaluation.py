@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import build_from_manifest, misfit_of
-from redheart.crossover.result import Score, TaskSkill
+from redheart.crossover.result import Difference, Score, TaskSkill
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
 from redheart.errors import Interrupted, StorageError
@@ -143,7 +144,8 @@ class Scorer:
         reference = self._reference.setdefault(split, losses)
         difference = None
         if losses is not reference:
-            difference = paired_difference(losses, reference, resamples, self.confidence, comparisons=comparisons)
+            paired = paired_difference(losses, reference, resamples, self.confidence, comparisons=comparisons)
+            difference = Difference(**asdict(paired)) if paired else None
         return Score(
             count=evaluation.count,
             loss=_finite(float(losses.mean())) if len(losses) else None,

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import msgspec
 
 from redheart.errors import StorageError
-from redheart.evaluation.bootstrap import PairedDifference
 from redheart.messages import text
 from redheart.storage import read_json, write_json
 
@@ -24,6 +23,20 @@ BEST_MODEL = "best_model"
 Outcome = Literal[
     "clear", "unclear", "last_clear", "last_unclear", "dry_run", "unchanged", "one_epoch", "identical", "not_finite"
 ]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Item losses less the last epoch's on the same situations; see ``bootstrap.PairedDifference``."""
+
+    mean: float
+    low: float
+    high: float
+    guarded_low: float
+    guarded_high: float
+    confidence: float
+    probability_better: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -47,14 +60,14 @@ class Score:
     Attributes:
         loss: mean over situations of the heads' weighted loss: the loss of what is served. It decides.
         total_loss: the training loss, auxiliary terms included.
-        difference: item losses less the last epoch's; None for the last epoch itself and for what is identical to it.
+        difference: to the last epoch; None for the last epoch itself and for what is identical to it.
     """
 
     count: int
     loss: float | None
     total_loss: float | None
     mean_skill: float | None
-    difference: PairedDifference | None
+    difference: Difference | None
     tasks: dict[str, TaskSkill]
 
 

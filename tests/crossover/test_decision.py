@@ -8,8 +8,7 @@ import re
 import pytest
 
 from redheart.crossover.decision import Decision, decide, explain, share_of_resamples
-from redheart.crossover.result import Candidate, CrossoverResult, Score
-from redheart.evaluation.bootstrap import PairedDifference
+from redheart.crossover.result import Candidate, CrossoverResult, Difference, Score
 from redheart.messages import Language, set_language
 from redheart.tasks import MODULES
 
@@ -21,9 +20,9 @@ def in_english() -> object:
     set_language("ko")
 
 
-def difference(mean: float, half: float = 0.01) -> PairedDifference:
+def difference(mean: float, half: float = 0.01) -> Difference:
     low, high = mean - half, mean + half
-    return PairedDifference(mean, low, high, low - half / 2, high + half / 2, 0.95, 0.9 if mean < 0 else 0.1, 50)
+    return Difference(mean, low, high, low - half / 2, high + half / 2, 0.95, 0.9 if mean < 0 else 0.1, 50)
 
 
 def candidate(name: str, judge: float | None, test: float, *, half: float = 0.01, twin: str | None = None) -> Candidate:
@@ -109,12 +108,12 @@ def test_the_last_epoch_is_no_clear_winner_over_rivals_that_have_no_numbers() ->
     assert told(candidates)[0].startswith("No clear winner") and "no interval could be computed" in told(candidates)[0]
 
 
-def _any_difference(drawing: random.Random, mean: float) -> PairedDifference | None:
+def _any_difference(drawing: random.Random, mean: float) -> Difference | None:
     if drawing.random() < 0.05:
         return None
     low, high = sorted(drawing.choice([mean, 0.0]) + drawing.uniform(-0.02, 0.02) for _ in range(2))
     wider = drawing.choice([0.0, 0.004, 0.01])
-    return PairedDifference(mean, low, high, low - wider, high + wider, 0.95, drawing.random(), 50)
+    return Difference(mean, low, high, low - wider, high + wider, 0.95, drawing.random(), 50)
 
 
 def _any_candidate(drawing: random.Random, name: str) -> Candidate:
