@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.evaluation.bootstrap import Draws, side_of_zero
+from redheart.evaluation.standard_error import StandardError
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 Array = NDArray[np.float64]
@@ -126,15 +128,11 @@ def _interval(value: float, drawn: Array, seeds: Sequence[Sequence[float]]) -> t
 
     Not known, so without end, where a draw has no score: an AUC needs situations of both kinds.
     """
-    from scipy.stats import t
-
     by_situations = float(drawn.var(ddof=1))
     parts = [(float(np.var(found, ddof=1)) / len(found), len(found) - 1) for found in seeds if len(found) > 1]
-    variance = by_situations + sum(part for part, _ in parts)
-    if not np.isfinite(variance):
+    if not np.isfinite(by_situations + sum(part for part, _ in parts)):
         return float("-inf"), float("inf")
-    freedom = sum(part**2 / degrees for part, degrees in parts) + by_situations**2 / (len(drawn) - 1)
-    reach = float(t.ppf(0.975, variance**2 / freedom)) * variance**0.5 if variance > 0 else 0.0
+    reach = StandardError.of([(by_situations, len(drawn) - 1), *parts]).margin(0.95)
     return value - reach, value + reach
 
 
@@ -154,19 +152,22 @@ def compare(
     table: dict[str, Any] = {}
     for name, (measure, higher) in measures.items():
         seeds = {way: over_seeds(measure, one, truth, everything) for way, one in said.items()}
-        values = {way: float(np.mean(found)) for way, found in seeds.items()}
         drawn = {
-            way: np.array([np.mean(over_seeds(measure, one, truth, d)) for d in draws]) for way, one in said.items()
+            way: Draws(
+                float(np.mean(seeds[way])),
+                np.array([np.mean(over_seeds(measure, one, truth, d)) for d in draws]),
+            )
+            for way, one in said.items()
         }
         rows: dict[str, Any] = {}
-        for way in said:
-            low, high = _interval(values[way], drawn[way], (seeds[way],))
-            rows[way] = {"value": values[way], "low": low, "high": high, "seeds": seeds[way]}
+        for way, own in drawn.items():
+            low, high = _interval(own.value, own.resampled, (seeds[way],))
+            rows[way] = {"value": own.value, "low": low, "high": high, "seeds": seeds[way]}
             for other in against:
                 if other in said and other != way:
-                    difference = values[way] - values[other]
-                    low, high = _interval(difference, drawn[way] - drawn[other], (seeds[way], seeds[other]))
-                    better = None if low <= 0 <= high else bool((low > 0) == higher)
-                    rows[way][f"minus {other}"] = {"value": difference, "low": low, "high": high, "better": better}
+                    paired = own - drawn[other]
+                    low, high = _interval(paired.value, paired.resampled, (seeds[way], seeds[other]))
+                    better = {"around": None, "above": higher, "below": not higher}[side_of_zero(low, high)]
+                    rows[way][f"minus {other}"] = {"value": paired.value, "low": low, "high": high, "better": better}
         table[name] = rows
     return table

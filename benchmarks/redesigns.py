@@ -36,7 +36,7 @@ from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import WHOLE
 from redheart.ablation.worth import Worth, beyond_noise, worth_of
 from redheart.config import load_config
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws
 from redheart.model import ModelDimensions, Outputs, TargetStatistics, UnifiedModel
 from redheart.model.modules import heads as heads_module
 from redheart.model.modules.blocks import masked_mean

@@ -1,4 +1,4 @@
-"""The shape of the house: imports go one way, no file imports itself by way of others, no folder is too full to read."""
+"""The shape of the house: imports go one way, no file imports itself by way of others, no folder or function is too full to read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import grimp
+from radon.complexity import cc_visit
 
 PROJECT = Path(__file__).parents[1]
 MAX_FILES_IN_A_FOLDER = 15
@@ -29,6 +30,29 @@ UNTYPED = {
 }
 #: Folders that are being typed on a branch of their own; empty once it is merged.
 NOT_YET_TYPED = ("sweep/", "ablation/")
+#: McCabe's count of the ways through a function, as radon counts them.
+MAX_COMPLEXITY = 15
+#: What is more complex, and why it stays so for now. An entry goes with its reason.
+COMPLEX = {
+    "redheart/training/loop.py:TrainingLoop._step": "a step and everything that watches it: measuring is to part from stepping",
+    "redheart/training/trainer.py:Trainer._train": "set-up, epochs and end in one: to part with callbacks",
+    "redheart/training/trial.py:TrialRunner.run": "a trial and what may go wrong with it: to part with the trainer's loop",
+    "redheart/report/curves.py:read_curves": "reads records without a type: to go once they have one",
+    "redheart/sweet_spot/curves.py:read_history": "reads records without a type: to go once they have one",
+    "redheart/ablation/plot.py:_panel": "one drawing, top to bottom",
+    "redheart/sweep/fit.py:fit_learning_rate": "every way in which a fit is no answer: to part from fitting",
+    "redheart/sweep/plots.py:plot_stage": "one drawing, top to bottom: its layers are to part",
+    "redheart/sweep/plots.py:plot_summary": "one drawing, top to bottom: its layers are to part",
+    "redheart/embedding/open_dataset.py:open_embedded": "two forms on disk in one function: to part",
+    "redheart/embedding/sentences.py:_ends": "the rules of where a sentence ends, one after the other",
+    "redheart/embedding/embed.py:embed_dataset": "the stage from end to end: to part into its steps",
+    "redheart/data/reader.py:iter_situations": "what is wrong with an item, counted and told while it streams: to part",
+    "redheart/data/validation.py:ItemCheck._emotions": "each form that emotions come in: to part",
+    "benchmarks/model_quality.py:plan": "a benchmark's list of runs, by case",
+    "benchmarks/model_quality.py:score": "a benchmark's tables, by case",
+    "benchmarks/redesigns.py:measure": "one measurement, top to bottom",
+    "benchmarks/train_step_profile.py:profile_steps": "one measurement, top to bottom",
+}
 
 
 def test_the_layers_are_kept() -> None:
@@ -68,3 +92,23 @@ def test_what_files_and_stages_hand_over_is_typed_but_at_the_edges() -> None:
     assert not more, f"give it a msgspec.Struct, or say in UNTYPED why not: {more}"
     assert sum(counted.values()) <= MAX_UNTYPED, counted
     assert not UNTYPED.keys() - counted.keys(), f"typed by now: {UNTYPED.keys() - counted.keys()}"
+
+
+def _complexities() -> dict[str, int]:
+    """Every function and method of the package and of the benchmarks, with what is nested in it."""
+    found = {}
+    for folder in ("redheart", "benchmarks"):
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            for block in cc_visit(path.read_text(encoding="utf-8")):
+                if block.letter != "C":  # a class is the mean of its methods, which are here themselves
+                    found[f"{path.relative_to(PROJECT)}:{block.fullname}"] = block.complexity
+    return found
+
+
+def test_no_function_is_too_complex() -> None:
+    complexities = _complexities()
+    too_complex = {name: count for name, count in complexities.items() if count > MAX_COMPLEXITY}
+    new = {name: count for name, count in too_complex.items() if name not in COMPLEX}
+    assert not new, f"more than {MAX_COMPLEXITY} ways through: {new}; cut them where their ideas part"
+    assert sorted(COMPLEX.keys() - too_complex) == [], "no longer so complex, or gone: take them off the list"
+    assert len(complexities) > 1000, "they were counted"

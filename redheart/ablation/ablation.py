@@ -16,7 +16,7 @@ from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.ablation.worker import Job, Run
 from redheart.config import Config
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws
 from redheart.messages import info, language
 from redheart.paths import OutputPaths
 from redheart.storage import write_json

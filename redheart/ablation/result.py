@@ -10,7 +10,7 @@ import numpy as np
 from redheart.ablation.scores import METRICS
 from redheart.ablation.worth import Worth, beyond_noise, worth_of
 from redheart.config import TrainingConfig
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws
 
 METHOD = (
     "Worth is the score of the whole model less that without the group, in the direction of better, mean over the seeds, "

@@ -4,7 +4,7 @@ Two things vary: the seed (initial weights, order, dropout) and which situations
 over the seeds alone knows nothing of the second; a percentile bootstrap over seeds *and* situations is too narrow with three
 or five seeds (it divides their variance by n, not n − 1, and knows no t). So each part is estimated by what suits it: the
 seeds' by their sample variance, the situations' by a bootstrap of the mean difference, and the interval is a t interval of
-their sum, with the degrees of freedom of Welch (1947) and Satterthwaite (1946). What both parts contain, the interaction of
+their sum (``evaluation/standard_error.py``). What both parts contain, the interaction of
 seed and situation, is counted twice: the interval errs on the wide side. Simulated with 3 and 5 seeds and 60 situations, intervals
 of 95 % held the truth in 93 to 99 % of cases, the percentile bootstrap's in as few as 69 %, the t interval's over seeds in 67 %.
 """
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from redheart.ablation.scores import Metric
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws
+from redheart.evaluation.standard_error import StandardError
 
 Array = NDArray[np.float64]
 
@@ -66,14 +67,11 @@ def estimate(differences: Array, resampled: Array, situations: int, confidence: 
     of_seeds = float(differences.var(ddof=1)) / seeds
     usable = resampled[np.isfinite(resampled)]
     of_situations = float(usable.var(ddof=1)) if len(usable) > 1 else 0.0
-    error = math.sqrt(of_seeds + of_situations)
-    if error == 0.0:
-        return Worth(mean, 0.0, 1.0 if mean == 0.0 else 0.0, 0.0, 0.0)
-    freedom = error**4 / (of_seeds**2 / (seeds - 1) + of_situations**2 / max(1, situations - 1))
+    error = StandardError.of([(of_seeds, seeds - 1), (of_situations, max(1, situations - 1))])
     return Worth(
         mean=mean,
-        margin=float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error,
-        p_value=float(2 * stats.t.sf(abs(mean) / error, freedom)),
+        margin=error.margin(confidence),
+        p_value=error.p_value(mean),
         from_seeds=math.sqrt(of_seeds),
         from_situations=math.sqrt(of_situations),
     )

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.evaluation.bootstrap import Resamples
+from redheart.evaluation.bootstrap import Draws, Resamples, side_of_zero
 from redheart.evaluation.evaluate import Evaluation, constant_predictor
-from redheart.evaluation.intervals import Draws, draw, measures_of
+from redheart.evaluation.intervals import draw, measures_of
 from redheart.facts.comparison import Comparison, Estimate, Metric, Standing, TaskComparison
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS, Task
@@ -25,7 +25,8 @@ def standing_of(difference: Estimate | None) -> Standing | None:
     """Where a difference of skills puts the model; an interval that touches 0 tells nothing."""
     if difference is None or difference.low is None or difference.high is None:
         return None
-    return "above" if difference.low > 0 else "below" if difference.high < 0 else "level"
+    side = side_of_zero(difference.low, difference.high)
+    return "level" if side == "around" else side
 
 
 def compare(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.baseline.soft_logistic import SoftLogistic, fit_soft_logistic
+from redheart.baseline.shares import LinearShares, fit_shares
 from redheart.facts.comparison import FittedTask
 from redheart.tasks import TASKS, Task
 
@@ -56,7 +56,7 @@ class Baseline:
         rows: task -> training situations that it was fitted to.
     """
 
-    fitted: Mapping[str, LinearRegressions | SoftLogistic]
+    fitted: Mapping[str, LinearRegressions | LinearShares]
     absent: Mapping[str, str] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Baseline:
             one = self.fitted.get(task.name)
             if one is None:
                 tasks[task.name] = FittedTask(absent=self.absent.get(task.name, ""))
-            elif isinstance(one, SoftLogistic):
+            elif isinstance(one, LinearShares):
                 tasks[task.name] = FittedTask(kind="logistic", rows=self.rows[task.name], penalty=one.penalty)
             else:
                 penalties = dict(zip(task.dimensions, one.penalties, strict=True))
@@ -94,7 +94,7 @@ def fit_baseline(
     exact: Array = np.asarray(features, np.float64)
     # A vector that is no number is the training loop's affair: it names the batch and skips the step.
     usable = np.asarray(np.isfinite(exact).all(axis=1))
-    fitted: dict[str, LinearRegressions | SoftLogistic] = {}
+    fitted: dict[str, LinearRegressions | LinearShares] = {}
     absent: dict[str, str] = {}
     rows: dict[str, int] = {}
     for task in TASKS:
@@ -111,7 +111,7 @@ def fit_baseline(
         rows[task.name] = most
         if task.is_distribution:
             valid = mask.all(axis=1)
-            fitted[task.name] = fit_soft_logistic(exact[valid], target[valid])
+            fitted[task.name] = fit_shares(exact[valid], target[valid])
         else:
             fitted[task.name] = _fit_regressions(task, exact, target, mask)
     return Baseline(fitted, absent, rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from redheart.machine import inference_device
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import replace_file
-from redheart.sweet_spot import SweetSpotAnalysis
+from redheart.sweet_spot import Choice, SweetSpotAnalysis
 from redheart.tasks import MODULES
 from redheart.training.records import read_records
 
@@ -80,6 +81,49 @@ def check_epochs(files: EpochFiles, table: SituationTable, preset: str) -> None:
         check_same_model(files.manifest(epoch), files.path(epoch), shape, f"epoch {last}")
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Recipes that are compared, the last epoch first, and what those that choose epochs by their loss went by.
+
+    Attributes:
+        choose_loss: each epoch's recorded loss on ``choose``.
+        soup: what the greedy soup tried.
+    """
+
+    recipes: list[Recipe]
+    choose_loss: dict[int, float] = field(default_factory=dict)
+    soup: list[SoupIngredient] = field(default_factory=list)
+
+    def contenders(self, files: EpochFiles) -> int:
+        """How many distinct models could be delivered instead of the last epoch."""
+        last, *others = self.recipes
+        return len({files.identity(one) for one in others if not _is_control(one)} - {files.identity(last)})
+
+
+def _is_control(recipe: Recipe) -> bool:
+    return recipe.name.startswith("random_")
+
+
+def _compared(
+    config: Config, output: Path, files: EpochFiles, scorer: Scorer, choices: Mapping[str, Choice]
+) -> Compared:
+    """The crossover of the epochs that were chosen, and everything that it has to be compared with."""
+    choose_loss = recorded_choose_loss(OutputPaths(output).metrics, files.epochs)
+    chosen = {module: choices[module].epoch for module in MODULES}
+    count = config.crossover.average_last
+    soup, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
+    recipes = [
+        last_epoch(files.epochs),
+        *([start()] if files.has_start else []),
+        best_epoch(choose_loss),
+        last_average(files.epochs, count),
+        soup,
+        crossover("crossover", chosen),
+        *random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed),
+    ]
+    return Compared(recipes, choose_loss, [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail])
+
+
 def run_crossover(
     config: Config,
     output: Path,
@@ -105,7 +149,7 @@ def run_crossover(
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
         ConfigError: see ``check_epochs``.
     """
-    files, paths = EpochFiles(output), OutputPaths(output)
+    files = EpochFiles(output)
     check_epochs(files, table, config.model.preset)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
@@ -120,25 +164,10 @@ def run_crossover(
         batch_size=batch_size,
         should_stop=should_stop,
     )
-    recipes = [last_epoch(files.epochs)]
-    choose_loss: dict[int, float] = {}
-    soup: list[SoupIngredient] = []
+    compared = Compared([last_epoch(files.epochs)])
     if changed and choices is not None:
-        choose_loss = recorded_choose_loss(paths.metrics, files.epochs)
-        chosen = {module: choices[module].epoch for module in MODULES}
-        count = config.crossover.average_last
-        soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
-        soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail]
-        recipes += [start()] if files.has_start else []
-        recipes += [
-            best_epoch(choose_loss),
-            last_average(files.epochs, count),
-            soup_recipe,
-            crossover("crossover", chosen),
-        ]
-        recipes += random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed)
-    not_delivered = {files.identity(recipe) for recipe in recipes[:1]}
-    comparisons = len({files.identity(r) for r in recipes if not r.name.startswith("random_")} - not_delivered)
+        compared = _compared(config, output, files, scorer, choices)
+    recipes, comparisons = compared.recipes, compared.contenders(files)
     comparisons_made = max(1, comparisons)
     candidates = _candidates(files, recipes, scorer.score_all(recipes, "judge", comparisons=comparisons_made))
     decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
@@ -156,8 +185,8 @@ def run_crossover(
         dry_run=analysis.dry_run,
         weights_changed=changed,
         epochs=files.epochs,
-        choose_loss={str(epoch): loss for epoch, loss in sorted(choose_loss.items())},
-        soup=soup,
+        choose_loss={str(epoch): loss for epoch, loss in sorted(compared.choose_loss.items())},
+        soup=compared.soup,
         candidates=candidates,
         comparisons=comparisons,
         confidence=config.report.confidence,
@@ -185,7 +214,7 @@ def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score])
                 epochs={module: list(recipe.epochs[module]) for module in MODULES},
                 identity=identity,
                 identical_to=twin if twin != recipe.name else None,
-                is_control=recipe.name.startswith("random_"),
+                is_control=_is_control(recipe),
                 scores={"judge": score},
             )
         )

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from redheart.crossover.result import Candidate, CrossoverResult, Outcome, candidate_label
+from redheart.evaluation.bootstrap import Side, side_of_zero
 from redheart.facts.candidate import Difference
 from redheart.messages import text
 
-#: Where an interval of differences to the last epoch lies: below 0 (better), above it (worse), or around it.
-Side = Literal["lower", "higher", "noise"]
+#: What is said of a difference to the last epoch, by its interval.
+Standing = Literal["lower", "higher", "noise"]
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,26 @@ def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: b
     last, others = candidates[0], contenders(candidates)
     if not others:
         return Decision("one_epoch" if epochs == 1 else "identical", None)
-    scored = {c.name: c.scores["judge"].loss for c in (last, *others)}
-    finite = {name: loss for name, loss in scored.items() if loss is not None}
-    if not finite:
+    losses = _finite_losses([last, *others])
+    if not losses:
         return Decision("not_finite", None)
-    winner = min(finite, key=lambda name: finite[name])
-    if winner == last.name:
-        differences = [c.scores["judge"].difference for c in others if c.name in finite]
-        beyond = all(difference is not None and difference.guarded_low > 0 for difference in differences)
-        return Decision("last_clear" if differences and beyond else "last_unclear", winner)
-    difference = next(c for c in others if c.name == winner).scores["judge"].difference
-    return Decision("clear" if difference is not None and difference.guarded_high < 0 else "unclear", winner)
+    winner = min(losses, key=lambda name: losses[name])
+    standings = {c.name: _standing(c.scores["judge"].difference) for c in others if c.name in losses}
+    if winner != last.name:
+        return Decision("clear" if standings[winner] == "lower" else "unclear", winner)
+    beyond = set(standings.values()) == {"higher"}
+    return Decision("last_clear" if beyond else "last_unclear", winner)
+
+
+def _finite_losses(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """Losses on ``judge`` by name, of those that have one."""
+    losses = {c.name: c.scores["judge"].loss for c in candidates}
+    return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+def _standing(difference: Difference | None) -> Standing:
+    """By the interval that decides, which is widened for the contenders; noise where there is none."""
+    return "noise" if difference is None else side(difference.guarded_low, difference.guarded_high)
 
 
 def explain(result: CrossoverResult) -> list[str]:
@@ -85,7 +95,7 @@ def explain(result: CrossoverResult) -> list[str]:
             "probability": share_of_resamples(difference.probability_better, result.bootstrap_samples),
             "runner": candidate_label(subject),
         }
-        own = side(difference.guarded_low, difference.guarded_high)
+        own = _standing(difference)
         if result.is_clear or own == "noise":
             sentences = [text(f"crossover.outcome_{result.outcome}", **values)]
         else:  # its own interval is no reason for doubt: another baseline's is, or resamples that disagree with the mean
@@ -104,9 +114,10 @@ def explain(result: CrossoverResult) -> list[str]:
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
 
 
-def side(low: float, high: float) -> Side:
+def side(low: float, high: float) -> Standing:
     """Where the interval ``low`` to ``high`` lies; one that touches 0 is not beyond noise."""
-    return "lower" if high < 0 else "higher" if low > 0 else "noise"
+    standings: dict[Side, Standing] = {"below": "lower", "above": "higher", "around": "noise"}
+    return standings[side_of_zero(low, high)]
 
 
 def _beside(result: CrossoverResult, other: str | None, values: dict[str, str | int]) -> str:
@@ -139,9 +150,8 @@ def _signed(value: float) -> str:
 
 def _by_loss(result: CrossoverResult) -> list[str]:
     """Contenders with a finite loss on ``judge``, the lowest first."""
-    losses = {c.name: c.scores["judge"].loss for c in contenders(result.candidates)}
-    finite = {name: loss for name, loss in losses.items() if loss is not None}
-    return sorted(finite, key=lambda name: finite[name])
+    losses = _finite_losses(contenders(result.candidates))
+    return sorted(losses, key=lambda name: losses[name])
 
 
 def _runner_up(result: CrossoverResult) -> str | None:
@@ -152,7 +162,7 @@ def _not_told_apart(result: CrossoverResult) -> str | None:
     """The baseline with the lowest loss whose interval holds 0."""
     for name in _by_loss(result):
         difference = _difference(result, name)
-        if difference is not None and side(difference.guarded_low, difference.guarded_high) == "noise":
+        if difference is not None and _standing(difference) == "noise":
             return name
     return None
 

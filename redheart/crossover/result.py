@@ -20,7 +20,6 @@ FORMAT = 1
 Outcome = Literal[
     "clear", "unclear", "last_clear", "last_unclear", "dry_run", "unchanged", "one_epoch", "identical", "not_finite"
 ]
-DECIDED: tuple[Outcome, ...] = ("clear", "unclear", "last_clear", "last_unclear")
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -91,10 +90,6 @@ class CrossoverResult(msgspec.Struct, frozen=True):
         """A candidate's numbers on a split; None where there is no such candidate."""
         found = [candidate for candidate in self.candidates if candidate.name == name]
         return found[0].scores.get(split) if found else None
-
-    def distinct(self) -> list[Candidate]:
-        """Candidates without those that are identical to an earlier one."""
-        return [candidate for candidate in self.candidates if candidate.identical_to is None]
 
     def better_controls(self) -> tuple[int, int]:
         """How many random crossovers have a lower judge loss than the crossover, and how many there are."""

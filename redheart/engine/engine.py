@@ -49,10 +49,6 @@ def _is_data_parallel_on_cpu() -> bool:
     )
 
 
-#: Where an optimizer's group keeps what its learning rate is multiplied by; one without it learns at the rate of the schedule.
-SCALE = "learning_rate_scale"
-
-
 class Engine:
     """Model and optimizer in the hands of Accelerate; see the module's text.
 
@@ -185,11 +181,6 @@ class Engine:
 
     def barrier(self) -> None:
         self.accelerator.wait_for_everyone()
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Of every group, times what layers of its depth learn at."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group.get(SCALE, 1.0)
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
         """Adds a piece's gradients.

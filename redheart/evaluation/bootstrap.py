@@ -6,12 +6,18 @@ resampled situations, so that what makes a situation hard cancels out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.facts.comparison import Estimate
+
 Array = NDArray[np.float64]
+#: Where an interval of differences lies; one that touches 0 is around it.
+Side = Literal["below", "around", "above"]
 #: Resampled index numbers held at a time: 2M of them are 16 MB.
 _AT_A_TIME = 2_000_000
 
@@ -40,6 +46,44 @@ class Resamples:
         return np.concatenate(pieces)
 
 
+def interval(values: Array, confidence: float) -> tuple[float, float]:
+    """Percentile interval of bootstrap values."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def side_of_zero(low: float, high: float) -> Side:
+    """Where the interval ``low`` to ``high`` lies."""
+    return "below" if high < 0 else "above" if low > 0 else "around"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A metric, or a difference of two, on the split itself and on each resample of it."""
+
+    value: float
+    resampled: Array
+
+    def __sub__(self, other: Draws) -> Draws:
+        """The paired difference: both were resampled alike."""
+        return Draws(self.value - other.value, self.resampled - other.resampled)
+
+    @staticmethod
+    def mean(several: Sequence[Draws]) -> Draws:
+        """The mean of several metrics, resample by resample."""
+        return Draws(
+            float(np.mean([one.value for one in several])), np.mean([one.resampled for one in several], axis=0)
+        )
+
+    def estimate(self, confidence: float) -> Estimate:
+        """The percentile interval around the value."""
+        usable = self.resampled[np.isfinite(self.resampled)]
+        if len(usable) < len(self.resampled) / 2 or not len(usable):
+            return Estimate(self.value, None, None)
+        return Estimate(self.value, *interval(usable, confidence))
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """Mean difference of item losses, candidate less reference: below 0, the candidate is better.
@@ -61,13 +105,6 @@ class PairedDifference:
     count: int
 
 
-def interval(values: Array, confidence: float) -> tuple[float, float]:
-    """Percentile interval of bootstrap values."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
 def paired_difference(
     candidate: Array, reference: Array, resamples: Resamples, confidence: float, *, comparisons: int = 1
 ) -> PairedDifference | None:
@@ -83,16 +120,16 @@ def paired_difference(
     difference = np.where(valid, candidate - reference, 0.0)
     sums = resamples.sums(np.stack([difference, valid.astype(np.float64)], axis=1))
     sums = sums[sums[:, 1] > 0]
-    means = sums[:, 0] / sums[:, 1]
-    low, high = interval(means, confidence)
-    guarded_low, guarded_high = interval(means, 1 - (1 - confidence) / comparisons)
+    drawn = Draws(float(difference.sum() / valid.sum()), sums[:, 0] / sums[:, 1])
+    low, high = interval(drawn.resampled, confidence)
+    guarded_low, guarded_high = interval(drawn.resampled, 1 - (1 - confidence) / comparisons)
     return PairedDifference(
-        mean=float(difference.sum() / valid.sum()),
+        mean=drawn.value,
         low=low,
         high=high,
         guarded_low=guarded_low,
         guarded_high=guarded_high,
         confidence=confidence,
-        probability_better=float((means < 0).mean() + 0.5 * (means == 0).mean()),
+        probability_better=float((drawn.resampled < 0).mean() + 0.5 * (drawn.resampled == 0).mean()),
         count=int(valid.sum()),
     )

@@ -6,14 +6,13 @@ compared is computed from the same resamples, so differences are paired: what ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.evaluation.bootstrap import Array, Resamples, interval
-from redheart.facts.comparison import Estimate
+from redheart.evaluation.bootstrap import Array, Draws, Resamples
 from redheart.tasks import Task
 
 _TINY = 1e-12
@@ -32,32 +31,6 @@ class Measure:
     higher_is_better: bool
     columns: Array
     value: Callable[[Array], Array]
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A metric on the split itself and on each resample of it."""
-
-    value: float
-    resampled: Array
-
-    def estimate(self, confidence: float) -> Estimate:
-        """The percentile interval around the value."""
-        usable = self.resampled[np.isfinite(self.resampled)]
-        if len(usable) < len(self.resampled) / 2 or not len(usable):
-            return Estimate(self.value, None, None)
-        return Estimate(self.value, *interval(usable, confidence))
-
-    def __sub__(self, other: Draws) -> Draws:
-        """The paired difference: both were resampled alike."""
-        return Draws(self.value - other.value, self.resampled - other.resampled)
-
-    @staticmethod
-    def mean(several: Sequence[Draws]) -> Draws:
-        """The mean of several metrics, resample by resample."""
-        return Draws(
-            float(np.mean([one.value for one in several])), np.mean([one.resampled for one in several], axis=0)
-        )
 
 
 def draw(measures: Mapping[str, Measure], resamples: Resamples) -> dict[str, Draws]:

@@ -27,12 +27,16 @@ def announce_liveness(probe: LivenessProbe, engine: Engine, *, strict: bool) -> 
         warn("training.liveness_dead", line=line)
     if report.untrainable or any(tensor.unseen_rows for tensor in report.tensors):
         info("training.liveness_untrainable", count=len(report.untrainable), lacking=", ".join(report.lacking))
-    if not report.is_alive:
-        if engine.any_rank(strict):
-            names = [tensor.name for tensor in (*report.dead, *report.with_dead_rows)]
-            shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-            raise TrainingError(f"training.strict: dead in the first {report.steps} steps: {shown}")
-        return
+    if report.is_alive:
+        _announce_alive(report)
+    elif engine.any_rank(strict):
+        names = [tensor.name for tensor in (*report.dead, *report.with_dead_rows)]
+        shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+        raise TrainingError(f"training.strict: dead in the first {report.steps} steps: {shown}")
+
+
+def _announce_alive(report: LivenessReport) -> None:
+    """By the faintest of the tensors that something in the data trains."""
     fed = [tensor for tensor in report.tensors if not tensor.is_untrainable]
     gradient = min(tensor.relative_gradient for tensor in fed)
     if report.updates:

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from redheart.config import TrainingConfig
 from redheart.errors import TrainingError
 from redheart.health.update_monitor import UpdateReport
 from redheart.messages import info, text, warn
 from redheart.tasks import MODULES
+
+
+@dataclass(frozen=True)
+class Standstill:
+    """What did not change since the last look.
+
+    Attributes:
+        modules: that stand still though something in the data trains them.
+        excused: modules of which everything that stands still is something that nothing in the data can train.
+        tensors: that did not change at all though something in the data trains them.
+    """
+
+    modules: list[str]
+    excused: list[str]
+    tensors: list[str]
+
+    @classmethod
+    def of(cls, report: UpdateReport, threshold: float, untrainable: Collection[str]) -> Standstill:
+        """By ``threshold``, the relative change that a module must exceed."""
+        tensors = [name for name in report.unchanged_tensors if name not in untrainable]
+        modules: list[str] = []
+        excused: list[str] = []
+        for module in report.unchanged_modules(threshold):
+            is_excused = report.relative[module] == 0 and not any(name.startswith(f"{module}.") for name in tensors)
+            (excused if is_excused else modules).append(module)
+        return cls(modules, excused, tensors)
 
 
 def announce_updates(
@@ -23,25 +50,26 @@ def announce_updates(
     Raises:
         TrainingError: under ``strict``, naming what did not change.
     """
-    still = report.unchanged_modules(config.dead_update_threshold)
-    dead = [name for name in report.unchanged_tensors if name not in untrainable]
-    excused = [
-        module
-        for module in still
-        if report.relative[module] == 0 and not any(name.startswith(f"{module}.") for name in dead)
-    ]
-    if not config.no_param_update:
-        _announce_modules(report, config.dead_update_threshold, by_module)
+    threshold = config.dead_update_threshold
     if config.no_param_update:
-        warn("training.not_updated", modules=", ".join(still), reason=text("training.reason_dry_run"))
-    elif still:
-        for modules, reason in (
-            ([module for module in still if module not in excused], ""),
-            (excused, text("training.reason_no_target")),
-        ):
-            if modules:
-                warn("training.not_updated", modules=", ".join(modules), reason=reason)
-    else:
+        still = ", ".join(report.unchanged_modules(threshold))
+        warn("training.not_updated", modules=still, reason=text("training.reason_dry_run"))
+        return
+    found = Standstill.of(report, threshold, untrainable)
+    _announce_modules(report, threshold, by_module)
+    _announce_standstill(found, report)
+    blamed = found.modules or found.tensors
+    if config.strict and blamed:
+        raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(blamed)}")
+
+
+def _announce_standstill(found: Standstill, report: UpdateReport) -> None:
+    """Which modules and tensors stand still; where no module does, how much they changed."""
+    if found.modules:
+        warn("training.not_updated", modules=", ".join(found.modules), reason="")
+    if found.excused:
+        warn("training.not_updated", modules=", ".join(found.excused), reason=text("training.reason_no_target"))
+    if not found.modules and not found.excused:
         changes = report.relative.values()
         info(
             "training.updated",
@@ -51,14 +79,9 @@ def announce_updates(
             highest=max(changes),
             steps=report.steps,
         )
-    if config.no_param_update:
-        return
-    if dead:
-        shown = ", ".join(dead[:5]) + (", …" if len(dead) > 5 else "")
-        warn("training.dead_tensors", count=len(dead), tensors=shown)
-    blamed = [module for module in still if module not in excused] or dead
-    if config.strict and blamed:
-        raise TrainingError(f"training.strict: not updated in {report.steps} steps: {', '.join(blamed)}")
+    if found.tensors:
+        shown = ", ".join(found.tensors[:5]) + (", …" if len(found.tensors) > 5 else "")
+        warn("training.dead_tensors", count=len(found.tensors), tensors=shown)
 
 
 def is_due(every: int, batches: int, epoch: int, done: int) -> bool:

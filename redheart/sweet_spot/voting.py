@@ -65,22 +65,12 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
     }
     if all(votes[name].abstains for name in _ABOUT_PREDICTION):
         return abstain("sweet_spot.voting.nobody", evidence=evidence)
-    leaders = np.flatnonzero(total >= total.max() * (1 - 1e-9))
-    loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
-    winner = int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))
+    winner = _winner(curve, total)
     epoch = int(curve.epochs[winner])
     cast = {name: vote for name, vote in votes.items() if vote.epoch is not None}
     weights = sum(max(vote.confidence, _LEAST_WEIGHT) for vote in cast.values())
     agreement = min(1.0, float(total[winner]) / weights)
-    doubt = 1.0
-    for family in FAMILIES:
-        near = [
-            vote.confidence * float(_kernel(np.array([vote.epoch - epoch], dtype=float), len(curve.epochs))[0])
-            for name, vote in cast.items()
-            if name in family and vote.epoch is not None
-        ]
-        doubt *= 1.0 - max(near, default=0.0)
-    confidence = min(HIGHEST_CONFIDENCE, agreement * (1.0 - doubt))
+    confidence = min(HIGHEST_CONFIDENCE, agreement * (1.0 - _doubt(cast, epoch, len(curve.epochs))))
     supporters = [name for name, vote in cast.items() if vote.epoch == epoch]
     values: dict[str, Scalar] = {
         "epoch": epoch,
@@ -90,6 +80,26 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
     }
     evidence |= {"agreement": agreement, "supporters": supporters}
     return Vote(epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
+
+
+def _winner(curve: ModuleCurve, total: Numbers) -> int:
+    """The position with the highest score; of equal ones that with the lower loss, then the earlier."""
+    leaders = np.flatnonzero(total >= total.max() * (1 - 1e-9))
+    loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
+    return int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))
+
+
+def _doubt(cast: Mapping[str, Vote], epoch: int, count: int) -> float:
+    """What the families leave of doubt about ``epoch``, each by its surest member near it: the product of the rests."""
+    doubt = 1.0
+    for family in FAMILIES:
+        near = [
+            vote.confidence * float(_kernel(np.array([vote.epoch - epoch], dtype=float), count)[0])
+            for name, vote in cast.items()
+            if name in family and vote.epoch is not None
+        ]
+        doubt *= 1.0 - max(near, default=0.0)
+    return doubt
 
 
 def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, Vote]]) -> dict[str, Choice]:

@@ -28,7 +28,7 @@ from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
 from redheart.training.oom import OomLog, is_out_of_memory
-from redheart.training.schedule import learning_rate_at
+from redheart.training.schedule import learning_rate_at, set_learning_rate
 
 #: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them.
 MAX_OVERFLOWS = 40
@@ -123,9 +123,13 @@ class TrainingLoop:
         for index in range(start_batch, len(batches)):
             yield self._step(epoch, index, batches)
 
+    def learning_rate_at(self, step: int) -> float:
+        """The schedule's, at an optimizer step of this run, from 0."""
+        return learning_rate_at(step, self.total_steps, self.peak, self.config)
+
     def _step(self, epoch: int, index: int, batches: list[Indices]) -> Step:
-        rate = learning_rate_at(self.global_step, self.total_steps, self.peak, self.config)
-        self.engine.set_learning_rate(rate)
+        rate = self.learning_rate_at(self.global_step)
+        set_learning_rate(self.engine.optimizer.param_groups, rate)
         batch = batches[index]
         loss, terms = self._accumulate_within_memory(batch, epoch)
         norms: dict[str, float] = {}

@@ -6,16 +6,18 @@ distance from the output being what the model declares (see ``redheart/model/dep
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from redheart.config import TrainingConfig
-from redheart.engine.engine import SCALE
 from redheart.model import Model, TargetStatistics
 from redheart.model.modules.heads import LinearPath
 from redheart.model.modules.radial_basis import RadialBasis, RadialPath
 from redheart.model.unified import modules_of
 from redheart.tasks import TASKS
+from redheart.training.schedule import SCALE, set_learning_rate
 
 #: Of a linear path that starts at the best linear prediction: there is little left for it to learn, and much to overfit.
 #: At the full rate the emotions' KL of 768 stories was 0.2299 instead of 0.2272 (two folds of five).
@@ -62,7 +64,7 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
 
 
 def slower_tasks(statistics: TargetStatistics) -> dict[str, float]:
-    """Shard of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
+    """Share of targets, relative to the task that has most, of each task that has clearly fewer; none without any.
 
     Never less than ``MIN_SHARE``.
     """
@@ -94,15 +96,16 @@ def build_optimizer(model: Model, learning_rate: float, config: TrainingConfig) 
         ValueError: see ``learning_rate_scales``.
     """
     scales = learning_rate_scales(model, config)
-    groups = []
+    groups: list[dict[str, Any]] = []
     for scale in sorted(set(scales.values()), reverse=True):
         members = [p for name, p in model.named_parameters() if p.requires_grad and scales[name] == scale]
-        settings = {} if scale == 1.0 else {"lr": learning_rate * scale, SCALE: scale}
+        settings = {} if scale == 1.0 else {SCALE: scale}
         for weight_decay, parameters in (
             (config.weight_decay, [p for p in members if decays(p)]),
             (0.0, [p for p in members if not decays(p)]),
         ):
             if parameters:
                 groups.append({"params": parameters, "weight_decay": weight_decay, **settings})
+    set_learning_rate(groups, learning_rate)
     on_cuda = torch.cuda.is_available()
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=on_cuda or None)

@@ -1,10 +1,19 @@
-"""The learning rate at an optimizer step: a pure function, so nothing of it needs saving."""
+"""The learning rate of a step, in one place: the schedule, a pure function, so nothing of it needs saving; times each group's scale.
+
+Parameters learn at the schedule's rate, or, where their optimizer group has a scale (``optimizer.learning_rate_scales``), at so
+many times it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from redheart.config import TrainingConfig
+
+#: Where an optimizer's group keeps what its learning rate is multiplied by; one without it learns at the schedule's rate.
+SCALE = "learning_rate_scale"
 
 
 def learning_rate_at(step: int, total_steps: int, peak: float, config: TrainingConfig) -> float:
@@ -30,3 +39,9 @@ def learning_rate_at(step: int, total_steps: int, peak: float, config: TrainingC
         left = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     floor = config.final_lr_fraction
     return peak * (floor + (1 - floor) * left)
+
+
+def set_learning_rate(groups: Iterable[dict[str, Any]], learning_rate: float) -> None:
+    """Gives the optimizer's groups the schedule's ``learning_rate``, each times its scale."""
+    for group in groups:
+        group["lr"] = learning_rate * group.get(SCALE, 1.0)

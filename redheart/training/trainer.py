@@ -51,7 +51,6 @@ from redheart.training.progress import (
 )
 from redheart.training.records import EpochRecord, RunRecord, append_record
 from redheart.training.run_folder import RunFolder
-from redheart.training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True)
@@ -402,7 +401,7 @@ class Trainer:
             record = EpochRecord(
                 epoch=epoch,
                 global_step=loop.global_step,
-                learning_rate=learning_rate_at(loop.global_step - 1, loop.total_steps, self.learning_rate, training),
+                learning_rate=loop.learning_rate_at(loop.global_step - 1),
                 seconds=sums.seconds,
                 updates=sums.updates,
                 train=train,

@@ -8,8 +8,7 @@ import pytest
 from redheart.ablation.result import Row, compare
 from redheart.ablation.scores import METRICS
 from redheart.ablation.worth import beyond_noise, estimate, worth_of
-from redheart.evaluation.bootstrap import Resamples
-from redheart.evaluation.intervals import Draws
+from redheart.evaluation.bootstrap import Draws, Resamples
 
 KL, R2, *_ = METRICS
 ITEMS = 60

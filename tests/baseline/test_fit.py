@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from redheart.baseline.fit import MIN_ROWS, fit_baseline
-from redheart.baseline.soft_logistic import PENALTIES, fit_soft_logistic, smoothed, softmax
+from redheart.baseline.shares import PENALTIES, fit_shares, smoothed
 from redheart.facts.comparison import FittedTask
 from redheart.tasks import TASK_BY_NAME, TASKS
 
@@ -19,11 +20,11 @@ def linear_world(count: int, features: int = 12, seed: int = 0):
     x = generator.standard_normal((count, features)) / np.sqrt(features)
     scores = x @ weights + 0.1 * generator.standard_normal((count, 24))
     targets = {
-        "emotion": softmax(2 * scores[:, :7]),
+        "emotion": softmax(2 * scores[:, :7], axis=1),
         "bentham": np.clip(0.5 + 0.1 * scores[:, 7:14], 0, 1),
         "regret": np.clip(0.5 + 0.1 * scores[:, 14:15], 0, 1),
         "surd": np.clip(0.5 + 0.1 * scores[:, 15:19], 0, 1),
-        "verdict": softmax(2 * scores[:, 19:24]),
+        "verdict": softmax(2 * scores[:, 19:24], axis=1),
     }
     return x, targets, {name: np.ones(values.shape, bool) for name, values in targets.items()}
 
@@ -56,7 +57,7 @@ def test_the_regression_on_shares_is_scikit_learns_on_weighted_repetitions(shape
     generator = np.random.default_rng(4)
     x = generator.standard_normal(shape)
     shares = generator.dirichlet(np.full(4, 0.4), shape[0])
-    fitted = fit_soft_logistic(x, shares)
+    fitted = fit_shares(x, shares)
     theirs = LogisticRegression(C=1 / fitted.penalty, max_iter=10_000, tol=1e-9)
     repeated, classes = np.repeat(x, 4, axis=0), np.tile(np.arange(4), len(x))
     theirs.fit(repeated, classes, sample_weight=smoothed(shares).ravel())
@@ -68,7 +69,7 @@ def test_a_class_that_nobody_chose_gets_a_small_share_and_not_none() -> None:
     generator = np.random.default_rng(5)
     shares = np.zeros((50, 5))
     shares[:, :2] = generator.dirichlet(np.ones(2), 50)
-    found = fit_soft_logistic(generator.standard_normal((50, 8)), shares).predict(generator.standard_normal((9, 8)))
+    found = fit_shares(generator.standard_normal((50, 8)), shares).predict(generator.standard_normal((9, 8)))
     assert (found[:, 2:] > 1e-4).all() and (found[:, 2:] < 0.02).all()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from redheart.evaluation.bootstrap import Resamples
-from redheart.evaluation.intervals import Draws, draw, measures_of
+from redheart.evaluation.bootstrap import Draws, Resamples
+from redheart.evaluation.intervals import draw, measures_of
 from redheart.evaluation.metrics import task_metrics
 from redheart.tasks import TASK_BY_NAME, TASKS, Task
 

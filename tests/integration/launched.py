@@ -25,6 +25,7 @@ from redheart.health.liveness import LivenessProbe
 from redheart.messages import set_language, set_up_logging
 from redheart.model import UnifiedModel, backbone
 from redheart.training.loop import TrainingLoop
+from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE, plant_in_all
@@ -100,7 +101,7 @@ def steps_with_drops(loop: Any) -> list[bool]:
         return updated
 
     batches = [loop.train[start : start + 16] for start in (0, 16, 30)]
-    loop.engine.set_learning_rate(loop.peak)
+    set_learning_rate(loop.engine.optimizer.param_groups, loop.peak)
     updated = []
     loop._accumulate(batches[0])
     list(loop.engine.gradients())

@@ -24,6 +24,7 @@ from redheart.engine.engine import Engine
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS
+from redheart.training.schedule import set_learning_rate
 from redheart.workflow.consolidate import consolidate
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, launch, launched, run_unless_silent
@@ -181,7 +182,7 @@ def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, 
     loop = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
     initial = loop.engine.full_state_dict()
     batches = [loop.train[start : start + 16] for start in (16, 30)]
-    loop.engine.set_learning_rate(loop.peak)
+    set_learning_rate(loop.engine.optimizer.param_groups, loop.peak)
     for batch in batches:
         loop._accumulate(batch)
         loop.engine.step()

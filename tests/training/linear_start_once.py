@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from redheart.training import linear_start, trial
+from redheart.training import trial
+from redheart.training.linear_start import apply, fit_linear_start
 
-_fit = linear_start.fit_linear_start
+_fit = fit_linear_start
 _fitted: dict[str, Any] = {}
 
 
@@ -25,5 +26,5 @@ def fit_once(table: Any, train: Any, statistics: Any, *, centres: int) -> Any:
 
 
 def fit_each_once(patch: pytest.MonkeyPatch) -> None:
-    for user in (linear_start, trial):
+    for user in (apply, trial):
         patch.setattr(user, "fit_linear_start", fit_once)

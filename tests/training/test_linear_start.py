@@ -17,13 +17,8 @@ from redheart.model.batch import Batch
 from redheart.model.modules.views import linear_views
 from redheart.model.unified import normalise
 from redheart.tasks import TASKS
-from redheart.training.linear_start import (
-    PENALTIES,
-    apply_linear_start,
-    centres_of,
-    fit_linear_start,
-    start_linear_paths,
-)
+from redheart.training.linear_start import apply_linear_start, centres_of, fit_linear_start, start_linear_paths
+from redheart.training.linear_start.ridge import PENALTIES
 from redheart.training.optimizer import LINEAR_START_RATE, MIN_FOR_START, learning_rate_scales
 from tests.training.small_data import embedded_items, write_embedded
 

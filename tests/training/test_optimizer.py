@@ -11,7 +11,7 @@ from redheart.health.update_monitor import UpdateMonitor
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.tasks import TASKS
 from redheart.training.optimizer import build_optimizer, learning_rate_scales, slower_tasks
-from redheart.training.schedule import learning_rate_at
+from redheart.training.schedule import learning_rate_at, set_learning_rate
 from tests.training.runs import make_loop, same_bits, state_of
 
 DECAY = 0.8
@@ -180,7 +180,7 @@ def test_a_monitor_takes_the_counters_of_before_layers_had_rates_of_their_own(ta
     monitor = UpdateMonitor(loop.engine)
     samples, counters = monitor.to_state()
     monitor.restore(samples, {**counters, "steps": 3, "decay": 0.75})
-    loop.engine.set_learning_rate(0.1)
+    set_learning_rate(loop.engine.optimizer.param_groups, 0.1)
     monitor.stepped()
     assert monitor.to_state()[1] == {"steps": 4, "decay": [0.75 * 0.95, 1.0]}, "matrices, then vectors"
 

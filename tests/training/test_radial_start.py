@@ -14,15 +14,10 @@ from redheart.model import UnifiedModel, dimensions
 from redheart.model.modules.radial_basis import rbf_activations
 from redheart.model.modules.views import linear_views
 from redheart.model.unified import normalise
-from redheart.training.linear_start import (
-    MAX_DECOMPOSITION,
-    PENALTIES,
-    RADIAL_WEIGHTS,
-    apply_linear_start,
-    centres_of,
-    fit_linear_start,
-    start_linear_paths,
-)
+from redheart.training.linear_start import apply_linear_start, centres_of, fit_linear_start, start_linear_paths
+from redheart.training.linear_start.feature_space import MAX_DECOMPOSITION
+from redheart.training.linear_start.fit import RADIAL_WEIGHTS
+from redheart.training.linear_start.ridge import PENALTIES
 from tests.training.small_data import D_EMBED, embedded_items, write_embedded
 
 NUMBERS = ("bentham", "regret", "surd")
