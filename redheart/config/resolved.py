@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from redheart.config.schema import Config
+from redheart.storage.structs import Scalar
 
 
 def setting(config: Config, key: str) -> Any:
@@ -19,13 +20,15 @@ def setting(config: Config, key: str) -> Any:
     return value
 
 
-def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
+def with_settings(config: Config, settings: Mapping[str, Scalar]) -> Config:
     """``config`` with each dotted key of ``settings`` at its new value; the types of the values are the caller's care."""
     for key, value in settings.items():
         section, _, name = key.rpartition(".")
         if section:
-            value = msgspec.structs.replace(getattr(config, section), **{name: value})
-        config = msgspec.structs.replace(config, **{section or name: value})
+            changed = msgspec.structs.replace(getattr(config, section), **{name: value})
+            config = msgspec.structs.replace(config, **{section: changed})
+        else:
+            config = msgspec.structs.replace(config, **{name: value})
     return config
 
 

@@ -14,6 +14,7 @@ from redheart.machine import choose_precision, choose_preset
 from redheart.messages import text
 from redheart.paths import OutputPaths
 from redheart.storage import read_json
+from redheart.storage.structs import Scalar
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
@@ -62,7 +63,7 @@ def resolve(
     Args:
         takes_smallest_preset: a preset of ``auto`` is the smallest, not the device's.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, Scalar] = {}
     reasons: dict[str, str] = {}
     if takes_smallest_preset and config.model.preset == "auto":
         preset, why = SMALLEST_PRESET, text("config.preset_smallest")
