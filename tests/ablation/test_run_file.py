@@ -51,11 +51,18 @@ def test_a_run_of_another_identity_is_none_of_ours_whatever_its_form(tmp_path: P
         assert read_run(path, "a") is None
 
 
-@pytest.mark.parametrize("content", ["[]", '{"identity": "a", "variant": "whole"}', '{"identity": "a'])
-def test_a_damaged_run_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        ("[]", r"found \[\], wanted a mapping"),
+        ('{"identity": "a", "variant": "whole"}', "without: found nothing"),
+        ('{"identity": "a', "damaged, not valid JSON"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, content: str, wrong: str) -> None:
     path = tmp_path / "whole_seed0.json"
     path.write_text(content)
-    with pytest.raises(StorageError, match=r"whole_seed0\.json: damaged"):
+    with pytest.raises(StorageError, match=rf"whole_seed0\.json: {wrong}"):
         read_run(path, "a")
 
 
