@@ -38,7 +38,7 @@ from redheart.ablation.worth import Worth, beyond_noise, worth_of
 from redheart.config import load_config
 from redheart.evaluation.bootstrap import Draws
 from redheart.model import ModelDimensions, Outputs, TargetStatistics, UnifiedModel
-from redheart.model import heads as heads_module
+from redheart.model.modules import heads as heads_module
 from redheart.model.modules.blocks import masked_mean
 from redheart.tasks import ANALYZED_TASKS, TASKS
 from redheart.workflow.stages import embed
