@@ -23,7 +23,8 @@ from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.health.liveness import LivenessProbe
 from redheart.messages import set_language, set_up_logging
-from redheart.model import UnifiedModel, backbone
+from redheart.model import UnifiedModel
+from redheart.model.modules import backbone
 from redheart.training.loop import TrainingLoop
 from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
