@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from redheart.config import Config, Resolution, with_settings
 from redheart.machine import choose_precision, choose_preset
