@@ -17,6 +17,7 @@ from redheart.ablation.run import Ablator, resolve
 from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.config import Config
+from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.intervals import Draws
 from redheart.messages import info
 from redheart.storage import write_json
@@ -27,7 +28,7 @@ RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
 
 def run_ablation(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset | Path,
     output: Path,
     *,
     learning_rate: float,
@@ -39,7 +40,7 @@ def run_ablation(
     """Trains what is missing and compares.
 
     Args:
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         output: the output root; everything lies in its ``ablation/``.
         learning_rate: the same for all.
         variants: some of ``VARIANTS``; the whole model is always among them.
@@ -72,7 +73,7 @@ def run_ablation(
     )
     if len(missing) < len(runs):
         info("ablation.found", found=len(runs) - len(missing), total=len(runs))
-    _run_missing(ablator, dataset, missing, should_stop, dict(os.environ) if environment is None else environment)
+    _run_missing(ablator, missing, should_stop, dict(os.environ) if environment is None else environment)
     settings = {
         "dataset": ablator.table.identity,
         "preset": ablator.runner.dimensions.preset,
@@ -94,7 +95,6 @@ def run_ablation(
 
 def _run_missing(
     ablator: Ablator,
-    dataset: Path,
     missing: list[Run],
     should_stop: Callable[[], bool],
     environment: Mapping[str, str],
@@ -113,7 +113,7 @@ def _run_missing(
         if len(slots) == 1:
             run_here(ablator, missing, should_stop=should_stop, on_done=on_done)
         else:
-            job = job_of(ablator.config, dataset, ablator.folder, ablator.learning_rate)
+            job = job_of(ablator.config, ablator.table.path, ablator.folder, ablator.learning_rate)
             run_in_processes(job, missing, slots, should_stop=should_stop, on_done=on_done)
     info("ablation.trained", count=len(missing), seconds=time.monotonic() - started)
 

@@ -1,8 +1,8 @@
-"""The annotations as arrays: one a task, with a mask of what was annotated."""
+"""Targets: the annotations as arrays, one a task, with a mask of what was annotated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,35 +26,72 @@ class Targets:
     mask: dict[str, NDArray[np.bool_]]
 
 
+def target_sizes() -> dict[str, int]:
+    """Dimensions of each target: the five tasks and ``votes``."""
+    return {task.name: len(task.dimensions) for task in TASKS} | {"votes": len(LABELS)}
+
+
 def build_targets(situations: Sequence[Situation]) -> Targets:
     """Targets of ``situations``, in their order.
 
     Emotions are rescaled to sum to 1. The verdict is the share of the votes where there are votes, else the one label.
     """
-    sizes = {task.name: len(task.dimensions) for task in TASKS} | {"votes": len(LABELS)}
-    values = {name: np.zeros((len(situations), size), np.float32) for name, size in sizes.items()}
-    mask = {name: np.zeros((len(situations), size), np.bool_) for name, size in sizes.items()}
+    sizes = target_sizes()
+    targets = Targets(
+        {name: np.zeros((len(situations), size), np.float32) for name, size in sizes.items()},
+        {name: np.zeros((len(situations), size), np.bool_) for name, size in sizes.items()},
+    )
+    _put_distributions(targets, "emotion", {row: one.emotions for row, one in enumerate(situations) if one.emotions})
+    votes = {
+        row: [one.label_scores.get(label, 0.0) for label in LABELS]
+        for row, one in enumerate(situations)
+        if one.label_scores is not None
+    }
+    _put_distributions(targets, "votes", votes)
+    _put_distributions(targets, "verdict", {**_certain(situations), **votes})
+    _put_scores(targets, "regret", [None if one.regret_factor is None else (one.regret_factor,) for one in situations])
+    _put_scores(targets, "bentham", [_by_dimension("bentham", one.bentham_scores) for one in situations])
+    _put_scores(targets, "surd", [_by_dimension("surd", one.surd_metrics) for one in situations])
+    return targets
 
-    def distribution(name: str, row: int, weights: Sequence[float]) -> None:
-        exact = np.asarray(weights, np.float64)
-        values[name][row] = exact / exact.max() / (exact / exact.max()).sum()  # by the largest first: no overflow
-        mask[name][row] = True
 
-    for row, situation in enumerate(situations):
-        if situation.emotions is not None:
-            distribution("emotion", row, situation.emotions)
-        if situation.label_scores is not None:
-            votes = [situation.label_scores.get(label, 0.0) for label in LABELS]
-            distribution("verdict", row, votes)
-            distribution("votes", row, votes)
-        elif situation.label is not None:
-            distribution("verdict", row, [float(label == situation.label) for label in LABELS])
-        if situation.regret_factor is not None:
-            values["regret"][row] = situation.regret_factor
-            mask["regret"][row] = True
-        for name, scores in (("bentham", situation.bentham_scores), ("surd", situation.surd_metrics)):
-            for column, dimension in enumerate(TASK_BY_NAME[name].dimensions):
-                if scores is not None and dimension in scores:
-                    values[name][row, column] = scores[dimension]
-                    mask[name][row, column] = True
-    return Targets(values, mask)
+def _certain(situations: Sequence[Situation]) -> dict[int, list[float]]:
+    """The one label, as a distribution, of each that has no votes."""
+    return {
+        row: [float(label == one.label) for label in LABELS]
+        for row, one in enumerate(situations)
+        if one.label is not None and one.label_scores is None
+    }
+
+
+def _put_distributions(targets: Targets, name: str, weights: Mapping[int, Sequence[float]]) -> None:
+    """Writes the weights of each row, which are rescaled to sum to 1."""
+    if not weights:
+        return
+    rows = np.fromiter(weights, np.int64, len(weights))
+    exact = np.array(list(weights.values()), np.float64)
+    exact /= exact.max(axis=1, keepdims=True)  # by the largest first: no overflow
+    targets.values[name][rows] = exact / exact.sum(axis=1, keepdims=True)
+    targets.mask[name][rows] = True
+
+
+def _by_dimension(task: str, scores: Mapping[str, float] | None) -> list[float] | None:
+    """The scores in the order of the task's dimensions, NaN where there is none."""
+    return None if scores is None else [scores.get(name, np.nan) for name in TASK_BY_NAME[task].dimensions]
+
+
+def _put_scores(targets: Targets, name: str, scores: Sequence[Sequence[float] | None]) -> None:
+    """Writes each row's scores, NaN for what was not annotated."""
+    absent = (np.nan,) * targets.values[name].shape[1]
+    found = np.array([absent if one is None else one for one in scores], np.float64).reshape(targets.values[name].shape)
+    known = ~np.isnan(found)
+    targets.values[name][known] = found[known]
+    targets.mask[name][known] = True
+
+
+def joined(parts: Sequence[Targets]) -> Targets:
+    """The targets of several datasets, or of parts of one, behind each other."""
+    return Targets(
+        {name: np.concatenate([one.values[name] for one in parts]) for name in target_sizes()},
+        {name: np.concatenate([one.mask[name] for one in parts]) for name in target_sizes()},
+    )

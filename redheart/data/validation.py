@@ -1,4 +1,4 @@
-"""Turns one JSON value into a ``Situation``, or says everything that is wrong with it.
+"""The check of one JSON value: a ``Situation`` comes of it, or everything that is wrong with it is said.
 
 Nothing is guessed or repaired: a value that is not what the field asks for is refused, with what was found and what is
 wanted. null stands for absent, except for ``id`` and ``text``. Fields that are not known are kept and only have to be
@@ -13,7 +13,8 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from redheart.data.schema import Situation
@@ -22,6 +23,7 @@ from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS,
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
 _MAX_SHOWN = 80
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Problem(NamedTuple):
@@ -66,6 +68,21 @@ def _unpaired(text: str) -> bool:
 def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1, cutoff=0.5)
     return next((f" (did you mean {one}?)" for one in known if close and one.lower() == close[0]), "")
+
+
+def _are_fractions(values: Collection[Any]) -> bool:
+    """Whether all are floats of 0..1, as nearly all are: told without a call a value, of which there are dozens an item."""
+    for value in values:  # noqa: SIM110 – a loop is faster than all() over a generator
+        if type(value) is not float or not 0.0 <= value <= 1.0:
+            return False
+    return True
+
+
+def _plain_emotions(value: Any) -> tuple[float, ...] | None:
+    """The numbers of an annotation without a fault in its form; None: it has to be looked at closely."""
+    if type(value) is not dict or len(value) != len(EMOTIONS) or not _are_fractions(value.values()):
+        return None
+    return tuple(value[name] for name in EMOTIONS) if all(name in value for name in EMOTIONS) else None
 
 
 class ItemCheck:
@@ -126,7 +143,7 @@ class ItemCheck:
             self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
         elif len(value) > MAX_ID_LENGTH:
             self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {MAX_ID_LENGTH} characters")
-        elif _unpaired(value) or any(ord(character) < 32 or ord(character) == 127 for character in value):
+        elif _unpaired(value) or _CONTROL.search(value):
             self._refuse("id", f"control characters or half a surrogate pair: {shown(value)}", "printable text")
         return value
 
@@ -214,35 +231,46 @@ class ItemCheck:
     def _emotions(self, value: Any) -> tuple[float, ...] | None:
         if value is None:
             return None
-        wanted = f"{len(EMOTIONS)} numbers from 0 to 1 ({', '.join(EMOTIONS)})"
-        if isinstance(value, dict):
-            named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
-            missing = [name for name in EMOTIONS if name not in named]
-            if missing and set(value) <= set(
-                EMOTIONS
-            ):  # else a wrong name was refused above, and is likely the missing one
-                self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
-            if missing or len(value) != len(EMOTIONS):
-                return None
-            pairs = [(f"emotions.{name}", named[name]) for name in EMOTIONS]
-        elif isinstance(value, list):
-            if len(value) != len(EMOTIONS):
-                self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
-                return None
-            pairs = [(f"emotions[{place}] ({EMOTIONS[place]})", one) for place, one in enumerate(value)]
-        else:
-            self._refuse("emotions", f"{_kind(value)}: {shown(value)}", wanted)
-            return None
-        numbers = [self._number(field, one, 0.0, 1.0, "a number from 0 to 1") for field, one in pairs]
-        good = tuple(number for number in numbers if number is not None)
-        if len(good) < len(numbers):
-            return None
-        if abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9:  # decimal fractions don't sum exactly
+        good = _plain_emotions(value) or self._checked_emotions(value)
+        if (
+            good is not None and abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9
+        ):  # decimal fractions don't sum exactly
             self._refuse("emotions", f"a sum of {math.fsum(good):.4g}", f"a sum of 1 within {SUM_TOLERANCE}")
         return good
 
+    def _checked_emotions(self, value: Any) -> tuple[float, ...] | None:
+        """The numbers in the order of ``EMOTIONS``; None where one is missing or was refused."""
+        wanted = f"{len(EMOTIONS)} numbers from 0 to 1 ({', '.join(EMOTIONS)})"
+        if isinstance(value, dict):
+            fields = self._named_emotions(value, wanted)
+        elif not isinstance(value, list):
+            self._refuse("emotions", f"{_kind(value)}: {shown(value)}", wanted)
+            return None
+        elif len(value) != len(EMOTIONS):
+            self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
+            return None
+        else:
+            fields = {f"emotions[{place}] ({EMOTIONS[place]})": one for place, one in enumerate(value)}
+        if fields is None:
+            return None
+        numbers = [self._number(field, one, 0.0, 1.0, "a number from 0 to 1") for field, one in fields.items()]
+        good = tuple(number for number in numbers if number is not None)
+        return good if len(good) == len(numbers) else None
+
+    def _named_emotions(self, value: dict[Any, Any], wanted: str) -> dict[str, Any] | None:
+        named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
+        missing = [name for name in EMOTIONS if name not in named]
+        if missing and set(value) <= set(EMOTIONS):  # else a wrong name was refused, and is likely the missing one
+            self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
+        if missing or len(value) != len(EMOTIONS):
+            return None
+        return {f"emotions.{name}": named[name] for name in EMOTIONS}
+
     def _scores(self, field: str, known: Sequence[str]) -> dict[str, float] | None:
-        given = self._mapping(field, self._item.get(field), known, "numbers from 0 to 1")
+        value = self._item.get(field)
+        if type(value) is dict and _are_fractions(value.values()) and all(name in known for name in value):
+            return dict(value)
+        given = self._mapping(field, value, known, "numbers from 0 to 1")
         if given is None:
             return None
         scores = {name: self._fraction(f"{field}.{name}", one) for name, one in given.items()}

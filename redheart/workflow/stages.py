@@ -18,6 +18,7 @@ from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
+    from redheart.embedding import EmbeddedDataset
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
@@ -26,32 +27,31 @@ Stop = Callable[[], bool]
 _CHOSEN_FOR = "chosen_for.json"
 
 
-def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
-    """Locates, checks and embeds the dataset; the path of its ``.embedded.json``."""
+def embed(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """Locates, checks and embeds the dataset, which the other stages are handed."""
     from redheart.data import locate_dataset
     from redheart.embedding import embed_dataset
 
     output = Path(config.output)
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    embedded = embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
-    return embedded.path
+    return embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
 
 
-def prepare(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed``, and the check that the dataset is enough to train, choose and judge with.
 
     Raises:
         DataError: it is too small or has no targets; its vectors are kept.
     """
     from redheart.data.sufficiency import check_sufficient
-    from redheart.embedding import open_embedded
 
-    path = embed(config, should_stop=should_stop)
-    check_sufficient(open_embedded(path).situations, Path(config.data.path) if config.data.path else path)
-    return path
+    dataset = embed(config, should_stop=should_stop)
+    dataset.check_whole_texts()
+    check_sufficient(dataset.facts, Path(config.data.path) if config.data.path else dataset.path)
+    return dataset
 
 
-def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``prepare`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.engine import wait_for_first_process
 
@@ -59,7 +59,7 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
         return prepare(config, should_stop=should_stop)
 
 
-def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.engine import wait_for_first_process
 
@@ -71,23 +71,21 @@ def sweep_folder(config: Config) -> Path:
     return Path(config.output) / "lr_sweep_results"
 
 
-def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
+def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
-    from redheart.embedding import open_embedded
     from redheart.sweep import run_sweep
 
-    identity = open_embedded(dataset).identity
-    found = run_sweep(config, dataset, identity, Path(config.output), force=force, should_stop=should_stop)
+    output = Path(config.output)
+    found = run_sweep(config, dataset.path, dataset.identity, output, force=force, should_stop=should_stop)
     write_json(sweep_folder(config) / _CHOSEN_FOR, _chosen_for(config, dataset))
     return found.learning_rate
 
 
-def _chosen_for(config: Config, dataset: Path) -> dict[str, str]:
+def _chosen_for(config: Config, dataset: EmbeddedDataset) -> dict[str, str]:
     """What a learning rate belongs to."""
-    from redheart.embedding import open_embedded
     from redheart.machine import choose_preset
 
-    return {"dataset": open_embedded(dataset).identity, "preset": choose_preset(config)[0], "path": str(dataset)}
+    return {"dataset": dataset.identity, "preset": choose_preset(config)[0], "path": str(dataset.path)}
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -97,7 +95,7 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def choose_learning_rate(config: Config, dataset: Path) -> float:
+def choose_learning_rate(config: Config, dataset: EmbeddedDataset) -> float:
     """What was asked for, else the sweep's choice, else the default; says which, and warns of another data's choice."""
     if config.training.learning_rate is not None:
         info("workflow.lr_given", learning_rate=config.training.learning_rate)
@@ -114,7 +112,7 @@ def choose_learning_rate(config: Config, dataset: Path) -> float:
     return DEFAULT_LEARNING_RATE
 
 
-def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
+def _warn_of_another_choice(config: Config, dataset: EmbeddedDataset, path: Path) -> None:
     remembered = path.with_name(_CHOSEN_FOR)
     if not remembered.exists():
         return
@@ -128,7 +126,7 @@ def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
         )
 
 
-def train(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
@@ -143,7 +141,7 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
 
 
 def train_on_all_gpus(
-    config: Config, dataset: Path, count: int, *, force: bool, should_stop: Stop = lambda: False
+    config: Config, dataset: EmbeddedDataset, count: int, *, force: bool, should_stop: Stop = lambda: False
 ) -> None:
     """Trains in one process a GPU, started by ``accelerate launch``; a request to stop is passed on to them.
 
@@ -175,6 +173,14 @@ def embedded_of_run(config: Config) -> Path | None:
         return None
     dataset = Path(read_json(path)["dataset"])
     return dataset if dataset.exists() else None
+
+
+def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """The embedded dataset that the run in the output folder was trained on; without one, what is located and embedded."""
+    from redheart.embedding import open_embedded
+
+    path = embedded_of_run(config)
+    return embed(config, should_stop=should_stop) if path is None else open_embedded(path)
 
 
 def check_dataset_of_run(config: Config) -> None:
@@ -239,7 +245,9 @@ def analyze(config: Config, *, force: bool = False) -> None:
     mark_done(output, "analyze", inputs)
 
 
-def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+def crossover(
+    config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False
+) -> None:
     """Combines the chosen epochs and decides on ``judge`` which model is the one to use."""
     from redheart.batches.table import SituationTable
     from redheart.crossover import run_crossover
@@ -261,7 +269,7 @@ def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop
 
 def ablate(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset,
     *,
     groups: Sequence[str] | None = None,
     force: bool = False,
