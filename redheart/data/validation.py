@@ -22,6 +22,8 @@ from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS,
 
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
+#: More votes than there are people are a mistake, and their sum must stay a float.
+MOST_VOTES = 1e12
 _MAX_SHOWN = 80
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -80,9 +82,21 @@ def _are_fractions(values: Collection[Any]) -> bool:
 
 def _plain_emotions(value: Any) -> tuple[float, ...] | None:
     """The numbers of an annotation without a fault in its form; None: it has to be looked at closely."""
-    if type(value) is not dict or len(value) != len(EMOTIONS) or not _are_fractions(value.values()):
+    if len(value) != len(EMOTIONS):
+        return None
+    if type(value) is list:
+        return tuple(value) if _are_fractions(value) else None
+    if type(value) is not dict or not _are_fractions(value.values()):
         return None
     return tuple(value[name] for name in EMOTIONS) if all(name in value for name in EMOTIONS) else None
+
+
+def _plain_votes(value: dict[Any, Any]) -> dict[str, float] | None:
+    """Votes without a fault, one at least above 0; None: they have to be looked at closely."""
+    for label, count in value.items():
+        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in LABELS:
+            return None
+    return {label: float(count) for label, count in value.items()} if any(value.values()) else None
 
 
 class ItemCheck:
@@ -127,7 +141,7 @@ class ItemCheck:
         }
         for name, value in item.items():
             if name not in known:
-                self._writable(name, value)
+                self._check_writable(name, value)
         return Situation(**known, raw={name: value for name, value in item.items() if name != "embedding"})
 
     def _id(self) -> str:
@@ -213,12 +227,14 @@ class ItemCheck:
         return {name: one for name, one in value.items() if one is not None and name in known}
 
     def _votes(self, value: Any) -> dict[str, float] | None:
+        plain = _plain_votes(value) if type(value) is dict else None
+        if plain is not None:
+            return plain
         votes = self._mapping("label_scores", value, LABELS, "votes")
         if votes is None:
             return None
-        limit = 1e12  # more votes than there are people are a mistake, and their sum must stay a float
         numbers = {
-            label: self._number(f"label_scores.{label}", count, 0.0, limit, "a number of votes, 0 or more")
+            label: self._number(f"label_scores.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
             for label, count in votes.items()
         }
         good = {label: count for label, count in numbers.items() if count is not None}
@@ -231,7 +247,8 @@ class ItemCheck:
     def _emotions(self, value: Any) -> tuple[float, ...] | None:
         if value is None:
             return None
-        good = _plain_emotions(value) or self._checked_emotions(value)
+        plain = _plain_emotions(value) if isinstance(value, (list, dict)) else None
+        good = plain or self._checked_emotions(value)
         if (
             good is not None and abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9
         ):  # decimal fractions don't sum exactly
@@ -300,10 +317,13 @@ class ItemCheck:
             return None
         return vectors
 
-    def _writable(self, name: str, value: Any) -> None:
+    def _check_writable(self, name: str, value: Any) -> None:
         """An unknown field is kept, so it must be JSON that can be written again."""
         try:
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+            if type(value) is str:
+                value.encode("utf-8")
+            else:
+                json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
         except ValueError as error:
             halves = isinstance(error, UnicodeEncodeError)
             found = "half a surrogate pair (\\ud800–\\udfff alone)" if halves else "NaN or Infinity"
