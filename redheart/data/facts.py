@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from redheart.data.schema import Situation
 from redheart.data.splits import SPLITS, Split, split_of
-from redheart.data.targets import Targets, build_targets, joined
+from redheart.data.targets import Annotations, Targets
 
-#: Situations that are turned into arrays at once: enough for numpy, little enough to hold.
-_AT_ONCE = 512
 _NUMBER = {split: number for number, split in enumerate(SPLITS)}
 
 
@@ -48,8 +46,8 @@ class DatasetFacts:
     def of(cls, situations: Iterable[Situation]) -> DatasetFacts:
         """The facts of ``situations``, each of which is needed only while it is looked at."""
         gathering = FactsGathering()
-        for situation in situations:
-            gathering.add(situation)
+        for one in situations:
+            gathering.add(one)
         return gathering.facts()
 
     def indices(self, split: Split) -> NDArray[np.int64]:
@@ -68,52 +66,29 @@ class DatasetFacts:
         return {split: int(np.count_nonzero(chosen == number)) for split, number in _NUMBER.items()}
 
 
-def has_target(situation: Situation) -> bool:
-    """Whether it trains or scores anything."""
-    targets = (situation.emotions, situation.regret_factor, situation.label, situation.label_scores)
-    return any(target is not None for target in targets) or bool(situation.bentham_scores or situation.surd_metrics)
-
-
-def is_outvoted(situation: Situation) -> bool:
-    """Whether its label is not among the highest-voted, which is no fault: the votes are the target."""
-    votes = situation.label_scores
-    if not votes or situation.label is None:
-        return False
-    return votes.get(situation.label, 0.0) < max(votes.values())
-
-
 class FactsGathering:
-    """Facts of situations that are added one by one; a few hundred are held at most."""
+    """Facts of situations that are added one by one and not kept."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._splits = bytearray()
-        self._has_target = bytearray()
-        self._waiting: list[Situation] = []
-        self._targets: list[Targets] = []
-        self._outvoted = 0
-        self._first_outvoted = ""
+        self._annotations = Annotations()
 
-    def add(self, situation: Situation) -> None:
+    def add(self, one: Situation) -> None:
         """Takes the next situation of the dataset."""
-        self._ids.append(situation.id)
-        self._splits.append(_NUMBER[split_of(situation.text)])
-        self._has_target.append(has_target(situation))
-        if is_outvoted(situation):
-            self._outvoted += 1
-            self._first_outvoted = self._first_outvoted or situation.id
-        self._waiting.append(situation)
-        if len(self._waiting) >= _AT_ONCE:
-            self._turn()
-
-    def _turn(self) -> None:
-        self._targets.append(build_targets(self._waiting))
-        self._waiting.clear()
+        self._ids.append(one.id)
+        self._splits.append(_NUMBER[split_of(one.text)])
+        self._annotations.add(one)
 
     def facts(self) -> DatasetFacts:
         """All that was gathered."""
-        if self._waiting or not self._targets:
-            self._turn()
-        splits = np.frombuffer(bytes(self._splits), np.int8)
-        with_target = np.frombuffer(bytes(self._has_target), np.bool_)
-        return DatasetFacts(self._ids, splits, with_target, joined(self._targets), self._outvoted, self._first_outvoted)
+        targets = self._annotations.targets()
+        outvoted = self._annotations.outvoted()
+        return DatasetFacts(
+            self._ids,
+            np.frombuffer(bytes(self._splits), np.int8),
+            np.concatenate(list(targets.mask.values()), axis=1).any(axis=1),
+            targets,
+            len(outvoted),
+            self._ids[outvoted[0]] if len(outvoted) else "",
+        )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from redheart.data.schema import JsonObject
+
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
 LARGEST_ITEM = 64 << 20
 _CHUNK = 1 << 18
@@ -52,7 +54,7 @@ class _Decoder:
         self._twice: list[str] = []
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
 
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _object(self, pairs: list[tuple[str, Any]]) -> JsonObject:
         made = dict(pairs)
         if len(made) != len(pairs):
             seen: set[str] = set()

@@ -7,38 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from redheart.data.json_stream import Broken, Item, OnBytes, stream_items
+from redheart.data.problems import ProblemReport, shown
 from redheart.data.schema import Situation
-from redheart.data.validation import ItemCheck, shown
-from redheart.errors import DataError
+from redheart.data.validation import ItemCheck
 from redheart.messages import warn
 
 PROBLEM_LIMIT = 50
-
-
-class _Problems:
-    """The lines of the report: the first ones in full, the rest as a number."""
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self._path = path
-        self._limit = limit
-        self._lines: list[str] = []
-        self.count = 0
-
-    def add(self, index: int | None, item_id: str | None, field: str | None, found: str, wanted: str) -> None:
-        self.count += 1
-        if len(self._lines) >= self._limit:
-            return
-        place = "" if index is None else f", item {index} (counting from 0)"
-        place += "" if item_id is None else f", id {item_id}"
-        place += "" if field is None else f", field {field}"
-        self._lines.append(f"{self._path}{place}: found {found}; wanted {wanted}")
-
-    def error(self) -> DataError:
-        lines = list(self._lines)
-        if self.count > len(lines):
-            lines.append(f"…and {self.count - len(lines)} more")
-        noun = "problem" if self.count == 1 else "problems"
-        return DataError(f"{self._path}: {self.count} {noun} in the dataset; nothing was written", tuple(lines))
 
 
 class _Reading:
@@ -50,7 +24,7 @@ class _Reading:
         self._outvoted = 0
         self._first_outvoted = ""
         self._items = 0
-        self.problems = _Problems(path, problem_limit)
+        self.problems = ProblemReport(path, problem_limit)
 
     def take(self, found: Item | Broken) -> Situation | None:
         """The situation, if it is good; what is wrong with it is remembered."""

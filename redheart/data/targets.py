@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data.schema import Situation
-from redheart.tasks import LABELS, TASK_BY_NAME, TASKS
+from redheart.tasks import EMOTIONS, LABELS, TASK_BY_NAME, TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,67 +33,80 @@ def target_sizes() -> dict[str, int]:
     return {task.name: len(task.dimensions) for task in TASKS} | {"votes": len(LABELS)}
 
 
-def build_targets(situations: Sequence[Situation]) -> Targets:
-    """Targets of ``situations``, in their order.
-
-    Emotions are rescaled to sum to 1. The verdict is the share of the votes where there are votes, else the one label.
-    """
-    sizes = target_sizes()
-    targets = Targets(
-        {name: np.zeros((len(situations), size), np.float32) for name, size in sizes.items()},
-        {name: np.zeros((len(situations), size), np.bool_) for name, size in sizes.items()},
-    )
-    _put_distributions(targets, "emotion", {row: one.emotions for row, one in enumerate(situations) if one.emotions})
-    votes = {
-        row: [one.label_scores.get(label, 0.0) for label in LABELS]
-        for row, one in enumerate(situations)
-        if one.label_scores is not None
-    }
-    _put_distributions(targets, "votes", votes)
-    _put_distributions(targets, "verdict", {**_certain(situations), **votes})
-    _put_scores(targets, "regret", [None if one.regret_factor is None else (one.regret_factor,) for one in situations])
-    _put_scores(targets, "bentham", [_by_dimension("bentham", one.bentham_scores) for one in situations])
-    _put_scores(targets, "surd", [_by_dimension("surd", one.surd_metrics) for one in situations])
-    return targets
+_WIDTHS = {
+    "emotion": len(EMOTIONS),
+    "votes": len(LABELS),
+    "label": len(LABELS),
+    "regret": 1,
+    **{name: len(TASK_BY_NAME[name].dimensions) for name in ("bentham", "surd")},
+}
+_NOTHING = {name: (math.nan,) * width for name, width in _WIDTHS.items()}
+_ONLY = {label: tuple(float(label == one) for one in LABELS) for label in LABELS}
+_BENTHAM, _SURD = TASK_BY_NAME["bentham"].dimensions, TASK_BY_NAME["surd"].dimensions
 
 
-def _certain(situations: Sequence[Situation]) -> dict[int, list[float]]:
-    """The one label, as a distribution, of each that has no votes."""
-    return {
-        row: [float(label == one.label) for label in LABELS]
-        for row, one in enumerate(situations)
-        if one.label is not None and one.label_scores is None
-    }
+class Annotations:
+    """Annotations of situations that are added one by one, as plain numbers: nothing else of a situation is kept."""
+
+    def __init__(self) -> None:
+        self._numbers = array("d")
+
+    def add(self, one: Situation) -> None:
+        """Takes the next situation of the dataset."""
+        votes, bentham, surd = one.label_scores, one.bentham_scores, one.surd_metrics
+        self._numbers.extend(
+            (
+                *(_NOTHING["emotion"] if one.emotions is None else one.emotions),
+                *(_NOTHING["votes"] if votes is None else [votes.get(label, 0.0) for label in LABELS]),
+                *(_NOTHING["label"] if one.label is None else _ONLY[one.label]),
+                math.nan if one.regret_factor is None else one.regret_factor,
+                *(_NOTHING["bentham"] if bentham is None else [bentham.get(name, math.nan) for name in _BENTHAM]),
+                *(_NOTHING["surd"] if surd is None else [surd.get(name, math.nan) for name in _SURD]),
+            )
+        )
+
+    def _columns(self) -> dict[str, NDArray[np.float64]]:
+        """What was annotated, ``(situations, width)`` each, NaN where nothing was."""
+        table = np.frombuffer(self._numbers.tobytes(), np.float64).reshape(-1, sum(_WIDTHS.values()))
+        ends = np.cumsum(list(_WIDTHS.values()))
+        return dict(zip(_WIDTHS, np.split(table, ends[:-1], axis=1), strict=True))
+
+    def targets(self) -> Targets:
+        """Targets of all that were added.
+
+        Emotions are rescaled to sum to 1. The verdict is the share of the votes where there are votes, else the one label.
+        """
+        columns = self._columns()
+        votes, label = columns["votes"], columns["label"]
+        numbers = {
+            "emotion": _distributions(columns["emotion"]),
+            **{name: columns[name] for name in ("bentham", "regret", "surd")},
+            "verdict": _distributions(np.where(np.isnan(votes), label, votes)),
+            "votes": _distributions(votes),
+        }
+        mask = {name: ~np.isnan(numbers[name]) for name in target_sizes()}
+        values = {name: np.where(known, numbers[name], 0.0).astype(np.float32) for name, known in mask.items()}
+        return Targets(values, mask)
+
+    def outvoted(self) -> NDArray[np.int64]:
+        """Positions of situations whose label is not among the highest-voted, which is no fault: the votes are the target."""
+        columns = self._columns()
+        votes, label = columns["votes"], columns["label"]
+        both = ~np.isnan(votes[:, 0]) & ~np.isnan(label[:, 0])
+        own = (votes[both] * label[both]).sum(axis=1)
+        return np.flatnonzero(both)[own < votes[both].max(axis=1, initial=0.0)]
 
 
-def _put_distributions(targets: Targets, name: str, weights: Mapping[int, Sequence[float]]) -> None:
-    """Writes the weights of each row, which are rescaled to sum to 1."""
-    if not weights:
-        return
-    rows = np.fromiter(weights, np.int64, len(weights))
-    exact = np.array(list(weights.values()), np.float64)
-    exact /= exact.max(axis=1, keepdims=True)  # by the largest first: no overflow
-    targets.values[name][rows] = exact / exact.sum(axis=1, keepdims=True)
-    targets.mask[name][rows] = True
+def _distributions(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights ``(situations, dimensions)`` that sum to 1 in each row; rows of NaN stay."""
+    largest = weights.max(axis=1, keepdims=True, initial=0.0)  # by the largest first: no overflow
+    shares = weights / np.where(largest > 0, largest, 1.0)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
 
 
-def _by_dimension(task: str, scores: Mapping[str, float] | None) -> list[float] | None:
-    """The scores in the order of the task's dimensions, NaN where there is none."""
-    return None if scores is None else [scores.get(name, np.nan) for name in TASK_BY_NAME[task].dimensions]
-
-
-def _put_scores(targets: Targets, name: str, scores: Sequence[Sequence[float] | None]) -> None:
-    """Writes each row's scores, NaN for what was not annotated."""
-    absent = (np.nan,) * targets.values[name].shape[1]
-    found = np.array([absent if one is None else one for one in scores], np.float64).reshape(targets.values[name].shape)
-    known = ~np.isnan(found)
-    targets.values[name][known] = found[known]
-    targets.mask[name][known] = True
-
-
-def joined(parts: Sequence[Targets]) -> Targets:
-    """The targets of several datasets, or of parts of one, behind each other."""
-    return Targets(
-        {name: np.concatenate([one.values[name] for one in parts]) for name in target_sizes()},
-        {name: np.concatenate([one.mask[name] for one in parts]) for name in target_sizes()},
-    )
+def build_targets(situations: Iterable[Situation]) -> Targets:
+    """Targets of ``situations``, in their order."""
+    annotations = Annotations()
+    for one in situations:
+        annotations.add(one)
+    return annotations.targets()

@@ -10,66 +10,24 @@ own, and the votes, not the label, are the target where there are votes. The rea
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from redheart.data.schema import Situation
+from redheart.data.problems import Problem, kind, nearest, shown, unpaired
+from redheart.data.schema import JsonObject, Situation
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD
 
+BENTHAM = BENTHAM_REQUIRED + BENTHAM_OPTIONAL
+#: What is read; other fields are kept.
+KNOWN_FIELDS = frozenset(name for name in Situation.__dataclass_fields__ if name != "raw")
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
 #: More votes than there are people are a mistake, and their sum must stay a float.
 MOST_VOTES = 1e12
-_MAX_SHOWN = 80
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with an item."""
-
-    field: str | None
-    found: str
-    wanted: str
-
-
-def shown(value: Any) -> str:
-    """A value as JSON would have it, cut to what a line of a message has room for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, (list, tuple)) and len(value) > 12:
-        return f"an array of {len(value)}"
-    text = json.dumps(value, ensure_ascii=isinstance(value, str) and _unpaired(value))
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
-
-
-def _kind(value: Any) -> str:
-    kinds: tuple[tuple[type, str], ...] = (
-        (bool, "a boolean"),
-        (int, "a number"),
-        (float, "a number"),
-        (str, "a string"),
-        (dict, "an object"),
-        (list, "an array"),
-    )
-    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
-
-
-def _unpaired(text: str) -> bool:
-    """Whether the text holds half of a surrogate pair, which is no character and can't be written as UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1, cutoff=0.5)
-    return next((f" (did you mean {one}?)" for one in known if close and one.lower() == close[0]), "")
 
 
 def _are_fractions(values: Collection[Any]) -> bool:
@@ -109,9 +67,9 @@ class ItemCheck:
         for key in duplicate_keys:
             self._refuse(key, "the same name twice in one object", "every name once")
         if not isinstance(value, dict):
-            self._refuse(None, f"{_kind(value)}: {shown(value)}", "an object with id and text")
+            self._refuse(None, f"{kind(value)}: {shown(value)}", "an object with id and text")
             return
-        self._item: dict[str, Any] = value
+        self._item: JsonObject = value
         situation = self._read()
         if not self.problems:
             self.situation = situation
@@ -121,28 +79,32 @@ class ItemCheck:
 
     def _read(self) -> Situation:
         item = self._item
+        raw = dict(item)
+        raw.pop("embedding", None)
         label = self._label(item.get("label"))
         votes = self._votes(item.get("label_scores"))
         if label is not None and votes:
             self.label_disagrees = votes.get(label, 0.0) < max(votes.values())
-        known = {
-            "id": self._id(),
-            "text": self._string("text", required=True) or "",
-            "title": self._string("title"),
-            "action": self._string("action"),
-            "label": label,
-            "label_scores": votes,
-            "emotions": self._emotions(item.get("emotions")),
-            "regret_factor": self._fraction("regret_factor", item.get("regret_factor")),
-            "bentham_scores": self._scores("bentham_scores", BENTHAM_REQUIRED + BENTHAM_OPTIONAL),
-            "surd_metrics": self._scores("surd_metrics", SURD),
-            "embedding": self._embedding(item.get("embedding")),
-            "embedding_key": self._string("embedding_key"),
-        }
-        for name, value in item.items():
-            if name not in known:
-                self._check_writable(name, value)
-        return Situation(**known, raw={name: value for name, value in item.items() if name != "embedding"})
+        situation = Situation(
+            id=self._id(),
+            text=self._string("text", required=True) or "",
+            title=self._string("title"),
+            action=self._string("action"),
+            label=label,
+            label_scores=votes,
+            emotions=self._emotions(item.get("emotions")),
+            regret_factor=self._fraction("regret_factor", item.get("regret_factor")),
+            bentham_scores=self._scores("bentham_scores", BENTHAM),
+            surd_metrics=self._scores("surd_metrics", SURD),
+            embedding=self._embedding(item.get("embedding")),
+            embedding_key=self._string("embedding_key"),
+            raw=raw,
+        )
+        if not item.keys() <= KNOWN_FIELDS:
+            for name, value in item.items():
+                if name not in KNOWN_FIELDS:
+                    self._check_writable(name, value)
+        return situation
 
     def _id(self) -> str:
         if "id" not in self._item:
@@ -151,13 +113,13 @@ class ItemCheck:
         value = self._item["id"]
         if not isinstance(value, str):
             hint = f' (in quotes: "{value}")' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-            self._refuse("id", f"{_kind(value)}: {shown(value)}", f"a string{hint}")
+            self._refuse("id", f"{kind(value)}: {shown(value)}", f"a string{hint}")
             return ""
         if not value.strip():
             self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
         elif len(value) > MAX_ID_LENGTH:
             self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {MAX_ID_LENGTH} characters")
-        elif _unpaired(value) or _CONTROL.search(value):
+        elif unpaired(value) or _CONTROL.search(value):
             self._refuse("id", f"control characters or half a surrogate pair: {shown(value)}", "printable text")
         return value
 
@@ -169,9 +131,9 @@ class ItemCheck:
                 self._refuse(field, found, "a string with the story")
             return None
         if not isinstance(value, str):
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", "a string")
+            self._refuse(field, f"{kind(value)}: {shown(value)}", "a string")
             return None
-        if _unpaired(value):
+        if unpaired(value):
             self._refuse(field, "half a surrogate pair (\\ud800–\\udfff alone)", "text that UTF-8 can hold")
         elif not value.strip():
             if required:
@@ -188,7 +150,7 @@ class ItemCheck:
                     hint = " (without quotes)"
                 except ValueError:
                     hint = ""
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", wanted + hint)
+            self._refuse(field, f"{kind(value)}: {shown(value)}", wanted + hint)
             return None
         if not low <= value <= high:  # NaN fails this too
             self._refuse(field, shown(value), wanted)
@@ -203,26 +165,26 @@ class ItemCheck:
             return None
         wanted = "one of " + ", ".join(LABELS)
         if not isinstance(value, str):
-            self._refuse("label", f"{_kind(value)}: {shown(value)}", wanted)
+            self._refuse("label", f"{kind(value)}: {shown(value)}", wanted)
         elif value in LABELS:
             return value
         elif value.strip().upper() in LABELS:
             self._refuse("label", shown(value), f"{wanted} (did you mean {value.strip().upper()}, in upper case?)")
         else:
-            self._refuse("label", shown(value), wanted + _nearest(value, LABELS))
+            self._refuse("label", shown(value), wanted + nearest(value, LABELS))
         return None
 
-    def _mapping(self, field: str, value: Any, known: Sequence[str], what: str) -> dict[str, Any] | None:
+    def _mapping(self, field: str, value: Any, known: Sequence[str], what: str) -> JsonObject | None:
         """The mapping without its nulls; None where absent, or where it or one of its names was refused."""
         if value is None:
             return None
         if not isinstance(value, dict):
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", f"an object of {what}: {', '.join(known)}")
+            self._refuse(field, f"{kind(value)}: {shown(value)}", f"an object of {what}: {', '.join(known)}")
             return None
         unknown = [name for name in value if name not in known]
         for name in unknown:
             self._refuse(
-                f"{field}.{name}", f"an unknown name {shown(name)}", f"{', '.join(known)}{_nearest(name, known)}"
+                f"{field}.{name}", f"an unknown name {shown(name)}", f"{', '.join(known)}{nearest(name, known)}"
             )
         return {name: one for name, one in value.items() if one is not None and name in known}
 
@@ -261,7 +223,7 @@ class ItemCheck:
         if isinstance(value, dict):
             fields = self._named_emotions(value, wanted)
         elif not isinstance(value, list):
-            self._refuse("emotions", f"{_kind(value)}: {shown(value)}", wanted)
+            self._refuse("emotions", f"{kind(value)}: {shown(value)}", wanted)
             return None
         elif len(value) != len(EMOTIONS):
             self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
@@ -274,7 +236,7 @@ class ItemCheck:
         good = tuple(number for number in numbers if number is not None)
         return good if len(good) == len(numbers) else None
 
-    def _named_emotions(self, value: dict[Any, Any], wanted: str) -> dict[str, Any] | None:
+    def _named_emotions(self, value: dict[Any, Any], wanted: str) -> JsonObject | None:
         named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
         missing = [name for name in EMOTIONS if name not in named]
         if missing and set(value) <= set(EMOTIONS):  # else a wrong name was refused, and is likely the missing one
@@ -302,7 +264,7 @@ class ItemCheck:
         wanted = "a vector, or an array of vectors of one size, of finite numbers"
         rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
         if not all(isinstance(row, list) and row for row in rows) or len({len(row) for row in rows}) > 1:
-            self._refuse("embedding", f"{_kind(value)} of no or different sizes: {shown(value)}", wanted)
+            self._refuse("embedding", f"{kind(value)} of no or different sizes: {shown(value)}", wanted)
             return None
         if not all(type(number) in (float, int) for row in rows for number in row):
             self._refuse("embedding", "something other than numbers in it", wanted)
@@ -328,5 +290,5 @@ class ItemCheck:
             halves = isinstance(error, UnicodeEncodeError)
             found = "half a surrogate pair (\\ud800–\\udfff alone)" if halves else "NaN or Infinity"
             self._refuse(name, found, "values that JSON and UTF-8 can hold")
-        if _unpaired(name):
+        if unpaired(name):
             self._refuse(name.encode("unicode_escape").decode(), "half a surrogate pair in a name", "text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from redheart.data import Situation
 from redheart.data.facts import DatasetFacts
+from redheart.data.identity import identity_of
 from redheart.embedding.segments import WHOLE, WINDOW
 from redheart.embedding.store import MappedRows, VectorStore
 from redheart.errors import StorageError
@@ -50,39 +50,6 @@ class PaddedSegments:
     mask: NDArray[np.bool_]
     kinds: NDArray[np.int64]
     positions: NDArray[np.int64]
-
-
-class Identity:
-    """The identity of a dataset, from ids, annotations and vector keys (text, model and segmentation are in those), in order."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=8)
-
-    def add(self, one: Situation, key: str) -> None:
-        """Takes the next situation and the key of its vectors."""
-        annotations = (
-            one.id,
-            key,
-            one.label,
-            sorted(one.label_scores.items()) if one.label_scores is not None else None,
-            one.emotions,
-            one.regret_factor,
-            sorted(one.bentham_scores.items()) if one.bentham_scores is not None else None,
-            sorted(one.surd_metrics.items()) if one.surd_metrics is not None else None,
-        )
-        self._digest.update(json.dumps(annotations).encode() + b"\n")
-
-    def hex(self) -> str:
-        """16 hex digits."""
-        return self._digest.hexdigest()
-
-
-def identity_of(situations: Sequence[Situation], keys: Sequence[str]) -> str:
-    """The identity of ``situations`` with vectors of ``keys``: 16 hex digits."""
-    identity = Identity()
-    for one, key in zip(situations, keys, strict=True):
-        identity.add(one, key)
-    return identity.hex()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from redheart.config import EmbeddingConfig
 from redheart.data.facts import DatasetFacts
+from redheart.data.identity import identity_of
 from redheart.embedding import embedded_json
-from redheart.embedding.dataset import EmbeddedDataset, identity_of
+from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.embedded_json import Receipt
 from redheart.embedding.lock import locked
 from redheart.embedding.missing import Contents, Inventory, fill, settings_of, take_inventory

@@ -151,18 +151,18 @@ class Inventory:
 
 def take_inventory(contents: Contents, source: ModelSource, *, verify: bool) -> Inventory:
     """Looks up every item's vectors; with ``verify`` the stored ones are compared with their checksums."""
-    force = contents.force
     keys = contents.keys(source.fingerprint)
     store = VectorStore(contents.target.vectors, source.fingerprint)
     others = [
         VectorStore(folder, source.fingerprint) for folder in contents.folders if folder != contents.target.vectors
     ]
-    damaged = set(store.damaged(key for key in set(keys) if key in store)) if verify else set()
-    elsewhere = {} if force else contents.importable(keys, others)
-    whole = {key for key in keys if key in store and key not in damaged}
-    absent = set(keys) if force else {key for key in keys if key not in elsewhere and key not in whole}
-    imported = {key: record for key, record in elsewhere.items() if key not in whole}
-    return Inventory(keys, store, damaged, imported, absent)
+    stored = {key for key in keys if key in store}
+    damaged = set(store.damaged(stored)) if verify else set()
+    if contents.force:
+        return Inventory(keys, store, damaged, {}, absent=set(keys))
+    elsewhere = contents.importable(keys, others)
+    imported = {key: record for key, record in elsewhere.items() if key not in stored - damaged}
+    return Inventory(keys, store, damaged, imported, absent=set(keys) - elsewhere.keys() - (stored - damaged))
 
 
 def fill(

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from redheart.config import MAX_SEGMENTS
 from redheart.data import Situation, iter_situations, read_dataset
 from redheart.data.facts import FactsGathering
-from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset, Identity, Sequences
+from redheart.data.identity import Identity
+from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset, Sequences
 from redheart.embedding.embedded_json import InlineVectors, SizeCheck, check_sizes, inline_vectors
 from redheart.embedding.paths import paths_in
 from redheart.embedding.store import VectorStore, stores_in

@@ -37,6 +37,7 @@ _DECIDING = {
     "redheart": ("tasks.py",),
     "redheart.data": (
         "facts.py",
+        "identity.py",
         "json_stream.py",
         "reader.py",
         "schema.py",
@@ -165,7 +166,7 @@ def store_facts(folder: Path, dataset: EmbeddedDataset, header: FactsHeader) -> 
     They save time and decide nothing: a folder that may not be written is left as it is, and a full disk is only told.
     """
     try:
-        if read_header(folder) == header or not is_writable(folder):
+        if _is_stored(folder, header) or not is_writable(folder):
             return
         written = msgspec.json.encode(header)
         arrays = {name: np.ascontiguousarray(array) for name, array in _arrays_of(dataset).items()}
@@ -173,6 +174,14 @@ def store_facts(folder: Path, dataset: EmbeddedDataset, header: FactsHeader) -> 
         replace_file(folder / FACTS_NAME, lambda temporary: save_file(arrays, temporary, metadata=about))
     except StorageError as error:
         warn("embedding.facts_not_stored", path=folder / FACTS_NAME, error=error)
+
+
+def _is_stored(folder: Path, header: FactsHeader) -> bool:
+    """Whether facts with this header are there, whole."""
+    try:
+        return _read(folder / FACTS_NAME)[0] == header
+    except _Unfit:
+        return False
 
 
 def read_header(folder: Path) -> FactsHeader | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from redheart.data import Situation, read_dataset, split_of
-from redheart.data.facts import DatasetFacts, has_target
+from redheart.data.facts import DatasetFacts
 from redheart.data.locate import bundled_sample
 from redheart.data.sufficiency import check_sufficient
 from redheart.errors import DataError
@@ -51,7 +51,7 @@ def test_situations_without_any_target_are_refused(sample: list[Situation]) -> N
         )
         for one in sample
     ]
-    assert not any(has_target(one) for one in bare)
+    assert not DatasetFacts.of(bare).has_target.any()
     with pytest.raises(DataError, match="found no target in any"):
         check_sufficient(DatasetFacts.of(bare), Path("bare.json"))
 
