@@ -22,6 +22,7 @@ from redheart.baseline.features import baseline_features
 from redheart.baseline.fit import fit_baseline
 from redheart.batches.table import SituationTable
 from redheart.config import Config, ModelConfig, TrainingConfig
+from redheart.data import read_dataset
 from redheart.embedding import open_embedded
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.engine.engine import Engine
@@ -107,9 +108,9 @@ def _joined(datasets: Sequence[EmbeddedDataset]) -> EmbeddedDataset:
     rows = [np.concatenate([one.segments(index).vectors for index in range(len(one))]) for one in datasets]
     kinds = ["".join(map(str, one.segments(index).kinds)) for one in datasets for index in range(len(one))]
     lengths = np.array([len(one) for one in kinds], np.int64)
-    return EmbeddedDataset(
+    return EmbeddedDataset.of_situations(
         datasets[0].path,
-        [situation for one in datasets for situation in one.situations],
+        [situation for one in datasets for situation in read_dataset(one.path)],
         [key for one in datasets for key in one.keys],
         np.concatenate(rows),
         np.cumsum(lengths) - lengths,

@@ -16,6 +16,7 @@ from redheart.ablation.scores import METRICS, Scorer
 from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.ablation.worker import Job, Run
 from redheart.config import Config
+from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.bootstrap import Draws
 from redheart.messages import info, language
 from redheart.paths import OutputPaths
@@ -28,7 +29,7 @@ RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
 
 def run_ablation(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset | Path,
     output: Path,
     *,
     learning_rate: float,
@@ -41,7 +42,7 @@ def run_ablation(
     """Trains what is missing and compares.
 
     Args:
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         output: the output root; everything lies in its ``ablation/``.
         learning_rate: the same for all.
         asked: the configuration before it was resolved, from which the runs' identities are computed; None: ``config``.
@@ -76,7 +77,7 @@ def run_ablation(
     )
     if len(missing) < len(runs):
         info("ablation.found", found=len(runs) - len(missing), total=len(runs))
-    _run_missing(ablator, dataset, missing, should_stop, dict(os.environ) if environment is None else environment)
+    _run_missing(ablator, missing, should_stop, dict(os.environ) if environment is None else environment)
     settings = AblationSettings(
         dataset=ablator.table.identity,
         preset=ablator.runner.dimensions.preset,
@@ -98,7 +99,6 @@ def run_ablation(
 
 def _run_missing(
     ablator: Ablator,
-    dataset: Path,
     missing: list[Run],
     should_stop: Callable[[], bool],
     environment: Mapping[str, str],
@@ -120,7 +120,7 @@ def _run_missing(
             job = Job(
                 config=ablator.config,
                 asked=ablator.asked,
-                dataset=str(dataset.absolute()),
+                dataset=str(ablator.table.path.absolute()),
                 folder=str(ablator.folder.absolute()),
                 learning_rate=ablator.learning_rate,
                 language=language(),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from redheart.ablation.variants import builder, removed, shapes
 from redheart.config import Config
 from redheart.data.splits import Split
+from redheart.embedding import EmbeddedDataset
 from redheart.errors import TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.model.losses import TERMS
@@ -94,12 +95,18 @@ class Ablator:
     Args:
         config: as ``resolve`` gives it.
         asked: the same before learning rate and precision were settled: what a run means; None: ``config``.
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         folder: where the files of finished runs lie.
     """
 
     def __init__(
-        self, config: Config, dataset: Path, folder: Path, learning_rate: float, *, asked: Config | None = None
+        self,
+        config: Config,
+        dataset: EmbeddedDataset | Path,
+        folder: Path,
+        learning_rate: float,
+        *,
+        asked: Config | None = None,
     ) -> None:
         self.config, self.folder, self.learning_rate = config, folder, learning_rate
         self.asked = config if asked is None else asked

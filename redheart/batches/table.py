@@ -1,4 +1,4 @@
-"""The embedded dataset as training sees it: splits, targets, and batches gathered from the memory-mapped vectors."""
+"""The table of situations: an embedded dataset as training sees it, with splits, targets, and batches of its vectors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from redheart.batches.order import Indices
 from redheart.config import MAX_SEGMENTS
-from redheart.data.splits import SPLITS, Split, split_of
+from redheart.data.splits import SPLITS, Split
 from redheart.data.sufficiency import check_sufficient
-from redheart.data.targets import Targets, build_targets
+from redheart.data.targets import Targets
 from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.errors import DataError
 from redheart.model.batch import Batch
@@ -32,7 +32,7 @@ def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
         raise DataError(
             f"{path}: {len(longer)} of {len(dataset)} situations have more segments than the model takes; wanted at most "
             f"{MAX_SEGMENTS}: embed the dataset again, without vectors of its own, with embedding.max_segments={MAX_SEGMENTS}",
-            tuple(f"id {dataset.situations[index].id}: found {dataset.counts[index]} segments" for index in longer[:5]),
+            tuple(f"id {dataset.ids[index]}: found {dataset.counts[index]} segments" for index in longer[:5]),
         )
 
 
@@ -54,28 +54,27 @@ class SituationTable:
     def __init__(self, dataset: EmbeddedDataset, path: Path) -> None:
         self.dataset = dataset
         self.path = path
-        self.ids = [situation.id for situation in dataset.situations]
-        splits = np.array([split_of(situation.text) for situation in dataset.situations])
-        self.split_indices: dict[Split, Indices] = {
-            split: np.flatnonzero(splits == split).astype(np.int64) for split in SPLITS
-        }
-        self.targets: Targets = build_targets(dataset.situations)
+        self.ids = dataset.ids
+        self.split_indices: dict[Split, Indices] = {split: dataset.facts.indices(split) for split in SPLITS}
+        self.targets: Targets = dataset.facts.targets
 
     @classmethod
-    def open(cls, embedded: Path, *, needs: Collection[Split] = SPLITS) -> SituationTable:
-        """Opens an ``.embedded.json``.
+    def open(cls, embedded: Path | EmbeddedDataset, *, needs: Collection[Split] = SPLITS) -> SituationTable:
+        """The table of a dataset that was opened, or of an ``.embedded.json``, which is opened.
 
         Args:
             needs: the splits that are going to be used.
 
         Raises:
+            StorageError: vectors are missing, damaged, or of an earlier version.
             DataError: one of them has too few situations or no target at all, or a situation has more segments than the
                 model takes.
         """
-        dataset = open_embedded(embedded)
-        _check_lengths(dataset, embedded)
-        check_sufficient(dataset.situations, embedded, needs=needs)
-        return cls(dataset, embedded)
+        dataset = open_embedded(embedded) if isinstance(embedded, Path) else embedded
+        dataset.check_whole_texts()
+        _check_lengths(dataset, dataset.path)
+        check_sufficient(dataset.facts, dataset.path, needs=needs)
+        return cls(dataset, dataset.path)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -84,7 +84,7 @@ def _crossover(arguments: Namespace, config: Config) -> int:
 
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
-        dataset = stages.embedded_of_run(config) or stages.embed(config, should_stop=should_stop)
+        dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
         stages.crossover(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 
@@ -100,10 +100,11 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     with stop_requested() as should_stop:
         restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
         config = msgspec.structs.replace(config, embedding=embedding_settings(restored.manifest, config.embedding))
-        if not arguments.data:
+        if arguments.data:
+            dataset = stages.embed(config, should_stop=should_stop)
+        else:
             stages.check_dataset_of_run(config)
-        dataset = stages.embedded_of_run(config) if not arguments.data else None
-        dataset = dataset or stages.embed(config, should_stop=should_stop)
+            dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
         scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
     print(as_json(scored) if arguments.json else as_table(scored))
     return 0

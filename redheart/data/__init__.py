@@ -1,6 +1,6 @@
 """Situations: their schema and validation, their splits, their targets, and where the dataset is.
 
-``targets`` needs numpy and is imported by its own name: ``from redheart.data.targets import build_targets``.
+``facts``, ``targets`` and ``sufficiency`` need numpy and are imported by their own names.
 """
 
 from redheart.data.locate import Located, locate_dataset

@@ -1,4 +1,4 @@
-"""Reads the items of a JSON array or of JSON Lines one at a time, in memory bounded by the largest item.
+"""A stream of the items of a JSON array or of JSON Lines, one at a time, in memory bounded by the largest item.
 
 A dataset has gigabytes, and ``json.load`` needs the file's text and its objects at once. Which of the two formats
 it is, is told by the first character that is not blank, never by the file's name. What can't be read becomes a ``Broken`` in
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from redheart.data.schema import JsonObject
 
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
 LARGEST_ITEM = 64 << 20
@@ -20,6 +22,7 @@ _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
 #: A literal or escape that ends where the buffer ends is reported at most this far before that end ("-Infinity").
 _NEAR_THE_END = 12
+OnBytes = Callable[[bytes], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class _Decoder:
         self._twice: list[str] = []
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
 
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _object(self, pairs: list[tuple[str, Any]]) -> JsonObject:
         made = dict(pairs)
         if len(made) != len(pairs):
             seen: set[str] = set()
@@ -71,8 +74,9 @@ class _Decoder:
 class _Text:
     """The file's text as a window that grows at its end and is cut at its start."""
 
-    def __init__(self, path: Path, source: BinaryIO | None) -> None:
+    def __init__(self, path: Path, source: BinaryIO | None, on_bytes: OnBytes | None) -> None:
         self._file = open(path, "rb") if source is None else source  # noqa: SIM115 – closed by close(): the generator calls it
+        self._on_bytes = on_bytes
         self._bytes_before = 0
         self._pending = b""
         self.buffer = ""
@@ -98,6 +102,8 @@ class _Text:
         self.buffer = self.buffer[self.at :]
         self.at = 0
         chunk = self._file.read(max(_CHUNK, len(self.buffer)))
+        if self._on_bytes is not None:
+            self._on_bytes(chunk)
         first = self._bytes_before == 0 and not self._pending
         data = self._pending + chunk
         self.ended = not chunk
@@ -140,16 +146,19 @@ class _Text:
         return f"line {self.line_of(position)} column {column}"
 
 
-def stream_items(path: Path, source: BinaryIO | None = None) -> Iterator[Item | Broken]:
+def stream_items(
+    path: Path, source: BinaryIO | None = None, on_bytes: OnBytes | None = None
+) -> Iterator[Item | Broken]:
     """The items of ``path``, in order. After a ``Broken`` an array ends; JSON Lines go on with the next line.
 
     Args:
         source: what to read in the file's place; it is closed in the end.
+        on_bytes: given all bytes as they are read, so that a hash is of what was read and not of what came later.
 
     Raises:
         OSError: the file can't be opened or read.
     """
-    text = _Text(path, source)
+    text = _Text(path, source, on_bytes)
     index = None
     try:
         first = text.skip_blank()

@@ -6,11 +6,14 @@ Only this shape passes on to the other stages, so none of them looks at raw JSON
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+
+#: An object of the file as it was read: its fields are not known before it is checked, and those that no one knows are kept.
+JsonObject: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +47,4 @@ class Situation:
     surd_metrics: dict[str, float] | None = None
     embedding: NDArray[numpy.float32] | None = field(default=None, compare=False, repr=False)
     embedding_key: str | None = None
-    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    raw: JsonObject = field(default_factory=dict, compare=False, repr=False)

@@ -30,6 +30,8 @@ class _Folding(dict[int, int | None]):
 
 
 _FOLDING = _Folding()
+#: The same for a text in ASCII, which has no compatibility forms: several times as fast, and most texts are.
+_DROPPED_ASCII = bytes(code for code in range(128) if unicodedata.category(chr(code))[0] in "PZC")
 
 
 def normalise(text: str) -> str:
@@ -37,13 +39,19 @@ def normalise(text: str) -> str:
 
     White space is dropped rather than collapsed, so that "well-known", "well known" and "a,b", "a, b" are each one.
     """
+    return _normalised(text).decode("utf-8")
+
+
+def _normalised(text: str) -> bytes:
+    if text.isascii():
+        return text.lower().encode("ascii").translate(None, _DROPPED_ASCII)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return folded.translate(_FOLDING)
+    return folded.translate(_FOLDING).encode("utf-8")
 
 
 def position_of(text: str) -> float:
     """Where a text lies on [0, 1): uniform over texts, 64 bits of the BLAKE2b of its normal form."""
-    digest = blake2b(normalise(text).encode("utf-8"), digest_size=8, person=_SALT).digest()
+    digest = blake2b(_normalised(text), digest_size=8, person=_SALT).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 

@@ -1,36 +1,25 @@
-"""Whether a dataset has what training, choosing and judging need: situations in each split, and targets among them."""
+"""The check whether a dataset has what training, choosing and judging need: situations in each split, and targets among them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
-from redheart.data.schema import Situation
-from redheart.data.splits import SPLITS, Split, split_of
+from redheart.data.facts import DatasetFacts
+from redheart.data.splits import SPLITS, Split
 from redheart.errors import DataError
 
 #: Fewer than this and neither a metric nor a choice of epochs means anything.
 FEWEST: dict[Split, int] = {"train": 8, "choose": 2, "judge": 2, "test": 2}
 
 
-def has_target(situation: Situation) -> bool:
-    """Whether it trains or scores anything."""
-    targets = (situation.emotions, situation.regret_factor, situation.label, situation.label_scores)
-    return any(target is not None for target in targets) or bool(situation.bentham_scores or situation.surd_metrics)
-
-
-def check_sufficient(situations: Sequence[Situation], path: Path, *, needs: Collection[Split] = SPLITS) -> None:
+def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split] = SPLITS) -> None:
     """Refuses a dataset that is too small, or has nothing to learn or to be scored by, in the splits ``needs``.
 
     Raises:
         DataError: naming each split, how many situations it has, and how many are wanted.
     """
-    counts = dict.fromkeys(SPLITS, 0)
-    with_target = dict.fromkeys(SPLITS, 0)
-    for situation in situations:
-        split = split_of(situation.text)
-        counts[split] += 1
-        with_target[split] += has_target(situation)
+    counts, with_target = facts.counts, facts.counts_with_target
     problems = []
     for split in SPLITS:
         if split in needs and counts[split] < FEWEST[split]:
@@ -42,7 +31,7 @@ def check_sufficient(situations: Sequence[Situation], path: Path, *, needs: Coll
             )
     if problems:
         raise DataError(
-            f"{path}: found {len(situations)} situations, too few or without targets "
+            f"{path}: found {len(facts)} situations, too few or without targets "
             "(a hash of its text decides the split of each)",
             tuple(problems),
         )

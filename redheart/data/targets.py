@@ -1,15 +1,17 @@
-"""The annotations as arrays: one a task, with a mask of what was annotated."""
+"""Targets: the annotations as arrays, one a task, with a mask of what was annotated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data.schema import Situation
-from redheart.tasks import LABELS, TASK_BY_NAME, TASKS
+from redheart.tasks import EMOTIONS, LABELS, TASK_BY_NAME, TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +28,86 @@ class Targets:
     mask: dict[str, NDArray[np.bool_]]
 
 
-def build_targets(situations: Sequence[Situation]) -> Targets:
-    """Targets of ``situations``, in their order.
+def target_sizes() -> dict[str, int]:
+    """Dimensions of each target: the five tasks and ``votes``."""
+    return {task.name: len(task.dimensions) for task in TASKS} | {"votes": len(LABELS)}
 
-    Emotions are rescaled to sum to 1. The verdict is the share of the votes where there are votes, else the one label.
-    """
-    sizes = {task.name: len(task.dimensions) for task in TASKS} | {"votes": len(LABELS)}
-    values = {name: np.zeros((len(situations), size), np.float32) for name, size in sizes.items()}
-    mask = {name: np.zeros((len(situations), size), np.bool_) for name, size in sizes.items()}
 
-    def distribution(name: str, row: int, weights: Sequence[float]) -> None:
-        exact = np.asarray(weights, np.float64)
-        values[name][row] = exact / exact.max() / (exact / exact.max()).sum()  # by the largest first: no overflow
-        mask[name][row] = True
+_WIDTHS = {
+    "emotion": len(EMOTIONS),
+    "votes": len(LABELS),
+    "label": len(LABELS),
+    "regret": 1,
+    **{name: len(TASK_BY_NAME[name].dimensions) for name in ("bentham", "surd")},
+}
+_NOTHING = {name: (math.nan,) * width for name, width in _WIDTHS.items()}
+_ONLY = {label: tuple(float(label == one) for one in LABELS) for label in LABELS}
+_BENTHAM, _SURD = TASK_BY_NAME["bentham"].dimensions, TASK_BY_NAME["surd"].dimensions
 
-    for row, situation in enumerate(situations):
-        if situation.emotions is not None:
-            distribution("emotion", row, situation.emotions)
-        if situation.label_scores is not None:
-            votes = [situation.label_scores.get(label, 0.0) for label in LABELS]
-            distribution("verdict", row, votes)
-            distribution("votes", row, votes)
-        elif situation.label is not None:
-            distribution("verdict", row, [float(label == situation.label) for label in LABELS])
-        if situation.regret_factor is not None:
-            values["regret"][row] = situation.regret_factor
-            mask["regret"][row] = True
-        for name, scores in (("bentham", situation.bentham_scores), ("surd", situation.surd_metrics)):
-            for column, dimension in enumerate(TASK_BY_NAME[name].dimensions):
-                if scores is not None and dimension in scores:
-                    values[name][row, column] = scores[dimension]
-                    mask[name][row, column] = True
-    return Targets(values, mask)
+
+class Annotations:
+    """Annotations of situations that are added one by one, as plain numbers: nothing else of a situation is kept."""
+
+    def __init__(self) -> None:
+        self._numbers = array("d")
+
+    def add(self, one: Situation) -> None:
+        """Takes the next situation of the dataset."""
+        votes, bentham, surd = one.label_scores, one.bentham_scores, one.surd_metrics
+        self._numbers.extend(
+            (
+                *(_NOTHING["emotion"] if one.emotions is None else one.emotions),
+                *(_NOTHING["votes"] if votes is None else [votes.get(label, 0.0) for label in LABELS]),
+                *(_NOTHING["label"] if one.label is None else _ONLY[one.label]),
+                math.nan if one.regret_factor is None else one.regret_factor,
+                *(_NOTHING["bentham"] if bentham is None else [bentham.get(name, math.nan) for name in _BENTHAM]),
+                *(_NOTHING["surd"] if surd is None else [surd.get(name, math.nan) for name in _SURD]),
+            )
+        )
+
+    def _columns(self) -> dict[str, NDArray[np.float64]]:
+        """What was annotated, ``(situations, width)`` each, NaN where nothing was."""
+        table = np.frombuffer(self._numbers.tobytes(), np.float64).reshape(-1, sum(_WIDTHS.values()))
+        ends = np.cumsum(list(_WIDTHS.values()))
+        return dict(zip(_WIDTHS, np.split(table, ends[:-1], axis=1), strict=True))
+
+    def targets(self) -> Targets:
+        """Targets of all that were added.
+
+        Emotions are rescaled to sum to 1. The verdict is the share of the votes where there are votes, else the one label.
+        """
+        columns = self._columns()
+        votes, label = columns["votes"], columns["label"]
+        numbers = {
+            "emotion": _distributions(columns["emotion"]),
+            **{name: columns[name] for name in ("bentham", "regret", "surd")},
+            "verdict": _distributions(np.where(np.isnan(votes), label, votes)),
+            "votes": _distributions(votes),
+        }
+        mask = {name: ~np.isnan(numbers[name]) for name in target_sizes()}
+        values = {name: np.where(known, numbers[name], 0.0).astype(np.float32) for name, known in mask.items()}
+        return Targets(values, mask)
+
+    def outvoted(self) -> NDArray[np.int64]:
+        """Positions of situations whose label is not among the highest-voted, which is no fault: the votes are the target."""
+        columns = self._columns()
+        votes, label = columns["votes"], columns["label"]
+        both = ~np.isnan(votes[:, 0]) & ~np.isnan(label[:, 0])
+        own = (votes[both] * label[both]).sum(axis=1)
+        positions: NDArray[np.int64] = np.flatnonzero(both)[own < votes[both].max(axis=1, initial=0.0)]
+        return positions
+
+
+def _distributions(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights ``(situations, dimensions)`` that sum to 1 in each row; rows of NaN stay."""
+    largest = weights.max(axis=1, keepdims=True, initial=0.0)  # by the largest first: no overflow
+    shares = weights / np.where(largest > 0, largest, 1.0)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
+
+
+def build_targets(situations: Iterable[Situation]) -> Targets:
+    """Targets of ``situations``, in their order."""
+    annotations = Annotations()
+    for one in situations:
+        annotations.add(one)
+    return annotations.targets()

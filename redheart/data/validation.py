@@ -1,4 +1,4 @@
-"""Turns one JSON value into a ``Situation``, or says everything that is wrong with it.
+"""The check of one JSON value: a ``Situation`` comes of it, or everything that is wrong with it is said.
 
 Nothing is guessed or repaired: a value that is not what the field asks for is refused, with what was found and what is
 wanted. null stands for absent, except for ``id`` and ``text``. Fields that are not known are kept and only have to be
@@ -10,62 +10,51 @@ own, and the votes, not the label, are the target where there are votes. The rea
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from redheart.data.schema import Situation
+from redheart.data.problems import Problem, kind, nearest, shown, unpaired
+from redheart.data.schema import JsonObject, Situation
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD
 
+BENTHAM = BENTHAM_REQUIRED + BENTHAM_OPTIONAL
+#: What is read; other fields are kept.
+KNOWN_FIELDS = frozenset(name for name in Situation.__dataclass_fields__ if name != "raw")
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
-_MAX_SHOWN = 80
+#: More votes than there are people are a mistake, and their sum must stay a float.
+MOST_VOTES = 1e12
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Problem(NamedTuple):
-    """One thing that is wrong with an item."""
-
-    field: str | None
-    found: str
-    wanted: str
-
-
-def shown(value: Any) -> str:
-    """A value as JSON would have it, cut to what a line of a message has room for."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, (list, tuple)) and len(value) > 12:
-        return f"an array of {len(value)}"
-    text = json.dumps(value, ensure_ascii=isinstance(value, str) and _unpaired(value))
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+def _are_fractions(values: Collection[Any]) -> bool:
+    """Whether all are floats of 0..1, as nearly all are: told without a call a value, of which there are dozens an item."""
+    for value in values:  # noqa: SIM110 – a loop is faster than all() over a generator
+        if type(value) is not float or not 0.0 <= value <= 1.0:
+            return False
+    return True
 
 
-def _kind(value: Any) -> str:
-    kinds: tuple[tuple[type, str], ...] = (
-        (bool, "a boolean"),
-        (int, "a number"),
-        (float, "a number"),
-        (str, "a string"),
-        (dict, "an object"),
-        (list, "an array"),
-    )
-    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+def _plain_emotions(value: Any) -> tuple[float, ...] | None:
+    """The numbers of an annotation without a fault in its form; None: it has to be looked at closely."""
+    if len(value) != len(EMOTIONS):
+        return None
+    if type(value) is list:
+        return tuple(value) if _are_fractions(value) else None
+    if type(value) is not dict or not _are_fractions(value.values()):
+        return None
+    return tuple(value[name] for name in EMOTIONS) if all(name in value for name in EMOTIONS) else None
 
 
-def _unpaired(text: str) -> bool:
-    """Whether the text holds half of a surrogate pair, which is no character and can't be written as UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1, cutoff=0.5)
-    return next((f" (did you mean {one}?)" for one in known if close and one.lower() == close[0]), "")
+def _plain_votes(value: dict[Any, Any]) -> dict[str, float] | None:
+    """Votes without a fault, one at least above 0; None: they have to be looked at closely."""
+    for label, count in value.items():
+        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in LABELS:
+            return None
+    return {label: float(count) for label, count in value.items()} if any(value.values()) else None
 
 
 class ItemCheck:
@@ -78,9 +67,9 @@ class ItemCheck:
         for key in duplicate_keys:
             self._refuse(key, "the same name twice in one object", "every name once")
         if not isinstance(value, dict):
-            self._refuse(None, f"{_kind(value)}: {shown(value)}", "an object with id and text")
+            self._refuse(None, f"{kind(value)}: {shown(value)}", "an object with id and text")
             return
-        self._item: dict[str, Any] = value
+        self._item: JsonObject = value
         situation = self._read()
         if not self.problems:
             self.situation = situation
@@ -90,28 +79,32 @@ class ItemCheck:
 
     def _read(self) -> Situation:
         item = self._item
+        raw = dict(item)
+        raw.pop("embedding", None)
         label = self._label(item.get("label"))
         votes = self._votes(item.get("label_scores"))
         if label is not None and votes:
             self.label_disagrees = votes.get(label, 0.0) < max(votes.values())
-        known = {
-            "id": self._id(),
-            "text": self._string("text", required=True) or "",
-            "title": self._string("title"),
-            "action": self._string("action"),
-            "label": label,
-            "label_scores": votes,
-            "emotions": self._emotions(item.get("emotions")),
-            "regret_factor": self._fraction("regret_factor", item.get("regret_factor")),
-            "bentham_scores": self._scores("bentham_scores", BENTHAM_REQUIRED + BENTHAM_OPTIONAL),
-            "surd_metrics": self._scores("surd_metrics", SURD),
-            "embedding": self._embedding(item.get("embedding")),
-            "embedding_key": self._string("embedding_key"),
-        }
-        for name, value in item.items():
-            if name not in known:
-                self._writable(name, value)
-        return Situation(**known, raw={name: value for name, value in item.items() if name != "embedding"})
+        situation = Situation(
+            id=self._id(),
+            text=self._string("text", required=True) or "",
+            title=self._string("title"),
+            action=self._string("action"),
+            label=label,
+            label_scores=votes,
+            emotions=self._emotions(item.get("emotions")),
+            regret_factor=self._fraction("regret_factor", item.get("regret_factor")),
+            bentham_scores=self._scores("bentham_scores", BENTHAM),
+            surd_metrics=self._scores("surd_metrics", SURD),
+            embedding=self._embedding(item.get("embedding")),
+            embedding_key=self._string("embedding_key"),
+            raw=raw,
+        )
+        if not item.keys() <= KNOWN_FIELDS:
+            for name, value in item.items():
+                if name not in KNOWN_FIELDS:
+                    self._check_writable(name, value)
+        return situation
 
     def _id(self) -> str:
         if "id" not in self._item:
@@ -120,13 +113,13 @@ class ItemCheck:
         value = self._item["id"]
         if not isinstance(value, str):
             hint = f' (in quotes: "{value}")' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-            self._refuse("id", f"{_kind(value)}: {shown(value)}", f"a string{hint}")
+            self._refuse("id", f"{kind(value)}: {shown(value)}", f"a string{hint}")
             return ""
         if not value.strip():
             self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
         elif len(value) > MAX_ID_LENGTH:
             self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {MAX_ID_LENGTH} characters")
-        elif _unpaired(value) or any(ord(character) < 32 or ord(character) == 127 for character in value):
+        elif unpaired(value) or _CONTROL.search(value):
             self._refuse("id", f"control characters or half a surrogate pair: {shown(value)}", "printable text")
         return value
 
@@ -138,9 +131,9 @@ class ItemCheck:
                 self._refuse(field, found, "a string with the story")
             return None
         if not isinstance(value, str):
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", "a string")
+            self._refuse(field, f"{kind(value)}: {shown(value)}", "a string")
             return None
-        if _unpaired(value):
+        if unpaired(value):
             self._refuse(field, "half a surrogate pair (\\ud800–\\udfff alone)", "text that UTF-8 can hold")
         elif not value.strip():
             if required:
@@ -157,7 +150,7 @@ class ItemCheck:
                     hint = " (without quotes)"
                 except ValueError:
                     hint = ""
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", wanted + hint)
+            self._refuse(field, f"{kind(value)}: {shown(value)}", wanted + hint)
             return None
         if not low <= value <= high:  # NaN fails this too
             self._refuse(field, shown(value), wanted)
@@ -172,36 +165,38 @@ class ItemCheck:
             return None
         wanted = "one of " + ", ".join(LABELS)
         if not isinstance(value, str):
-            self._refuse("label", f"{_kind(value)}: {shown(value)}", wanted)
+            self._refuse("label", f"{kind(value)}: {shown(value)}", wanted)
         elif value in LABELS:
             return value
         elif value.strip().upper() in LABELS:
             self._refuse("label", shown(value), f"{wanted} (did you mean {value.strip().upper()}, in upper case?)")
         else:
-            self._refuse("label", shown(value), wanted + _nearest(value, LABELS))
+            self._refuse("label", shown(value), wanted + nearest(value, LABELS))
         return None
 
-    def _mapping(self, field: str, value: Any, known: Sequence[str], what: str) -> dict[str, Any] | None:
+    def _mapping(self, field: str, value: Any, known: Sequence[str], what: str) -> JsonObject | None:
         """The mapping without its nulls; None where absent, or where it or one of its names was refused."""
         if value is None:
             return None
         if not isinstance(value, dict):
-            self._refuse(field, f"{_kind(value)}: {shown(value)}", f"an object of {what}: {', '.join(known)}")
+            self._refuse(field, f"{kind(value)}: {shown(value)}", f"an object of {what}: {', '.join(known)}")
             return None
         unknown = [name for name in value if name not in known]
         for name in unknown:
             self._refuse(
-                f"{field}.{name}", f"an unknown name {shown(name)}", f"{', '.join(known)}{_nearest(name, known)}"
+                f"{field}.{name}", f"an unknown name {shown(name)}", f"{', '.join(known)}{nearest(name, known)}"
             )
         return {name: one for name, one in value.items() if one is not None and name in known}
 
     def _votes(self, value: Any) -> dict[str, float] | None:
+        plain = _plain_votes(value) if type(value) is dict else None
+        if plain is not None:
+            return plain
         votes = self._mapping("label_scores", value, LABELS, "votes")
         if votes is None:
             return None
-        limit = 1e12  # more votes than there are people are a mistake, and their sum must stay a float
         numbers = {
-            label: self._number(f"label_scores.{label}", count, 0.0, limit, "a number of votes, 0 or more")
+            label: self._number(f"label_scores.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
             for label, count in votes.items()
         }
         good = {label: count for label, count in numbers.items() if count is not None}
@@ -214,35 +209,47 @@ class ItemCheck:
     def _emotions(self, value: Any) -> tuple[float, ...] | None:
         if value is None:
             return None
-        wanted = f"{len(EMOTIONS)} numbers from 0 to 1 ({', '.join(EMOTIONS)})"
-        if isinstance(value, dict):
-            named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
-            missing = [name for name in EMOTIONS if name not in named]
-            if missing and set(value) <= set(
-                EMOTIONS
-            ):  # else a wrong name was refused above, and is likely the missing one
-                self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
-            if missing or len(value) != len(EMOTIONS):
-                return None
-            pairs = [(f"emotions.{name}", named[name]) for name in EMOTIONS]
-        elif isinstance(value, list):
-            if len(value) != len(EMOTIONS):
-                self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
-                return None
-            pairs = [(f"emotions[{place}] ({EMOTIONS[place]})", one) for place, one in enumerate(value)]
-        else:
-            self._refuse("emotions", f"{_kind(value)}: {shown(value)}", wanted)
-            return None
-        numbers = [self._number(field, one, 0.0, 1.0, "a number from 0 to 1") for field, one in pairs]
-        good = tuple(number for number in numbers if number is not None)
-        if len(good) < len(numbers):
-            return None
-        if abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9:  # decimal fractions don't sum exactly
+        plain = _plain_emotions(value) if isinstance(value, (list, dict)) else None
+        good = plain or self._checked_emotions(value)
+        if (
+            good is not None and abs(math.fsum(good) - 1.0) > SUM_TOLERANCE + 1e-9
+        ):  # decimal fractions don't sum exactly
             self._refuse("emotions", f"a sum of {math.fsum(good):.4g}", f"a sum of 1 within {SUM_TOLERANCE}")
         return good
 
+    def _checked_emotions(self, value: Any) -> tuple[float, ...] | None:
+        """The numbers in the order of ``EMOTIONS``; None where one is missing or was refused."""
+        wanted = f"{len(EMOTIONS)} numbers from 0 to 1 ({', '.join(EMOTIONS)})"
+        if isinstance(value, dict):
+            fields = self._named_emotions(value, wanted)
+        elif not isinstance(value, list):
+            self._refuse("emotions", f"{kind(value)}: {shown(value)}", wanted)
+            return None
+        elif len(value) != len(EMOTIONS):
+            self._refuse("emotions", f"{len(value)} values: {shown(value)}", wanted)
+            return None
+        else:
+            fields = {f"emotions[{place}] ({EMOTIONS[place]})": one for place, one in enumerate(value)}
+        if fields is None:
+            return None
+        numbers = [self._number(field, one, 0.0, 1.0, "a number from 0 to 1") for field, one in fields.items()]
+        good = tuple(number for number in numbers if number is not None)
+        return good if len(good) == len(numbers) else None
+
+    def _named_emotions(self, value: dict[Any, Any], wanted: str) -> JsonObject | None:
+        named = self._mapping("emotions", value, EMOTIONS, "numbers") or {}
+        missing = [name for name in EMOTIONS if name not in named]
+        if missing and set(value) <= set(EMOTIONS):  # else a wrong name was refused, and is likely the missing one
+            self._refuse("emotions", f"no value for {', '.join(missing)}", wanted)
+        if missing or len(value) != len(EMOTIONS):
+            return None
+        return {f"emotions.{name}": named[name] for name in EMOTIONS}
+
     def _scores(self, field: str, known: Sequence[str]) -> dict[str, float] | None:
-        given = self._mapping(field, self._item.get(field), known, "numbers from 0 to 1")
+        value = self._item.get(field)
+        if type(value) is dict and _are_fractions(value.values()) and all(name in known for name in value):
+            return dict(value)
+        given = self._mapping(field, value, known, "numbers from 0 to 1")
         if given is None:
             return None
         scores = {name: self._fraction(f"{field}.{name}", one) for name, one in given.items()}
@@ -257,7 +264,7 @@ class ItemCheck:
         wanted = "a vector, or an array of vectors of one size, of finite numbers"
         rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
         if not all(isinstance(row, list) and row for row in rows) or len({len(row) for row in rows}) > 1:
-            self._refuse("embedding", f"{_kind(value)} of no or different sizes: {shown(value)}", wanted)
+            self._refuse("embedding", f"{kind(value)} of no or different sizes: {shown(value)}", wanted)
             return None
         if not all(type(number) in (float, int) for row in rows for number in row):
             self._refuse("embedding", "something other than numbers in it", wanted)
@@ -272,13 +279,16 @@ class ItemCheck:
             return None
         return vectors
 
-    def _writable(self, name: str, value: Any) -> None:
+    def _check_writable(self, name: str, value: Any) -> None:
         """An unknown field is kept, so it must be JSON that can be written again."""
         try:
-            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+            if type(value) is str:
+                value.encode("utf-8")
+            else:
+                json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
         except ValueError as error:
             halves = isinstance(error, UnicodeEncodeError)
             found = "half a surrogate pair (\\ud800–\\udfff alone)" if halves else "NaN or Infinity"
             self._refuse(name, found, "values that JSON and UTF-8 can hold")
-        if _unpaired(name):
+        if unpaired(name):
             self._refuse(name.encode("unicode_escape").decode(), "half a surrogate pair in a name", "text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data import Situation
+from redheart.data.facts import DatasetFacts
+from redheart.data.identity import identity_of
 from redheart.embedding.segments import WHOLE, WINDOW
-from redheart.embedding.store import VectorStore
+from redheart.embedding.store import MappedRows, VectorStore
 from redheart.errors import StorageError
 
 #: How the keys of vectors begin that an older program made: nothing but themselves tells what they are.
@@ -51,76 +52,127 @@ class PaddedSegments:
     positions: NDArray[np.int64]
 
 
-def identity_of(situations: Sequence[Situation], keys: Sequence[str]) -> str:
-    """16 hex digits from ids, annotations and vector keys (text, model and segmentation are in those), in order."""
-    digest = hashlib.blake2b(digest_size=8)
-    for one, key in zip(situations, keys, strict=True):
-        annotations = (
-            one.id,
-            key,
-            one.label,
-            sorted(one.label_scores.items()) if one.label_scores is not None else None,
-            one.emotions,
-            one.regret_factor,
-            sorted(one.bentham_scores.items()) if one.bentham_scores is not None else None,
-            sorted(one.surd_metrics.items()) if one.surd_metrics is not None else None,
-        )
-        digest.update(json.dumps(annotations).encode() + b"\n")
-    return digest.hexdigest()
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Where the vectors of each situation lie and what they are of, in the dataset's order.
+
+    Attributes:
+        keys: of each situation's vectors.
+        first_rows: ``(situations,)`` int64, where each sequence starts.
+        counts: ``(situations,)`` int64, segments of each.
+        kinds: ``(situations, segments)`` int8, the kind of each segment, 0 behind a sequence's end.
+    """
+
+    keys: tuple[str, ...]
+    first_rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    kinds: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, keys: Sequence[str], first_rows: NDArray[np.int64], kinds: Sequence[str]) -> Sequences:
+        """``kinds``: of each situation, a digit a segment."""
+        counts = np.array([len(one) for one in kinds], np.int64)
+        table = np.zeros((len(kinds), int(counts.max(initial=0))), np.int8)
+        digits = np.frombuffer("".join(kinds).encode(), np.uint8) - ord("0")
+        table[np.arange(table.shape[1])[None, :] < counts[:, None]] = digits
+        return cls(tuple(keys), first_rows, counts, table)
+
+    @property
+    def rows(self) -> int:
+        """Rows that a file of the vectors must have."""
+        return int((self.first_rows + self.counts).max(initial=0))
+
+    @property
+    def has_older(self) -> bool:
+        """Whether vectors of an older program are among them."""
+        return any(key.startswith(OLDER_KEY) for key in self.keys)
+
+    def without_whole_text(self) -> list[int]:
+        """Positions of the sequences of ours that don't end in a vector of the text whole."""
+        last = self.kinds[np.arange(len(self.counts)), self.counts - 1]
+        lacking = np.flatnonzero((last != WHOLE) | (self.counts == 0))
+        return [int(index) for index in lacking if not self.keys[index].startswith(OLDER_KEY)]
 
 
 class EmbeddedDataset:
-    """Situations and their vectors, which may lie in a memory-mapped file: a sequence costs no more than its rows.
+    """A dataset opened once: the facts of its situations, and their vectors, mapped from a file or held in memory.
+
+    It is what the stages hand to each other: none of them reads the file again.
 
     Attributes:
         path: the ``.embedded.json`` (where nothing had to be written: the file that was read).
-        situations: in the dataset's order; every index below means this order.
+        facts: ids, splits and targets, in the dataset's order; every index below means this order.
+        sequences: where the vectors of each situation lie.
         d_embed: numbers of a vector.
         model_name: the encoder's name, "" where an older file does not tell.
+        model_fingerprint: of the encoder that made all the vectors; "" where an older file's do not tell.
         identity: hash of content and model; equal data give equal identities.
     """
 
     def __init__(
         self,
         path: Path,
-        situations: list[Situation],
+        facts: DatasetFacts,
+        sequences: Sequences,
+        source: MappedRows | NDArray[np.float32],
+        *,
+        identity: str,
+        model_name: str,
+    ) -> None:
+        """Puts a dataset together; ``source`` holds all rows ``(rows, d_embed)``."""
+        self.path = path
+        self.facts = facts
+        self.sequences = sequences
+        self.model_name = model_name
+        self.identity = identity
+        self._source = source
+        self._counts, self._kinds, self._first_rows = sequences.counts, sequences.kinds, sequences.first_rows
+        self.d_embed = source.d_embed if isinstance(source, MappedRows) else int(source.shape[1])
+        self.model_fingerprint = ""
+        if isinstance(source, MappedRows) and not sequences.has_older:
+            self.model_fingerprint = source.fingerprint
+
+    @classmethod
+    def of_situations(
+        cls,
+        path: Path,
+        situations: Sequence[Situation],
         keys: Sequence[str],
-        source: VectorStore | NDArray[np.float32],
+        source: MappedRows | NDArray[np.float32],
         first_rows: NDArray[np.int64],
         kinds: Sequence[str],
         *,
         model_name: str,
-    ) -> None:
-        """Puts a dataset together.
+    ) -> EmbeddedDataset:
+        """A dataset of situations at hand.
 
         Args:
             keys: the key of each situation's vectors.
-            source: the store, or all rows ``(rows, d_embed)`` in memory.
+            source: the mapped rows, or all rows ``(rows, d_embed)`` in memory.
             first_rows: ``(situations,)`` where each sequence starts.
             kinds: of each situation, a digit a segment.
         """
-        self.path = path
-        self.situations = situations
-        self.keys = tuple(keys)
-        self.model_name = model_name
-        self.identity = identity_of(situations, keys)
-        self._source = source
-        self._first_rows = first_rows
-        self._counts = np.array([len(one) for one in kinds], np.int64)
-        self._kinds = np.zeros((len(kinds), int(self._counts.max(initial=0))), np.int8)
-        for row, one in enumerate(kinds):
-            self._kinds[row, : len(one)] = np.frombuffer(one.encode(), np.uint8) - ord("0")
-        self.d_embed = source.d_embed if isinstance(source, VectorStore) else int(source.shape[1])
+        return cls(
+            path,
+            DatasetFacts.of(situations),
+            Sequences.of(keys, first_rows, kinds),
+            source,
+            identity=identity_of(situations, keys),
+            model_name=model_name,
+        )
 
     def __len__(self) -> int:
-        return len(self.situations)
+        return len(self.facts)
 
     @property
-    def model_fingerprint(self) -> str:
-        """Fingerprint of the encoder that made all the vectors; "" where an older file's do not tell."""
-        if not isinstance(self._source, VectorStore) or any(key.startswith(OLDER_KEY) for key in self.keys):
-            return ""
-        return self._source.fingerprint
+    def ids(self) -> list[str]:
+        """The id of each situation."""
+        return self.facts.ids
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key of each situation's vectors."""
+        return self.sequences.keys
 
     @property
     def max_segments(self) -> int:
@@ -140,8 +192,13 @@ class EmbeddedDataset:
         return np.bincount(self._kinds[chosen][real], minlength=WHOLE + 1) > 0, int(counts.max(initial=0))
 
     @property
+    def mapped(self) -> MappedRows | None:
+        """The file that the vectors are mapped from; None where they are held in memory."""
+        return self._source if isinstance(self._source, MappedRows) else None
+
+    @property
     def _rows(self) -> NDArray[np.float32]:
-        return self._source.vectors if isinstance(self._source, VectorStore) else self._source
+        return self._source.vectors if isinstance(self._source, MappedRows) else self._source
 
     def segments(self, index: int) -> Segments:
         """The sequence of one situation. The vectors are a read-only view of the mapped file."""
@@ -174,14 +231,32 @@ class EmbeddedDataset:
         Raises:
             StorageError: naming the ids whose vectors are damaged.
         """
-        if not isinstance(self._source, VectorStore):
+        if not isinstance(self._source, MappedRows):
             return
-        bad = set(self._source.damaged(sorted(set(self.keys))))
+        store = VectorStore(self._source.path.parent, self._source.fingerprint)
+        bad = set(store.damaged(sorted(set(self.keys))))
         if bad:
-            ids = [one.id for one, key in zip(self.situations, self.keys, strict=True) if key in bad]
+            ids = [name for name, key in zip(self.ids, self.keys, strict=True) if key in bad]
             raise StorageError(
-                f"{self._source.data_path}: the vectors of {len(ids)} items are damaged (first: {', '.join(ids[:5])}); "
-                f"embed with verification to have them embedded again, or delete {self._source.folder}"
+                f"{store.data_path}: the vectors of {len(ids)} items are damaged (first: {', '.join(ids[:5])}); "
+                f"embed with verification to have them embedded again, or delete {store.folder}"
+            )
+
+    def check_whole_texts(self) -> None:
+        """Whether vectors of ours have one of the text whole, which an earlier version did not embed.
+
+        Without it the heads' linear path would read zeros in its place, and numbers would come out all the same. Vectors
+        that have no key of ours are taken as they are; embedding said so.
+
+        Raises:
+            StorageError: with how many have none, and what to do.
+        """
+        lacking = self.sequences.without_whole_text()
+        if lacking:
+            raise StorageError(
+                f"{self.path}: the vectors of {len(lacking)} of {len(self)} items (first: "
+                f"{json.dumps(self.ids[lacking[0]])}) are an earlier version's: found none of the text whole, wanted one "
+                f"behind those of title, action and windows; embed the dataset again (redheart embed --data {self.path})"
             )
 
 

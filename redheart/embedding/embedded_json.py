@@ -5,12 +5,13 @@ It is written item by item, so that a dataset of gigabytes is never held as text
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ from redheart.data.json_stream import Item, stream_items
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
-from redheart.storage import read_struct, replace_file, write_json
+from redheart.storage import replace_file, write_json
 
 #: In the vectors folder: from which state of which files the ``.embedded.json`` was written.
 _RECEIPT = "written.json"
@@ -79,27 +80,49 @@ def inline_vectors(situation: Situation, *, path: Path, max_segments: int) -> In
     return InlineVectors(vectors, "".join(map(str, kinds)), is_ours=situation.embedding_key is not None)
 
 
-def check_sizes(situations: Sequence[Situation], path: Path) -> None:
+class SizeCheck:
+    """The check that vectors written as lists all have one size; items are added one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._index = -1
+        self._first: tuple[str, int] | None = None
+        self._problem: str | None = None
+
+    def add(self, one: Situation) -> None:
+        """Takes the next situation of the dataset."""
+        self._index += 1
+        if one.embedding is None or self._problem is not None:
+            return
+        size = int(one.embedding.shape[1])
+        if self._first is None:
+            self._first = (one.id, size)
+        elif size != self._first[1]:
+            self._problem = (
+                f"{self._path}, item {self._index} (counting from 0), id {json.dumps(one.id)}, field embedding: found "
+                f"vectors of {size} numbers; wanted {self._first[1]}, as in item id {json.dumps(self._first[0])}"
+            )
+
+    def check(self) -> None:
+        """Whether all that were added agree.
+
+        Raises:
+            DataError: naming two items that differ.
+        """
+        if self._problem is not None:
+            raise DataError(f"{self._path}: vectors of different sizes; nothing was written", (self._problem,))
+
+
+def check_sizes(situations: Iterable[Situation], path: Path) -> None:
     """Vectors written as lists must all have one size.
 
     Raises:
         DataError: naming two items that differ.
     """
-    first: Situation | None = None
-    for index, one in enumerate(situations):
-        if one.embedding is None:
-            continue
-        if first is None or first.embedding is None:
-            first = one
-        elif one.embedding.shape[1] != first.embedding.shape[1]:
-            raise DataError(
-                f"{path}: vectors of different sizes; nothing was written",
-                (
-                    f"{path}, item {index} (counting from 0), id {json.dumps(one.id)}, field embedding: found vectors of "
-                    f"{one.embedding.shape[1]} numbers; wanted {first.embedding.shape[1]}, as in item "
-                    f"id {json.dumps(first.id)}",
-                ),
-            )
+    sizes = SizeCheck(path)
+    for one in situations:
+        sizes.add(one)
+    sizes.check()
 
 
 def _encoded(situation: Situation, key: str, inline: tuple[NDArray[np.float32], NDArray[np.int64]] | None) -> str:
@@ -114,22 +137,58 @@ def _encoded(situation: Situation, key: str, inline: tuple[NDArray[np.float32], 
     return f'{json.dumps(item, ensure_ascii=False, allow_nan=False)[:-1]}, "embedding": [{rows}]}}'
 
 
-def write_embedded_json(path: Path, dataset: EmbeddedDataset, *, inline: bool) -> None:
-    """Replaces ``path`` by the dataset's items, whole or not at all.
+def write_embedded_json(path: Path, situations: Sequence[Situation], dataset: EmbeddedDataset, *, inline: bool) -> str:
+    """Replaces ``path`` by the situations, whose vectors ``dataset`` holds, whole or not at all; its SHA-256.
 
     Raises:
         StorageError: it can't be written; what was there is intact.
     """
+    digest = hashlib.sha256()
 
     def write(temporary: Path) -> None:
-        with open(temporary, "w", encoding="utf-8") as out:
-            for index, (one, key) in enumerate(zip(dataset.situations, dataset.keys, strict=True)):
+        with open(temporary, "wb") as out:
+            for index, (one, key) in enumerate(zip(situations, dataset.keys, strict=True)):
                 found = dataset.segments(index) if inline else None
-                out.write("[\n" if index == 0 else ",\n")
-                out.write(_encoded(one, key, None if found is None else (found.vectors, found.kinds)))
-            out.write("\n]\n")
+                item = _encoded(one, key, None if found is None else (found.vectors, found.kinds))
+                put(out, ("[\n" if index == 0 else ",\n") + item)
+            put(out, "\n]\n")
+
+    def put(out: BinaryIO, text: str) -> None:
+        content = text.encode()
+        digest.update(content)
+        out.write(content)
 
     replace_file(path, write)
+    return digest.hexdigest()
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """From which state – size and time of change – of which file an ``.embedded.json`` was written."""
+
+    source: str
+    source_state: list[int] | None
+    embedded_state: list[int] | None
+    identity: str
+    inline: bool
+
+    @classmethod
+    def of(cls, source: Path, target: Path, identity: str, *, inline: bool) -> Receipt:
+        """The receipt of ``target`` if it were written from ``source`` as both are now."""
+        return cls(source.name, _state_of(source), _state_of(target), identity, inline)
+
+    @classmethod
+    def read(cls, vectors: Path) -> Receipt | None:
+        """The receipt in a vectors folder; None if there is none. A damaged one only means that the file is written again."""
+        if not (vectors / _RECEIPT).exists():
+            return None
+        try:
+            return read_struct(vectors / _RECEIPT, cls)
+        except StorageError:
+            return None
+
+    def write(self, vectors: Path) -> None:
+        """Leaves the receipt in a vectors folder."""
+        write_json(vectors / _RECEIPT, msgspec.to_builtins(self))
 
 
 def _state_of(path: Path) -> list[int] | None:
@@ -139,34 +198,9 @@ def _state_of(path: Path) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-class _Receipt(msgspec.Struct, frozen=True):
-    """What an embedded file was written from; states are size and time of change, None for a file that is not there."""
-
-    source: str
-    source_state: list[int] | None
-    embedded_state: list[int] | None
-    identity: str
-    inline: bool
-
-
-def _receipt(source: Path, target: Path, identity: str, inline: bool) -> _Receipt:
-    return _Receipt(source.name, _state_of(source), _state_of(target), identity, inline)
-
-
 def is_current(vectors: Path, source: Path, target: Path, identity: str, *, inline: bool) -> bool:
-    """Whether ``target`` is what would be written now, going by sizes and times and not by gigabytes of content."""
-    receipt = vectors / _RECEIPT
-    if not target.exists() or not receipt.exists():
-        return False
-    try:
-        return read_struct(receipt, _Receipt) == _receipt(source, target, identity, inline)
-    except StorageError:
-        return False  # a damaged receipt only means that the file is written again
-
-
-def leave_receipt(vectors: Path, source: Path, target: Path, identity: str, *, inline: bool) -> None:
-    """Remembers that ``target`` was written from ``source`` as it is now."""
-    write_json(vectors / _RECEIPT, _receipt(source, target, identity, inline))
+    """Whether ``target`` seems to be what would be written now, going by sizes and times and not by its content."""
+    return target.exists() and Receipt.read(vectors) == Receipt.of(source, target, identity, inline=inline)
 
 
 def is_foreign(path: Path) -> bool:

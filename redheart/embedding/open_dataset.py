@@ -1,23 +1,39 @@
-"""Opens what was embedded, from the store or from lists in the file, without the model."""
+"""Opening what was embedded, from stored facts, from the store or from lists in the file, without the model."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.config import MAX_SEGMENTS
-from redheart.data import Situation, read_dataset
-from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset
-from redheart.embedding.embedded_json import InlineVectors, check_sizes, inline_vectors
+from redheart.data import Situation, iter_situations, read_dataset
+from redheart.data.facts import FactsGathering
+from redheart.data.identity import Identity
+from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset, Sequences
+from redheart.embedding.embedded_json import InlineVectors, SizeCheck, check_sizes, inline_vectors
 from redheart.embedding.paths import paths_in
-from redheart.embedding.segments import WHOLE
 from redheart.embedding.store import VectorStore, stores_in
+from redheart.embedding.stored_facts import header_of, load_facts, store_facts
 from redheart.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDataset:
+    """A dataset that was read and checked as a whole.
+
+    Attributes:
+        sha256: of the bytes that were read.
+        index_sha256: of the index of the store that holds its vectors; "" where the file does.
+    """
+
+    dataset: EmbeddedDataset
+    sha256: str
+    index_sha256: str
 
 
 def older_key(found: InlineVectors) -> str:
@@ -26,72 +42,99 @@ def older_key(found: InlineVectors) -> str:
 
 
 def in_memory(
-    path: Path, situations: list[Situation], found: Sequence[InlineVectors], keys: Sequence[str | None]
+    path: Path, situations: Sequence[Situation], found: Sequence[InlineVectors], keys: Sequence[str | None]
 ) -> EmbeddedDataset:
+    """A dataset whose vectors the file brought; ``keys``: None where they are an older program's."""
     rows = np.concatenate([one.vectors for one in found])
     counts = np.array([len(one.kinds) for one in found], np.int64)
     first_rows = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     named = [key or older_key(one) for key, one in zip(keys, found, strict=True)]
-    return EmbeddedDataset(path, situations, named, rows, first_rows, [one.kinds for one in found], model_name="")
+    kinds = [one.kinds for one in found]
+    return EmbeddedDataset.of_situations(path, situations, named, rows, first_rows, kinds, model_name="")
 
 
-def from_store(
-    path: Path, situations: list[Situation], keys: Sequence[str], store: VectorStore, model_name: str
-) -> EmbeddedDataset:
+def sequences_in(store: VectorStore, keys: Sequence[str]) -> Sequences:
+    """Where the vectors of ``keys`` lie in ``store``."""
     records = [store.records[key] for key in keys]
     first_rows: NDArray[np.int64] = np.array([record.row for record in records], np.int64)
-    kinds = [record.kinds for record in records]
-    return EmbeddedDataset(path, situations, keys, store, first_rows, kinds, model_name=model_name)
-
-
-def _check_whole_texts(
-    path: Path, situations: Sequence[Situation], keys: Sequence[str | None], kinds: Iterable[str]
-) -> None:
-    """Whether vectors of ours have one of the text whole, which an earlier version did not embed.
-
-    Without it the heads' linear path would read zeros in its place, and numbers would come out all the same. Vectors that
-    have no key of ours are taken as they are; embedding said so.
-
-    Raises:
-        StorageError: with how many have none, and what to do.
-    """
-    lacking = [
-        one.id
-        for one, key, of_one in zip(situations, keys, kinds, strict=True)
-        if key is not None and not key.startswith(OLDER_KEY) and not of_one.endswith(str(WHOLE))
-    ]
-    if lacking:
-        raise StorageError(
-            f"{path}: the vectors of {len(lacking)} of {len(situations)} items (first: {json.dumps(lacking[0])}) are an "
-            "earlier version's: found none of the text whole, wanted one behind those of title, action and windows; "
-            f"embed the dataset again (redheart embed --data {path})"
-        )
+    return Sequences.of(keys, first_rows, [record.kinds for record in records])
 
 
 def open_embedded(path: Path) -> EmbeddedDataset:
     """Opens an ``.embedded.json`` with the vectors beside it, or in it; the model is not needed.
 
+    What follows from it is stored beside its vectors, so that the next process neither reads nor checks it again.
+
     Raises:
         DataError: the file is broken or holds no vectors.
         StorageError: vectors are missing, damaged, or of an earlier version.
     """
-    situations = read_dataset(path)
+    place = paths_in(path.parent, path)
+    keeps_facts = path.name == place.json.name
+    stored = load_facts(path, place.vectors) if keeps_facts else None
+    if stored is not None:
+        return stored.dataset
+    read = read_embedded(path)
+    if keeps_facts and read.dataset.mapped is not None:
+        header = header_of(read.dataset, read.sha256, read.index_sha256, None)
+        store_facts(place.vectors, read.dataset, header)
+    return read.dataset
+
+
+def read_embedded(path: Path) -> ReadDataset:
+    """Opens an ``.embedded.json`` by reading and checking all of it.
+
+    Raises:
+        DataError: the file is broken or holds no vectors.
+        StorageError: vectors are missing, damaged, or of an earlier version.
+    """
+    stores = stores_in(paths_in(path.parent, path).vectors)
+    read = (_from_store(path, stores) if stores else None) or _from_lists(path, stores)
+    read.dataset.check_whole_texts()
+    return read
+
+
+def _from_store(path: Path, stores: Sequence[VectorStore]) -> ReadDataset | None:
+    """The dataset if one store has the vectors of every item; situations are let go as they are read."""
+    digest = hashlib.sha256()
+    facts, identity, sizes = FactsGathering(), Identity(), SizeCheck(path)
+    keys: list[str] = []
+    having = list(stores)
+    for one in iter_situations(path, on_bytes=digest.update):
+        key = one.embedding_key
+        having = [store for store in having if key in store]
+        if key is None or not having:
+            return None
+        keys.append(key)
+        facts.add(one)
+        identity.add(one, key)
+        sizes.add(one)
+    sizes.check()
+    store = having[0]
+    dataset = EmbeddedDataset(
+        path,
+        facts.facts(),
+        sequences_in(store, keys),
+        store.mapped,
+        identity=identity.hex(),
+        model_name=store.model_name,
+    )
+    return ReadDataset(dataset, digest.hexdigest(), store.index_sha256)
+
+
+def _from_lists(path: Path, stores: Sequence[VectorStore]) -> ReadDataset:
+    """The dataset with the vectors that it holds as lists."""
+    digest = hashlib.sha256()
+    situations = read_dataset(path, on_bytes=digest.update)
     check_sizes(situations, path)
-    folder = paths_in(path.parent, path).vectors
     keys = [one.embedding_key for one in situations]
     named = [key for key in keys if key is not None]
-    if len(named) == len(situations):
-        stores = stores_in(folder)
-        for store in stores:
-            if all(key in store for key in named):
-                _check_whole_texts(path, situations, keys, (store.records[key].kinds for key in named))
-                return from_store(path, situations, named, store, store.model_name)
-        if not all(one.embedding is not None for one in situations):
-            best = max((sum(key in store for key in named) for store in stores), default=0)
-            raise StorageError(
-                f"{path}: {len(named) - best} of {len(named)} items have no vectors in {folder}; wanted all of them: "
-                "embed the dataset again (what is there is reused)"
-            )
+    if len(named) == len(situations) and not all(one.embedding is not None for one in situations):
+        best = max((sum(key in store for key in named) for store in stores), default=0)
+        raise StorageError(
+            f"{path}: {len(named) - best} of {len(named)} items have no vectors in "
+            f"{paths_in(path.parent, path).vectors}; wanted all of them: embed the dataset again (what is there is reused)"
+        )
     found = [inline_vectors(one, path=path, max_segments=MAX_SEGMENTS) for one in situations]
     whole = [one for one in found if one is not None]
     if len(whole) < len(found):
@@ -99,5 +142,4 @@ def open_embedded(path: Path) -> EmbeddedDataset:
             f"{path}: {len(found) - len(whole)} of {len(found)} items have neither an embedding_key nor an embedding; "
             "wanted vectors for all: embed the dataset first"
         )
-    _check_whole_texts(path, situations, keys, (one.kinds for one in whole))
-    return in_memory(path, situations, whole, keys)
+    return ReadDataset(in_memory(path, situations, whole, keys), digest.hexdigest(), "")

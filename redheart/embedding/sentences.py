@@ -45,14 +45,17 @@ def _ends(text: str, match: re.Match[str]) -> bool:
         return False  # "Really?" he asked.
     if mark.startswith("…") or (len(mark) > 1 and set(mark) == {"."}):
         return not goes_on_in_lower_case  # an ellipsis is a pause or an end
-    if mark != ".":
-        return True
+    return mark != "." or _period_ends(text, match, following)
+
+
+def _period_ends(text: str, match: re.Match[str], following: str) -> bool:
+    """Whether a single period, with ``following`` the next character that is not blank, ends more than an abbreviation."""
     last = _LAST_WORD.search(text, max(0, match.start() - 24), match.start())
     word = last.group().lstrip("'") if last else ""
     if word.lower() in _ABBREVIATIONS_WITHIN:
         return word.lower() == "no" and not following.isdigit()
     if word.lower() in _ABBREVIATIONS_AT_END_TOO:
-        return not goes_on_in_lower_case
+        return not following.islower()
     if len(word) == 1 and word.isupper() and word != "I":
         return False  # an initial: J. Smith
     line_start = text.rfind("\n", 0, match.start()) + 1

@@ -11,24 +11,31 @@ one on the local file system; on NFS it is as good as the server's lock service.
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.embedding.index import (
+    Index,
+    IndexBatch,
+    IndexHeader,
+    append_batch,
+    append_header,
+    keep_lines,
+    read_index,
+)
 from redheart.errors import StorageError
 from redheart.messages import warn
-from redheart.storage import append_line, read_lines, write_text
 
 _FORMAT = 1
 _DTYPE = np.dtype("<f4")
 INDEX_ENDING = ".index.jsonl"
+DATA_ENDING = ".float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,45 @@ class NewRecord:
     vectors: NDArray[np.float32]
 
 
+class MappedRows:
+    """The rows ``(rows, d_embed)`` of a file of vectors, mapped when they are first read."""
+
+    def __init__(self, path: Path, rows: int, d_embed: int) -> None:
+        self.path, self.rows, self.d_embed = path, rows, d_embed
+        self._mapped: NDArray[np.float32] | None = None
+
+    def __reduce__(self) -> tuple[type[MappedRows], tuple[Path, int, int]]:
+        return MappedRows, (self.path, self.rows, self.d_embed)  # a data worker maps the file again: no content is sent
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the model whose vectors they are."""
+        return self.path.name.removesuffix(DATA_ENDING)
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """All rows, read-only.
+
+        Raises:
+            StorageError: the file is not there or can't be mapped.
+        """
+        if self._mapped is None:
+            if not self.rows:
+                return np.empty((0, self.d_embed), np.float32)
+            try:
+                self._mapped = np.memmap(self.path, _DTYPE, "r", shape=(self.rows, self.d_embed))
+            except OSError as error:
+                raise StorageError(f"{self.path}: could not map: {error.strerror or error}") from error
+        return self._mapped
+
+
 class VectorStore:
     """The vectors of one model in one folder, open for reading. Opening it changes nothing.
 
     Attributes:
         records: key -> where its vectors are.
         d_embed, model_name, fingerprint: whose vectors they are; ``d_embed`` is 0 in a store that does not exist yet.
+        index_sha256: of the index as it was read last, "" without one.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -66,57 +106,54 @@ class VectorStore:
         self.folder = folder
         self.fingerprint = fingerprint
         self.index_path = folder / f"{fingerprint}{INDEX_ENDING}"
-        self.data_path = folder / f"{fingerprint}.float32"
+        self.data_path = folder / f"{fingerprint}{DATA_ENDING}"
         self.d_embed = 0
         self.model_name = ""
         self.records: dict[str, Record] = {}
+        self.mapped = MappedRows(self.data_path, 0, 0)
+        self.index_sha256 = ""
         self._rows = 0
+        self._whole_batches = 0
         self._index_is_ahead = False
         self._last_batch: tuple[str, ...] = ()
-        self._mapped: NDArray[np.float32] | None = None
         self.reload()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mapped": None}  # a data worker maps the file again instead of receiving its content
-
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: object) -> bool:
         return key in self.records
 
     def reload(self) -> None:
         """Reads the index again: another process may have added to it."""
         self.records = {}
-        self._rows = 0
-        self._mapped = None
+        self._rows = self._whole_batches = 0
+        self.index_sha256 = ""
         self._index_is_ahead = False
         self._last_batch = ()
         try:
-            lines = read_lines(self.index_path)
-        except (OSError, StorageError) as error:
+            index = read_index(self.index_path)
+        except StorageError as error:
             raise self._damaged(str(error)) from error
-        if not lines:
-            return
-        try:
-            header = lines[0]
-            if header["format"] != _FORMAT or header["dtype"] != "float32":
-                raise self._damaged(
-                    f"found format {header['format']!r} {header['dtype']!r}; wanted {_FORMAT} 'float32'"
-                )
-            self.d_embed = int(header["d_embed"])
-            self.model_name = str(header["model"])
-            there = self.data_path.stat().st_size // self._row_bytes if self.data_path.exists() else 0
-            for line in lines[1:]:
-                row = int(line["row"])
-                end = row + sum(len(kinds) for _, kinds, _ in line["items"])
-                if end > there:
-                    self._index_is_ahead = True
-                    break  # whatever follows lies further back still
-                for key, kinds, checksum in line["items"]:
-                    self.records[key] = Record(row, kinds, checksum)
-                    row += len(kinds)
-                self._rows = end
-                self._last_batch = tuple(key for key, _, _ in line["items"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise self._damaged(f"a line without the expected fields ({error!r})") from error
+        if index is not None:
+            self._take(index)
+        self.mapped = MappedRows(self.data_path, self._rows, self.d_embed)
+
+    def _take(self, index: Index) -> None:
+        header = index.header
+        if header.format != _FORMAT or header.dtype != "float32":
+            raise self._damaged(f"found format {header.format!r} {header.dtype!r}; wanted {_FORMAT} 'float32'")
+        self.index_sha256 = index.sha256
+        self.d_embed, self.model_name = header.d_embed, header.model
+        there = self.data_path.stat().st_size // self._row_bytes if self.data_path.exists() else 0
+        for batch in index.batches:
+            if batch.end > there:
+                self._index_is_ahead = True
+                break  # whatever follows lies further back still
+            row = batch.row
+            for key, kinds, checksum in batch.items:
+                self.records[key] = Record(row, kinds, checksum)
+                row += len(kinds)
+            self._rows = row
+            self._whole_batches += 1
+            self._last_batch = tuple(key for key, _, _ in batch.items)
 
     def _damaged(self, what: str) -> StorageError:
         return StorageError(f"{self.index_path}: {what}; to embed everything again, delete the folder {self.folder}")
@@ -128,14 +165,7 @@ class VectorStore:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """All rows ``(rows, d_embed)``, memory-mapped and read-only."""
-        if self._mapped is None:
-            if not self._rows:
-                return np.empty((0, self.d_embed), np.float32)
-            try:
-                self._mapped = np.memmap(self.data_path, _DTYPE, "r", shape=(self._rows, self.d_embed))
-            except OSError as error:
-                raise StorageError(f"{self.data_path}: could not map: {error.strerror or error}") from error
-        return self._mapped
+        return self.mapped.vectors
 
     def rows_of(self, key: str) -> NDArray[np.float32]:
         """The vectors ``(segments, d_embed)`` stored under ``key``."""
@@ -164,8 +194,7 @@ class VectorStoreWriter(VectorStore):
         if self.d_embed and self.d_embed != d_embed:
             raise self._damaged(f"found vectors of {self.d_embed} numbers; wanted {d_embed}")
         if not self.d_embed:
-            header = {"format": _FORMAT, "dtype": "float32", "d_embed": d_embed, "model": model_name}
-            append_line(self.index_path, header)
+            append_header(self.index_path, IndexHeader(_FORMAT, "float32", d_embed, model_name))
             self.reload()
         self._recover()
 
@@ -183,15 +212,7 @@ class VectorStoreWriter(VectorStore):
 
     def _keep_whole_lines(self, *, drop_last: bool) -> None:
         """Rewrites the index without the lines whose rows are not there (a power cut, an unfinished copy)."""
-        lines = read_lines(self.index_path)
-        kept = lines[:1]
-        for line in lines[1:]:
-            if line["row"] + sum(len(kinds) for _, kinds, _ in line["items"]) > self._rows:
-                break
-            kept.append(line)
-        if drop_last:
-            kept.pop()
-        write_text(self.index_path, "".join(json.dumps(line) + "\n" for line in kept))
+        keep_lines(self.index_path, self._whole_batches - drop_last)
         self.reload()
 
     def _truncate(self, size: int) -> None:
@@ -229,14 +250,14 @@ class VectorStoreWriter(VectorStore):
             (record.key, record.kinds, zlib.crc32(written)) for record, written in zip(batch, content, strict=True)
         ]
         try:
-            append_line(self.index_path, {"row": self._rows, "precision": precision, "items": items})
+            append_batch(self.index_path, IndexBatch(self._rows, items, precision))
         except StorageError:
             self._truncate(start)
             raise
         for key, kinds, checksum in items:
             self.records[key] = Record(self._rows, kinds, checksum)
             self._rows += len(kinds)
-        self._mapped = None
+        self.mapped = MappedRows(self.data_path, self._rows, self.d_embed)
 
 
 def stores_in(folder: Path) -> list[VectorStore]:

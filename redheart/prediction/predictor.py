@@ -118,8 +118,8 @@ class Predictor:
         kinds = ["".join(str(segment.kind) for segment in segments) for segments in cut]
         first_rows = np.cumsum([0, *map(len, kinds)])[:-1].astype(np.int64)
         keys = [str(index) for index in range(len(situations))]
-        return EmbeddedDataset(
-            Path(self._path), list(situations), keys, rows, first_rows, kinds, model_name=self._settings.model
+        return EmbeddedDataset.of_situations(
+            Path(self._path), situations, keys, rows, first_rows, kinds, model_name=self._settings.model
         )
 
 

@@ -19,6 +19,7 @@ from redheart.batches.table import SituationTable
 from redheart.checkpoint import Manifest, list_epochs, save_epoch, save_start
 from redheart.checkpoint.epoch import EpochCheckpoint
 from redheart.config import Config, resolved_yaml
+from redheart.embedding import EmbeddedDataset
 from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
@@ -75,7 +76,7 @@ class Trainer:
 
     Args:
         config: what it trains with, and stores as ``config.yaml``.
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         learning_rate: the peak of the schedule.
         asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
@@ -84,7 +85,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        dataset: Path,
+        dataset: EmbeddedDataset | Path,
         output: Path,
         *,
         learning_rate: float,

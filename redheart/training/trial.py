@@ -18,6 +18,7 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.data.splits import Split
+from redheart.embedding import EmbeddedDataset
 from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
@@ -62,10 +63,10 @@ class TrialRunner:
     """Loads the data once and runs any number of trials on one device.
 
     Args:
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
     """
 
-    def __init__(self, config: Config, dataset: Path) -> None:
+    def __init__(self, config: Config, dataset: EmbeddedDataset | Path) -> None:
         # A trial always updates: a dry run is the main training's alone.
         training = msgspec.structs.replace(config.training, no_param_update=False)
         self.config = msgspec.structs.replace(config, training=training)

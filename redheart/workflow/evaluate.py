@@ -13,7 +13,7 @@ from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import Restored, check_preset, check_vectors
 from redheart.config import Config
 from redheart.data.splits import Split
-from redheart.embedding import open_embedded
+from redheart.embedding import EmbeddedDataset
 from redheart.errors import RedHeartError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.facts.comparison import BaselineDescription
@@ -29,7 +29,7 @@ from redheart.workflow.stages import embedded_of_run
 
 def evaluate(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset,
     restored: Restored,
     split: Split,
     *,
@@ -38,7 +38,7 @@ def evaluate(
     """Scores a checkpoint and stores the numbers under ``evaluation/``.
 
     Args:
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened.
 
     Raises:
         ConfigError: the checkpoint is of another preset than was asked for, or of vectors of another size.
@@ -47,7 +47,7 @@ def evaluate(
     """
     manifest, path = restored.manifest, restored.path
     check_preset(manifest, path, config.model.preset)
-    check_vectors(manifest, path, open_embedded(dataset))
+    check_vectors(manifest, path, dataset)
     table = SituationTable.open(dataset, needs=(split,))
     device = inference_device()
     evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
@@ -64,12 +64,12 @@ def evaluate(
     )
     scored = Scored(evaluation, comparison, baseline.description if baseline else BaselineDescription(absent=without))
     # Another dataset's numbers do not take the place of the run's own.
-    other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
+    other = "" if dataset.path == embedded_of_run(config) else f"_{table.identity}"
     target = OutputPaths(config.output).evaluation / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
     stored = StoredEvaluation(
         checkpoint=str(path),
         weights=manifest.weights_identity,
-        dataset=str(dataset),
+        dataset=str(dataset.path),
         data=table.name,
         **msgspec.structs.asdict(record(scored)),
     )

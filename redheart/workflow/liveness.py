@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from redheart.batches.table import SituationTable
 from redheart.config import Config
+from redheart.embedding import EmbeddedDataset
 from redheart.engine.engine import Engine
 from redheart.errors import Interrupted, MissingRequirement, UsageError
 from redheart.health.gradient_check import GradientCheck, GradientSummary, check_gradients
@@ -130,7 +131,7 @@ class LivenessExamination:
 
 def examine_liveness(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset | Path,
     *,
     batches: int,
     batch_size: int,
@@ -140,7 +141,7 @@ def examine_liveness(
     """Takes ``batches`` steps on the training split and judges every tensor; writes ``OUTPUT/liveness.json``. Collective.
 
     Args:
-        dataset: an ``.embedded.json``.
+        dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         with_gradients: compare autograd with finite differences in float64 too.
 
     Returns:

@@ -85,10 +85,9 @@ def run_workflow(
         begin("sweep")
         stages.sweep(config, dataset, force=force, should_stop=should_stop)
     begin("model")
-    from redheart.embedding import open_embedded
     from redheart.workflow.parameter_check import check_parameters
 
-    check_parameters(open_embedded(dataset).d_embed)
+    check_parameters(dataset.d_embed)
     check_disk(config, machine)
     begin("train")
     config = as_the_run_there(config)
@@ -101,8 +100,7 @@ def run_workflow(
     begin("crossover")
     stages.crossover(config, dataset, force=force, should_stop=should_stop)
     begin("report")
-    embedded = open_embedded(dataset)
-    info("workflow.embeddings_kept", count=len(embedded.situations), path=dataset)
+    info("workflow.embeddings_kept", count=len(dataset), path=dataset.path)
     report = stages.report(config, should_stop=should_stop)
     info("workflow.done", seconds=time.monotonic() - started, report=report)
     return report
@@ -111,7 +109,8 @@ def run_workflow(
 def validate(config: Config) -> int:
     """Checks environment, data and configuration, and starts nothing."""
     from redheart.batches.order import BatchGeometry
-    from redheart.data import SPLITS, locate_dataset, read_dataset, split_of
+    from redheart.data import iter_situations, locate_dataset
+    from redheart.data.facts import DatasetFacts
     from redheart.data.sufficiency import check_sufficient
     from redheart.workflow.doctor import examine
 
@@ -122,12 +121,9 @@ def validate(config: Config) -> int:
 
     plain("\n".join(str(finding) for finding in findings))
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    situations = read_dataset(located.path, problem_limit=config.data.problem_limit)
-    counts = dict.fromkeys(SPLITS, 0)
-    for situation in situations:
-        counts[split_of(situation.text)] += 1
-    info("workflow.valid_data", path=located.path, count=len(situations), **counts)
-    check_sufficient(situations, located.path)
+    facts = DatasetFacts.of(iter_situations(located.path, problem_limit=config.data.problem_limit))
+    info("workflow.valid_data", path=located.path, count=len(facts), **facts.counts)
+    check_sufficient(facts, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:

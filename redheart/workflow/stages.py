@@ -24,37 +24,37 @@ from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
+    from redheart.embedding import EmbeddedDataset
     from redheart.sweep import ChosenFor
 
 Stop = Callable[[], bool]
 
 
-def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
-    """Locates, checks and embeds the dataset; the path of its ``.embedded.json``."""
+def embed(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """Locates, checks and embeds the dataset, which the other stages are handed."""
     from redheart.data import locate_dataset
     from redheart.embedding import embed_dataset
 
     output = Path(config.output)
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    embedded = embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
-    return embedded.path
+    return embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
 
 
-def prepare(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed``, and the check that the dataset is enough to train, choose and judge with.
 
     Raises:
         DataError: it is too small or has no targets; its vectors are kept.
     """
     from redheart.data.sufficiency import check_sufficient
-    from redheart.embedding import open_embedded
 
-    path = embed(config, should_stop=should_stop)
-    check_sufficient(open_embedded(path).situations, Path(config.data.path) if config.data.path else path)
-    return path
+    dataset = embed(config, should_stop=should_stop)
+    dataset.check_whole_texts()
+    check_sufficient(dataset.facts, Path(config.data.path) if config.data.path else dataset.path)
+    return dataset
 
 
-def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``prepare`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.engine import wait_for_first_process
 
@@ -62,7 +62,7 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
         return prepare(config, should_stop=should_stop)
 
 
-def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
+def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.engine import wait_for_first_process
 
@@ -70,25 +70,24 @@ def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
         return embed(config, should_stop=should_stop)
 
 
-def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
+def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
-    from redheart.embedding import open_embedded
     from redheart.sweep import run_sweep, write_chosen_for
 
-    identity = open_embedded(dataset).identity
     resolved = resolve(config).config
     output = Path(config.output)
-    found = run_sweep(resolved, dataset, identity, output, asked=config, force=force, should_stop=should_stop)
+    found = run_sweep(
+        resolved, dataset.path, dataset.identity, output, asked=config, force=force, should_stop=should_stop
+    )
     write_chosen_for(OutputPaths(config.output).sweep, _chosen_for(resolved, dataset))
     return found.learning_rate
 
 
-def _chosen_for(config: Config, dataset: Path) -> ChosenFor:
+def _chosen_for(config: Config, dataset: EmbeddedDataset) -> ChosenFor:
     """What a learning rate belongs to; of a resolved ``config``."""
-    from redheart.embedding import open_embedded
     from redheart.sweep import ChosenFor
 
-    return ChosenFor(open_embedded(dataset).identity, config.model.preset, str(dataset))
+    return ChosenFor(dataset.identity, config.model.preset, str(dataset.path))
 
 
 def rebuild_sweep(config: Config) -> None:
@@ -98,7 +97,7 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def _resolve_aloud(config: Config, dataset: Path, *, takes_smallest_preset: bool = False) -> Resolution:
+def _resolve_aloud(config: Config, dataset: EmbeddedDataset, *, takes_smallest_preset: bool = False) -> Resolution:
     """What to train with; says which learning rate that is, and warns of one that was found for something else."""
     learning_rate = choose_learning_rate(config)
     resolution = resolve(config, learning_rate, takes_smallest_preset=takes_smallest_preset)
@@ -117,7 +116,7 @@ def _say_learning_rate(chosen: LearningRate) -> None:
         warn("workflow.lr_default", path=chosen.path, learning_rate=chosen.value)
 
 
-def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
+def _warn_of_another_choice(config: Config, dataset: EmbeddedDataset, path: Path) -> None:
     from redheart.sweep import read_chosen_for
 
     then = read_chosen_for(path.parent)
@@ -133,7 +132,7 @@ def _warn_of_another_choice(config: Config, dataset: Path, path: Path) -> None:
         )
 
 
-def train(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
@@ -150,7 +149,7 @@ def train(config: Config, dataset: Path, *, force: bool = False, should_stop: St
 
 
 def train_on_all_gpus(
-    config: Config, dataset: Path, count: int, *, force: bool, should_stop: Stop = lambda: False
+    config: Config, dataset: EmbeddedDataset, count: int, *, force: bool, should_stop: Stop = lambda: False
 ) -> None:
     """Trains in one process a GPU, started by ``accelerate launch``; a request to stop is passed on to them.
 
@@ -182,6 +181,14 @@ def embedded_of_run(config: Config) -> Path | None:
         return None
     dataset = Path(run.dataset)
     return dataset if dataset.exists() else None
+
+
+def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """The embedded dataset that the run in the output folder was trained on; without one, what is located and embedded."""
+    from redheart.embedding import open_embedded
+
+    path = embedded_of_run(config)
+    return embed(config, should_stop=should_stop) if path is None else open_embedded(path)
 
 
 def check_dataset_of_run(config: Config) -> None:
@@ -248,7 +255,9 @@ def analyze(config: Config, *, force: bool = False) -> None:
     mark_done(output, "analyze", inputs)
 
 
-def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+def crossover(
+    config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False
+) -> None:
     """Combines the chosen epochs and decides on ``judge`` which model is the one to use."""
     from redheart.batches.table import SituationTable
     from redheart.crossover import run_crossover
@@ -271,7 +280,7 @@ def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop
 
 def ablate(
     config: Config,
-    dataset: Path,
+    dataset: EmbeddedDataset,
     *,
     groups: Sequence[str] | None = None,
     force: bool = False,

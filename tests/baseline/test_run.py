@@ -53,7 +53,10 @@ def told_by_regret(folder: Path, *, noise: bool) -> SituationTable:
     keys, rows = [f"k{i}" for i in range(200)], vectors.reshape(-1, width)
     first_rows = np.arange(0, 1000, 5, dtype=np.int64)
     return SituationTable(
-        EmbeddedDataset(path, situations, keys, rows, first_rows, ["01223"] * 200, model_name="synthetic"), path
+        EmbeddedDataset.of_situations(
+            path, situations, keys, rows, first_rows, ["01223"] * 200, model_name="synthetic"
+        ),
+        path,
     )
 
 

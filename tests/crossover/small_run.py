@@ -79,7 +79,10 @@ def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTa
     keys = [f"k{index}" for index in range(count)]
     rows = vectors.reshape(-1, D_EMBED)
     return SituationTable(
-        EmbeddedDataset(path, situations, keys, rows, first_rows, ["0223"] * count, model_name="synthetic"), path
+        EmbeddedDataset.of_situations(
+            path, situations, keys, rows, first_rows, ["0223"] * count, model_name="synthetic"
+        ),
+        path,
     )
 
 

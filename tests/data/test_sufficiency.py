@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from redheart.data import Situation, read_dataset, split_of
+from redheart.data.facts import DatasetFacts
 from redheart.data.locate import bundled_sample
-from redheart.data.sufficiency import check_sufficient, has_target
+from redheart.data.sufficiency import check_sufficient
 from redheart.errors import DataError
 
 
@@ -20,21 +21,21 @@ def sample() -> list[Situation]:
 
 
 def test_the_sample_is_enough(sample: list[Situation]) -> None:
-    check_sufficient(sample, Path("sample.json"))
+    check_sufficient(DatasetFacts.of(sample), Path("sample.json"))
 
 
 def test_every_split_that_is_too_small_is_named(sample: list[Situation]) -> None:
     with pytest.raises(DataError) as caught:
-        check_sufficient(sample[:5], Path("five.json"))
+        check_sufficient(DatasetFacts.of(sample[:5]), Path("five.json"))
     assert "five.json" in str(caught.value) and "found 5 situations" in str(caught.value)
     assert any("split judge: found" in problem and "wanted at least 2" in problem for problem in caught.value.problems)
 
 
 def test_only_the_splits_that_are_needed_count(sample: list[Situation]) -> None:
     test_items = [one for one in sample if split_of(one.text) == "test"]
-    check_sufficient(test_items, Path("x.json"), needs=("test",))
+    check_sufficient(DatasetFacts.of(test_items), Path("x.json"), needs=("test",))
     with pytest.raises(DataError, match="split train: found 0"):
-        check_sufficient(test_items, Path("x.json"), needs=("train",))
+        check_sufficient(DatasetFacts.of(test_items), Path("x.json"), needs=("train",))
 
 
 def test_situations_without_any_target_are_refused(sample: list[Situation]) -> None:
@@ -50,13 +51,13 @@ def test_situations_without_any_target_are_refused(sample: list[Situation]) -> N
         )
         for one in sample
     ]
-    assert not any(has_target(one) for one in bare)
+    assert not DatasetFacts.of(bare).has_target.any()
     with pytest.raises(DataError, match="found no target in any"):
-        check_sufficient(bare, Path("bare.json"))
+        check_sufficient(DatasetFacts.of(bare), Path("bare.json"))
 
 
 def test_one_kind_of_target_is_enough(tmp_path: Path, sample: list[Situation]) -> None:
     items = [{"id": one.id, "text": one.text, "regret_factor": 0.0} for one in sample]
     path = tmp_path / "regret.json"
     path.write_text(json.dumps(items))
-    check_sufficient(read_dataset(path), path)
+    check_sufficient(DatasetFacts.of(read_dataset(path)), path)

@@ -42,7 +42,7 @@ def test_every_item_has_its_title_action_windows_and_whole_text(
 ) -> None:
     items = [*make_items(4), {"id": "bare", "text": "Only a text."}]
     made = embed(write_items(tmp_path / "x.json", items), config)
-    assert [one.id for one in made.situations] == [item["id"] for item in items]
+    assert made.ids == [item["id"] for item in items]
     assert (made.d_embed, made.model_name, len(made)) == (384, "all-MiniLM-L6-v2", 5)
     first = made.segments(0)
     windows = len(first.kinds) - 3
@@ -144,7 +144,7 @@ def test_a_changed_item_alone_is_embedded_again(
     assert sorted(set(embedded_texts) - {"Story 2", "telling it"}) == ["One more.", "Something else happened."]
     assert second.identity != first.identity
     np.testing.assert_array_equal(second.segments(1).vectors, first.segments(1).vectors)
-    assert [one.id for one in open_embedded(tmp_path / "x.embedded.json").situations][-1] == "new"
+    assert open_embedded(tmp_path / "x.embedded.json").ids[-1] == "new"
 
 
 def test_identity_follows_annotations_text_and_order_but_not_notes(
@@ -440,7 +440,7 @@ def test_a_store_of_the_first_segmentation_is_refused_on_opening_and_embedded_ag
     """As the first version left it: other keys, and no vectors of whole texts."""
     path = write_items(tmp_path / "x.json", make_items(3))
     with monkeypatch.context() as then:
-        then.setattr("redheart.embedding.embed.SEGMENTATION_VERSION", 1)
+        then.setattr("redheart.embedding.missing.SEGMENTATION_VERSION", 1)
         cut = Encoder.segment
         then.setattr(Encoder, "segment", lambda *given: [segments[:-1] for segments in cut(*given)])
         old = embed(path, config)

@@ -160,7 +160,7 @@ def test_an_index_that_can_not_grow_takes_the_rows_back(tmp_path: Path, monkeypa
         raise StorageError("no space")
 
     with monkeypatch.context() as patched, pytest.raises(StorageError, match="no space"):
-        patched.setattr("redheart.embedding.store.append_line", full)
+        patched.setattr("redheart.embedding.index.append_line", full)
         writer.append([record(6)], precision="fp32")
     assert writer.data_path.stat().st_size == 24 * D * 4
     writer.append([record(8)], precision="fp32")

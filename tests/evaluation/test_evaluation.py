@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from redheart.batches.table import SituationTable
+from redheart.data import read_dataset
 from redheart.data.splits import normalise
 from redheart.errors import Interrupted
 from redheart.evaluation.evaluate import evaluate_model
@@ -40,8 +41,9 @@ def assert_equal(a, b, tolerance=1e-5):
 
 
 def test_splits_are_disjoint_by_text(table):
+    situations = read_dataset(table.path)
     texts = {
-        split: {normalise(table.dataset.situations[index].text) for index in indices}
+        split: {normalise(situations[index].text) for index in indices}
         for split, indices in table.split_indices.items()
     }
     assert all(texts.values()) and sum(map(len, texts.values())) == len(table.ids)

@@ -37,4 +37,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 이전 형식의 임베딩 파일을 {kept}(으)로 옮겨 보관했습니다",
         "⚠️ {path}: held vectors in an older form; kept as {kept}",
     ),
+    "embedding.facts_made_again": (
+        "ℹ️ {path}: 저장된 데이터 요약이 지금의 데이터와 맞지 않아 다시 만듭니다 ({why})",
+        "ℹ️ {path}: what was stored about the dataset does not fit it as it is now and is made again ({why})",
+    ),
+    "embedding.facts_not_stored": (
+        "⚠️ {path}: 데이터 요약을 저장하지 못했습니다. 다음 실행은 데이터를 다시 읽습니다 ({error})",
+        "⚠️ {path}: what follows from the dataset could not be stored; the next run reads the dataset again ({error})",
+    ),
 }
