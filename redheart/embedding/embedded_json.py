@@ -23,6 +23,7 @@ from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
 from redheart.storage import replace_file, write_json
+from redheart.storage.structs import read_struct
 
 #: In the vectors folder: from which state of which files the ``.embedded.json`` was written.
 _RECEIPT = "written.json"
