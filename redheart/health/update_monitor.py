@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from redheart.checkpoint.epoch import module_of
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.health.weight_changes import WeightChanges, sample_of
 from redheart.tasks import MODULES
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.model.rows import as_rows, input_axes
 
 SAMPLED = 128

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from redheart.config import TrainingConfig
-from redheart.engine.engine import SCALE
+from redheart.engine.contract import SCALE
 from redheart.model import Model, TargetStatistics
 from redheart.model.modules.heads import LinearPath
 from redheart.model.modules.radial_basis import RadialBasis, RadialPath

@@ -1,36 +1,43 @@
-"""Where a run is, and going on from there: the engine's state, the loop's counters, the sums, and what monitor and
-liveness probe have seen."""
+"""Where a run is, and going on from there: the engine's state, the loop's counters, and what its callbacks keep."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.errors import ConfigError, StorageError
-from redheart.health.liveness import LivenessProbe
-from redheart.health.update_monitor import UpdateMonitor
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.training.loop import TrainingLoop
-from redheart.training.records import EpochSums
-
-_MONITOR = "monitor.safetensors"
-_LIVENESS = "liveness.safetensors"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The epoch that is under way (1-based), its batches that are done, and the sums over them."""
+class Position:
+    """The epoch that is under way (1-based), and its batches that are done."""
 
     epoch: int = 1
     batches_done: int = 0
-    sums: EpochSums = field(default_factory=EpochSums)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a callback keeps across a stop.
+
+    Attributes:
+        values: plain JSON, stored in the state's cursor under the callback's name.
+        tensors: on the CPU, stored in ``<name>.safetensors``; without any there is no file.
+    """
+
+    values: Any
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState | None:
@@ -48,8 +55,7 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     if state is None or state.cursor.get("run") != run:
         return None
     was, world = state.cursor["engine"], state.cursor["world_size"]
-    # ZeRO's optimizer state is cut by the number of processes; a plain one is whole and fits any number.
-    if was != engine.kind or (was != "plain" and world != engine.world_size):
+    if not engine.loads_state_of(was, world):
         raise ConfigError(
             f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
@@ -74,13 +80,13 @@ def _check_tensors(state: ResumeState, engine: Engine) -> None:
             )
 
 
-def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Progress:
-    """Puts weights, optimizer and counters back. Collective.
+def load_progress(state: ResumeState, loop: TrainingLoop) -> Position:
+    """Puts weights, optimizer and the loop's counters back. Collective.
 
     Raises:
         StorageError: the weights are of another version of the model, naming both shapes; or their average can't be read.
     """
-    cursor = state.cursor
+    cursor, engine = state.cursor, loop.engine
     _check_tensors(state, engine)
     try:
         engine.load_state(state.path / "engine")
@@ -96,71 +102,62 @@ def load_progress(state: ResumeState, engine: Engine, loop: TrainingLoop) -> Pro
     loop.global_step = cursor["global_step"]
     loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
     info("training.resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
-    return Progress(cursor["epoch"], cursor["batches_done"], EpochSums(**cursor["sums"]))
+    return Position(cursor["epoch"], cursor["batches_done"])
 
 
-def load_monitor(state: ResumeState, monitor: UpdateMonitor) -> None:
-    """In the midst of an epoch: what the monitor saw last. At its start it has just looked."""
-    if state.cursor["batches_done"]:
-        monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor["monitor"])
+def load_kept(state: ResumeState, names: Iterable[str]) -> dict[str, Kept]:
+    """What callbacks of these names kept; those that kept nothing, or were not there, are absent."""
+    kept = {}
+    for name in names:
+        if (values := state.cursor.get(name)) is not None:
+            file = _file(state.path, name)
+            kept[name] = Kept(values, load_file(str(file)) if file.exists() else {})
+    return kept
 
 
-def watch_first_steps(loop: TrainingLoop, state: ResumeState | None) -> None:
-    """Gives the loop its liveness probe, unless it is off or its steps are over. Collective.
-
-    A probe compares with the weights that a run started from: one that was stopped within these steps gets back what was
-    measured, and one that was stopped later is not watched again.
-    """
-    steps = loop.config.liveness_steps
-    measured = None if state is None else state.cursor.get("liveness")
-    if not steps or (state is not None and measured is None):
-        return
-    loop.probe = LivenessProbe(loop.engine, loop.table, steps=steps)
-    if state is not None and measured is not None:
-        loop.probe.restore(load_file(str(state.path / _LIVENESS)), measured)
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
 
 
 def save_progress(
     output: Path,
     run: str,
-    manifest: dict[str, Any],
-    engine: Engine,
+    manifest: Mapping[str, Any],
     loop: TrainingLoop,
-    monitor: UpdateMonitor,
-    progress: Progress,
+    position: Position,
+    kept: Mapping[str, Kept | None],
 ) -> None:
     """Writes a resume state. Collective.
 
     Args:
         manifest: what a checkpoint made of this state would say of itself.
+        kept: by callback.
 
     Raises:
         StorageError: it could not be written; the earlier state is intact.
     """
-    samples, counters = monitor.to_state()
-    watched, measured = loop.probe.to_state() if loop.probe is not None else ({}, None)
+    engine = loop.engine
     cursor = {
         "run": run,
-        "epoch": progress.epoch,
-        "batches_done": progress.batches_done,
+        "epoch": position.epoch,
+        "batches_done": position.batches_done,
         "global_step": loop.global_step,
         "nonfinite_in_a_row": loop.nonfinite_in_a_row,
-        "sums": vars(progress.sums),
-        "monitor": counters,
-        "liveness": measured,
         "engine": engine.kind,
         "world_size": engine.world_size,
         "manifest": manifest,
         "shapes": engine.weight_shapes(),
     }
+    if taken := cursor.keys() & kept.keys():
+        raise ValueError(f"a callback keeps its state under a name of the cursor's own: {', '.join(sorted(taken))}")
+    cursor |= {name: None if one is None else one.values for name, one in kept.items()}
 
     def write(folder: Path) -> None:
         engine.save_state(folder / "engine")
         if loop.average is not None:
             loop.average.save(folder)
-        if engine.is_main and progress.batches_done:
-            save_file(samples, str(folder / _MONITOR))
-        if engine.is_main and measured is not None:
-            save_file(watched, str(folder / _LIVENESS))
+        for name, one in kept.items():
+            if engine.is_main and one is not None and one.tensors:
+                save_file(dict(one.tensors), str(_file(folder, name)))
 
     save_resume_state(output, cursor, write, is_main=engine.is_main, any_rank=engine.any_rank)

@@ -13,7 +13,7 @@ from redheart.evaluation.evaluate import Evaluation
 from redheart.health.update_monitor import UpdateReport
 from redheart.storage import read_lines
 from redheart.tasks import MODULES
-from redheart.training.loop import TERM_NAMES, Step
+from redheart.training.step import TERM_NAMES, Step
 
 METRICS = "metrics.jsonl"
 

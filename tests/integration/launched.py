@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from redheart.batches.table import SituationTable
 from redheart.cli.main import main
 from redheart.config import load_config
-from redheart.engine.engine import Engine
+from redheart.engine.plain import PlainEngine
 from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.health.liveness import LivenessProbe
@@ -77,7 +77,7 @@ def probe(order: dict[str, Any]) -> int:
         save_file(state, order["state"])
         save_file(averaged, f"{order['state']}.averaged")
         Path(order["state"]).with_suffix(".json").write_text(json.dumps(found))
-    engine.accelerator.free_memory()
+    engine.free()
     AcceleratorState._reset_state()  # or it takes no second DeepSpeed configuration in one process
     order["overrides"] = [*order["overrides"], "training.no_param_update=true"]
     return train(order)
@@ -134,7 +134,7 @@ def recompute(order: dict[str, Any]) -> int:
         loop.engine.unwrapped.get_submodule("backbone.blocks.1.feed_forward.expand").register_forward_hook(count)
         steps = list(loop.epoch(1))
         ends.append(loop.engine.full_state_dict() | {"losses": torch.tensor([step.loss for step in steps])})
-        loop.engine.accelerator.free_memory()
+        loop.engine.free()
         AcceleratorState._reset_state()
     if os.environ["RANK"] == "0":
         same = [name for name in ends[0] if torch.equal(ends[0][name], ends[1][name])]
@@ -198,16 +198,16 @@ def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
 
 def fail(order: dict[str, Any]) -> int:
     """The command line, on whose second process a later step runs out of memory."""
-    original, calls = Engine.backward, 0
+    original, calls = PlainEngine.backward, 0
 
-    def backward(self: Engine, loss: torch.Tensor, *, is_last: bool) -> None:
+    def backward(self: PlainEngine, loss: torch.Tensor, *, is_last: bool) -> None:
         nonlocal calls
         calls += 1
         if self.rank == 1 and calls == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         original(self, loss, is_last=is_last)
 
-    Engine.backward = backward  # type: ignore[method-assign]
+    PlainEngine.backward = backward  # type: ignore[method-assign]
     return main(order["command"])
 
 

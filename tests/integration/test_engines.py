@@ -20,7 +20,7 @@ from redheart.checkpoint import find_start, list_epochs, load_modules, read_mani
 from redheart.checkpoint.restore import restore_model
 from redheart.config import load_config
 from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS
@@ -296,7 +296,7 @@ class TestDeepSpeedConfig:
         key, theirs = next(iter(changes.items()))
         theirs = theirs["enabled"] if isinstance(theirs, dict) else theirs
         with pytest.raises(ConfigError) as found:
-            Engine(load_config(None, OVERRIDES))
+            make_engine(load_config(None, OVERRIDES))
         for part in (str(path), key, repr(theirs), repr(ours)):
             assert part in str(found.value)
 
@@ -310,7 +310,7 @@ class TestDeepSpeedConfig:
         monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
         monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ds_configs/none.json")
         with pytest.raises(ConfigError, match=r"ds_configs/none\.json"):
-            Engine(load_config(None, OVERRIDES))
+            make_engine(load_config(None, OVERRIDES))
 
     @pytest.mark.parametrize("path", sorted((PROJECT / "ds_configs").glob("*.json")), ids=lambda path: path.stem)
     def test_what_is_ours_is_auto_in_every_strategy(self, path):

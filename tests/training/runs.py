@@ -11,7 +11,7 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.model import UnifiedModel, dimensions
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
@@ -70,7 +70,7 @@ def make_loop(
     torch.manual_seed(config.seed)
     train_indices = table.split_indices["train"]
     statistics = table.statistics(train_indices)
-    engine = Engine(config)
+    engine = make_engine(config)
     shape = dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout)
     model = UnifiedModel(replace(shape, without=without), statistics)
     if config.training.linear_start:

@@ -1,0 +1,64 @@
+"""The start's checkpoint: the model before its first step, scored and kept as an epoch is.
+
+Its skill would look like training's otherwise: what the linear paths begin with is solved for, not trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from redheart.checkpoint import save_start
+from redheart.errors import Interrupted, TrainingError
+from redheart.messages import info
+from redheart.training.callbacks.callback import Callback
+from redheart.training.callbacks.run import Run
+from redheart.training.progress import Kept
+from redheart.training.records import evaluation_record
+
+
+class StartCheckpoint(Callback):
+    """Of a run that starts with solved weights and trains them.
+
+    Args:
+        manifest: what a checkpoint of this run says of itself.
+
+    Attributes:
+        record: what ``metrics.jsonl`` says of it; empty where there is none.
+    """
+
+    def __init__(self, output: Path, manifest: Mapping[str, Any]) -> None:
+        self._output, self._manifest = output, manifest
+        self.record: dict[str, Any] = {}
+
+    def before_run(self, run: Run, kept: Kept | None) -> None:
+        training = run.config.training
+        if not training.linear_start or training.no_param_update or run.is_resumed:
+            return
+        try:
+            evaluation, weights = run.evaluate()
+        except Interrupted as stopped:
+            raise Interrupted("stopped before the first step; the same command starts again") from stopped
+        if not math.isfinite(evaluation.loss):
+            raise TrainingError(
+                "the loss on the validation half 'choose' is not finite before the first step; train with "
+                "training.linear_start=false, or look at the vectors and targets"
+            )
+        self.record = {"choose": evaluation_record(evaluation)}
+        if run.engine.is_main:
+            manifest = {**self._manifest, "global_step": 0, "metrics": dict(self.record)}
+            path = save_start(self._output, state=weights, manifest=manifest)
+            self.record["checkpoint"] = str(path.relative_to(self._output))
+            info(
+                "training.from",
+                choose=evaluation.loss,
+                count=evaluation.count,
+                skill=shown_skill(evaluation.mean_skill),
+            )
+
+
+def shown_skill(skill: float | None) -> str:
+    """A mean skill in words: with its sign, a dash where nothing could be scored."""
+    return "–" if skill is None else f"{skill:+.3f}"
