@@ -19,9 +19,10 @@ from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.config import Config
 from redheart.evaluation.intervals import Draws
 from redheart.messages import info
+from redheart.paths import OutputPaths
 from redheart.storage import write_json
 
-FOLDER = "ablation"
+FOLDER = OutputPaths.ablation.name
 RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
 
 

@@ -7,58 +7,18 @@ one. Above or below is said only where that interval leaves 0 out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.evaluation.bootstrap import Resamples
 from redheart.evaluation.evaluate import Evaluation, constant_predictor
-from redheart.evaluation.intervals import Draws, Estimate, draw, measures_of
+from redheart.evaluation.intervals import Draws, draw, measures_of
+from redheart.facts.comparison import Comparison, Estimate, Metric, Standing, TaskComparison
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS, Task
 
-#: Where the model stands by its skill. ``level``: the two can't be told apart.
-Standing = Literal["above", "below", "level"]
 Array = NDArray[np.float64]
-
-
-class Metric(msgspec.Struct, frozen=True):
-    """One metric of one task; ``difference`` is the model's less the baseline's. Files call the baseline ``rival``."""
-
-    higher_is_better: bool
-    model: Estimate
-    constant: float | None
-    baseline: Estimate | None = msgspec.field(name="rival")
-    difference: Estimate | None
-
-
-@dataclass(frozen=True)
-class TaskComparison:
-    """A task's metrics by name, ``skill`` first. ``standing`` None: there is nothing, or nobody, to compare."""
-
-    metrics: dict[str, Metric]
-    standing: Standing | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A model on a split. Plain values all through: ``msgspec`` writes and reads it.
-
-    Attributes:
-        mean_skill: the mean of the tasks' skills, over those that the baseline has too where there is a baseline.
-        standing: by that mean.
-        in_sample: both were fitted to these very situations, so nothing follows from who is better.
-    """
-
-    tasks: dict[str, TaskComparison]
-    mean_skill: Metric | None
-    standing: Standing | None
-    confidence: float
-    bootstrap_samples: int
-    in_sample: bool
 
 
 def standing_of(difference: Estimate | None) -> Standing | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.baseline.soft_logistic import SoftLogistic, fit_soft_logistic
+from redheart.facts.comparison import FittedTask
 from redheart.tasks import TASKS, Task
 
 Array = NDArray[np.float64]
@@ -64,18 +65,18 @@ class Baseline:
         exact: Array = np.asarray(features, np.float64)
         return {name: one.predict(exact) for name, one in self.fitted.items()}
 
-    def record(self) -> dict[str, Any]:
-        """What it is, for JSON."""
-        tasks: dict[str, Any] = {}
+    def record(self) -> dict[str, FittedTask]:
+        """What it is, by task."""
+        tasks: dict[str, FittedTask] = {}
         for task in TASKS:
             one = self.fitted.get(task.name)
             if one is None:
-                tasks[task.name] = {"absent": self.absent.get(task.name, "")}
+                tasks[task.name] = FittedTask(absent=self.absent.get(task.name, ""))
             elif isinstance(one, SoftLogistic):
-                tasks[task.name] = {"kind": "logistic", "rows": self.rows[task.name], "penalty": one.penalty}
+                tasks[task.name] = FittedTask(kind="logistic", rows=self.rows[task.name], penalty=one.penalty)
             else:
                 penalties = dict(zip(task.dimensions, one.penalties, strict=True))
-                tasks[task.name] = {"kind": "ridge", "rows": self.rows[task.name], "penalties": penalties}
+                tasks[task.name] = FittedTask(kind="ridge", rows=self.rows[task.name], penalties=penalties)
         return tasks
 
 

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redheart.baseline.features import baseline_features, blocks_of
 from redheart.baseline.fit import Array, Baseline, fit_baseline
 from redheart.batches.table import SituationTable
 from redheart.data.splits import Split
-
-
-@dataclass(frozen=True)
-class BaselineDescription:
-    """What a baseline is; as JSON it has the same names.
-
-    Attributes:
-        features: the blocks that it saw.
-        trained_on: training situations.
-        tasks: what was fitted for each, or why nothing was (``absent``).
-    """
-
-    features: tuple[str, ...]
-    trained_on: int
-    tasks: dict[str, dict[str, Any]]
+from redheart.facts.comparison import BaselineDescription
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from redheart.baseline.comparison import Comparison, Metric, Standing
-from redheart.baseline.run import BaselineDescription
-from redheart.evaluation.intervals import Estimate
+from redheart.facts.comparison import BaselineDescription, Comparison, Estimate, Metric, Standing
 from redheart.messages import text
 from redheart.messages.figures import signed
 
@@ -46,11 +44,15 @@ def standings(comparison: Comparison, split: str) -> list[str]:
     return found
 
 
-def about_baseline(baseline: BaselineDescription | None, without: str | None = None) -> list[str]:
+def about_baseline(baseline: BaselineDescription) -> list[str]:
     """What the baseline is, or why there is none, as a whole or for a task."""
-    if baseline is None:
-        return [text("baseline.none", reason=without)]
+    if baseline.absent is not None:
+        return [text("baseline.none", reason=baseline.absent)]
     features = ", ".join(text(f"baseline.feature_{block}") for block in baseline.features)
     lines = [text("baseline.is", features=features, count=baseline.trained_on)]
-    absent = {name: about["absent"] for name, about in baseline.tasks.items() if "absent" in about}
-    return [*lines, *(text("baseline.none_for", task=task, reason=reason) for task, reason in absent.items())]
+    lines += [
+        text("baseline.none_for", task=task, reason=fitted.absent)
+        for task, fitted in baseline.tasks.items()
+        if fitted.absent is not None
+    ]
+    return lines

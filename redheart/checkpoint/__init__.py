@@ -11,13 +11,14 @@ from redheart.checkpoint.epoch import (
     save_epoch,
     save_model,
     save_start,
-    weights_identity,
 )
+from redheart.checkpoint.manifest import Manifest
 from redheart.checkpoint.resume import ResumeState, newest_resume_state, save_resume_state
 
 __all__ = [
     "START_EPOCH",
     "EpochCheckpoint",
+    "Manifest",
     "ResumeState",
     "epochs_folder",
     "find_start",
@@ -29,5 +30,4 @@ __all__ = [
     "save_model",
     "save_resume_state",
     "save_start",
-    "weights_identity",
 ]

@@ -12,17 +12,20 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, load_manifest, write_manifest
 from redheart.errors import StorageError
-from redheart.storage import fingerprint, read_json, replace_folder, sha256_of, write_json
+from redheart.paths import OutputPaths
+from redheart.storage import replace_folder, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 from redheart.tasks import MODULES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1
 START = "start"
 #: What the start counts as: the model before the first epoch.
 START_EPOCH = 0
@@ -36,12 +39,12 @@ class EpochCheckpoint:
 
     epoch: int
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 def epochs_folder(output: Path) -> Path:
     """Where the epochs of a run lie."""
-    return output / "checkpoints"
+    return OutputPaths(output).checkpoints
 
 
 def module_of(tensor_name: str) -> str:
@@ -56,15 +59,12 @@ def module_of(tensor_name: str) -> str:
     raise ValueError(f"tensor {tensor_name!r} belongs to none of the {len(MODULES)} modules")
 
 
-def _entry(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {
-        "sha256": sha256_of(file),
-        "bytes": file.stat().st_size,
-        "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
-    }
+def _entry(file: Path, tensors: Mapping[str, Tensor]) -> FileEntry:
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    return FileEntry(sha256_of(file), file.stat().st_size, shapes)
 
 
-def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
     from safetensors.torch import save_file
 
     by_module: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
@@ -75,7 +75,7 @@ def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[s
     if missing or empty:
         what = f"no tensors for {', '.join(missing)}" if missing else f"{len(empty)} empty tensors, {empty[0]} first"
         raise ValueError(f"{what}: a sharded model saved as if it were whole?")
-    files: dict[str, Any] = {}
+    files: dict[str, FileEntry] = {}
     weight_map: dict[str, str] = {}
     total_bytes = 0
     for module, tensors in by_module.items():
@@ -91,14 +91,12 @@ def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Mapping[s
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
     )
-    whole = {"format": FORMAT, **manifest, "dtype": "/".join(dtypes), "files": files}
-    write_json(folder / "manifest.json", whole)
+    whole = msgspec.structs.replace(manifest, format=FORMAT, dtype="/".join(dtypes), files=files)
+    write_manifest(folder, whole)
     return whole
 
 
-def _publish(
-    folder: Path, name: str, target: Path, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
-) -> dict[str, Any]:
+def _publish(folder: Path, name: str, target: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
     """Writes a whole checkpoint under a temporary name and puts it in ``target``'s place. Returns its manifest."""
     from safetensors import SafetensorError  # a full disk comes back as this, without an errno
 
@@ -128,14 +126,12 @@ def _generations(folder: Path, epoch: int) -> dict[int, Path]:
     return {int(match[2] or 1): path for path, match in found.items() if match and int(match[1]) == epoch}
 
 
-def save_epoch(
-    output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Mapping[str, Any]
-) -> EpochCheckpoint:
+def save_epoch(output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Manifest) -> EpochCheckpoint:
     """Writes the checkpoint of ``epoch`` under ``output/checkpoints``; one that was there goes when the new one is in place.
 
     Args:
         state: the whole model's tensors by their full names; every module must have some.
-        manifest: ``global_step``, ``preset``, ``d_embed``, ``model``, ``statistics``, ``metrics``, ….
+        manifest: its epoch and what it says of files are filled in here.
 
     Raises:
         StorageError: nothing was published; earlier checkpoints are intact.
@@ -144,13 +140,13 @@ def save_epoch(
     folder, name = epochs_folder(output), f"epoch_{epoch:04d}"
     earlier = _generations(folder, epoch)
     path = folder / (f"{name}.g{max(earlier) + 1}" if earlier else name)
-    whole = _publish(folder, name, path, state, {"epoch": epoch, **manifest})
+    whole = _publish(folder, name, path, state, msgspec.structs.replace(manifest, epoch=epoch))
     for superseded in earlier.values():
         shutil.rmtree(superseded, ignore_errors=True)
     return EpochCheckpoint(epoch, path, whole)
 
 
-def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
+def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Manifest) -> Path:
     """Writes a model that is no epoch (an average, a crossover) in the same form as ``folder/name``, replacing it.
 
     The name is exchanged with the old one's in one step, so it needs no pointer: see ``replace_folder``.
@@ -163,13 +159,13 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
     return folder / name
 
 
-def save_start(output: Path, *, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
+def save_start(output: Path, *, state: Mapping[str, Tensor], manifest: Manifest) -> Path:
     """Writes the model as it was before its first step in the form of an epoch, as ``output/checkpoints/start``.
 
     Raises:
         StorageError, ValueError: as ``save_model``.
     """
-    return save_model(epochs_folder(output), START, state, {"epoch": START_EPOCH, **manifest})
+    return save_model(epochs_folder(output), START, state, msgspec.structs.replace(manifest, epoch=START_EPOCH))
 
 
 def find_start(output: Path) -> EpochCheckpoint | None:
@@ -187,7 +183,7 @@ def find_start(output: Path) -> EpochCheckpoint | None:
         raise StorageError(f"{error}; put it back from a copy, or remove {path} to go without it") from error
 
 
-def read_manifest(path: Path, *, verify: bool = True) -> dict[str, Any]:
+def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
     """The manifest of the checkpoint in folder ``path``.
 
     Args:
@@ -196,33 +192,15 @@ def read_manifest(path: Path, *, verify: bool = True) -> dict[str, Any]:
     Raises:
         StorageError: it is missing, damaged, or of another format; the message names the file.
     """
-    manifest = read_json(path / "manifest.json")
-    if not _is_manifest(manifest):
-        raise StorageError(f"{path / 'manifest.json'}: not a checkpoint manifest of format {FORMAT}")
-    for name, expected in manifest["files"].items():
+    manifest = load_manifest(path)
+    for name, expected in manifest.files.items():
         file = path / name
-        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+        if not file.is_file() or file.stat().st_size != expected.bytes:
             found = f"{file.stat().st_size} bytes" if file.is_file() else "nothing"
-            raise StorageError(f"{file}: found {found}, the manifest says {expected['bytes']} bytes")
-        if verify and sha256_of(file) != expected["sha256"]:
+            raise StorageError(f"{file}: found {found}, the manifest says {expected.bytes} bytes")
+        if verify and sha256_of(file) != expected.sha256:
             raise StorageError(f"{file}: its SHA-256 is not the manifest's: the file is damaged")
     return manifest
-
-
-def weights_identity(manifest: Mapping[str, Any]) -> str | None:
-    """16 hex digits that tell a checkpoint's weights from others'; None for what has no hashes of files."""
-    files = manifest.get("files")
-    return fingerprint({name: entry["sha256"] for name, entry in files.items()}) if files else None
-
-
-def _is_manifest(content: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether it has the form of a manifest, with an entry for every module."""
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
-        return False
-    files = content["files"]
-    return all(f"{module}.safetensors" in files for module in MODULES) and all(
-        isinstance(entry, dict) and {"sha256", "bytes", "tensors"} <= entry.keys() for entry in files.values()
-    )
 
 
 def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:

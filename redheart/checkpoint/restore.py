@@ -6,40 +6,43 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from redheart.checkpoint import load_modules, read_manifest
+from redheart.checkpoint import Manifest, load_modules, read_manifest
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
-from redheart.model.exported import CONFIG, facts_of, read_config
+from redheart.facts.model import ModelDescription
+from redheart.model.exported import CONFIG, read_config
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
+from redheart.paths import OutputPaths
+from redheart.storage import as_struct
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def build_from_manifest(manifest: Mapping[str, Any]) -> UnifiedModel:
+def build_from_manifest(manifest: ModelDescription) -> UnifiedModel:
     """A model of the manifest's dimensions and statistics with random weights, in evaluation mode, on the CPU.
 
     Raises:
         StorageError: the manifest describes no model of this version.
     """
     try:
-        dimensions = ModelDimensions.from_json(manifest["model"])
-        statistics = TargetStatistics.from_json(manifest["statistics"])
-    except (KeyError, ValueError, TypeError) as error:
+        dimensions = ModelDimensions.from_json(manifest.model)
+        statistics = TargetStatistics.from_json(manifest.statistics)
+    except (ValueError, TypeError) as error:
         raise StorageError(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
     model = UnifiedModel(dimensions, statistics).eval()
-    model.facts = facts_of(manifest)
+    model.facts = manifest.facts()
     return model
 
 
-def check_encoder(manifest: Mapping[str, Any], dataset: EmbeddedDataset) -> None:
+def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
     """Whether the vectors of ``dataset`` come from the encoder whose vectors the checkpoint was trained on.
 
     Vectors of another encoder of the same size mean nothing to the model, and its numbers on them would look like numbers.
@@ -48,12 +51,12 @@ def check_encoder(manifest: Mapping[str, Any], dataset: EmbeddedDataset) -> None
     Raises:
         RedHeartError: both fingerprints are known and differ; naming both encoders.
     """
-    trained = manifest.get("encoder") or {}
-    wanted, found = trained.get("fingerprint", ""), dataset.model_fingerprint
+    trained = manifest.encoder
+    wanted, found = trained.fingerprint, dataset.model_fingerprint
     if wanted and found and wanted != found:
         raise RedHeartError(
             f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
-            f"trained on those of {trained.get('name', '')!r} ({wanted}): embed this data again with that encoder "
+            f"trained on those of {trained.name!r} ({wanted}): embed this data again with that encoder "
             f"(embedding.model)"
         )
 
@@ -67,19 +70,19 @@ def shape_of(dimensions: ModelDimensions) -> str:
     return shape + (f", without {', '.join(dimensions.without)}" if dimensions.without else "")
 
 
-def build_dimensions(manifest: Mapping[str, Any], what: Path) -> ModelDimensions:
+def build_dimensions(manifest: ModelDescription, what: Path) -> ModelDimensions:
     """The shape of the model that a manifest describes.
 
     Raises:
         StorageError: it describes none of this version.
     """
     try:
-        return ModelDimensions.from_json(manifest["model"])
-    except (KeyError, ValueError, TypeError) as error:
+        return ModelDimensions.from_json(manifest.model)
+    except (ValueError, TypeError) as error:
         raise StorageError(f"{what}: its manifest describes no model of this version: {error}") from error
 
 
-def check_preset(manifest: Mapping[str, Any], what: Path, preset: str) -> None:
+def check_preset(manifest: ModelDescription, what: Path, preset: str) -> None:
     """Whether ``what`` holds a model of the preset that was asked for; ``auto`` asks for none.
 
     Raises:
@@ -94,7 +97,7 @@ def check_preset(manifest: Mapping[str, Any], what: Path, preset: str) -> None:
         )
 
 
-def check_same_model(manifest: Mapping[str, Any], what: Path, wanted: ModelDimensions, whose: str) -> None:
+def check_same_model(manifest: ModelDescription, what: Path, wanted: ModelDimensions, whose: str) -> None:
     """Whether the model in ``what`` has the shape of another one.
 
     Args:
@@ -113,7 +116,7 @@ def check_same_model(manifest: Mapping[str, Any], what: Path, wanted: ModelDimen
         raise ConfigError(f"{what}: found {shape_of(found)}; {whose} has {shape_of(wanted)} (different: {differ})")
 
 
-def check_vectors(manifest: Mapping[str, Any], what: Path, dataset: EmbeddedDataset) -> None:
+def check_vectors(manifest: ModelDescription, what: Path, dataset: EmbeddedDataset) -> None:
     """Whether the vectors of ``dataset`` are such as the model in ``what`` was trained on: their size, and their encoder.
 
     Raises:
@@ -122,7 +125,7 @@ def check_vectors(manifest: Mapping[str, Any], what: Path, dataset: EmbeddedData
     """
     found = build_dimensions(manifest, what)
     if found.d_embed != dataset.d_embed:
-        trained = (manifest.get("encoder") or {}).get("name") or "an encoder that is not known"
+        trained = manifest.encoder.name or "an encoder that is not known"
         raise ConfigError(
             f"{what}: found {shape_of(found)}; {dataset.path} has vectors of {dataset.d_embed} numbers "
             f"({dataset.model_name or 'encoder not known'}): embed this data with {trained} (embedding.model)"
@@ -130,16 +133,19 @@ def check_vectors(manifest: Mapping[str, Any], what: Path, dataset: EmbeddedData
     check_encoder(manifest, dataset)
 
 
-def embedding_settings(manifest: Mapping[str, Any], given: EmbeddingConfig) -> EmbeddingConfig:
+def embedding_settings(manifest: ModelDescription, given: EmbeddingConfig) -> EmbeddingConfig:
     """How other texts have to be embedded for the model: with its encoder, cut as what it was trained on was cut.
 
     Args:
         given: the user's settings; an encoder that they name is where the checkpoint's own is looked for. Whether it is
             that one is for ``check_vectors`` to say.
     """
-    name = (manifest.get("encoder") or {}).get("name")
-    settings = {"model": name} if name and given.model == EmbeddingConfig().model else {}
-    return msgspec.structs.replace(given, **settings, **manifest.get("segmentation", {}))
+    name, cut = manifest.encoder.name, manifest.segmentation
+    if name and given.model == EmbeddingConfig().model:
+        given = msgspec.structs.replace(given, model=name)
+    if cut is None:
+        return given
+    return msgspec.structs.replace(given, window_word_pieces=cut.window_word_pieces, max_segments=cut.max_segments)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Restored:
     """A model in evaluation mode, on the CPU, and what its checkpoint says of it."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: ModelDescription
     model: UnifiedModel
 
 
@@ -162,7 +168,7 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
         UsageError: nothing of that kind is there.
         StorageError: it is damaged, or its tensors are not those of the model that its manifest describes.
     """
-    combined = path.parent / "crossover_final.pth" if (path / "candidates.json").is_file() else path
+    combined = OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
     if combined.is_file():
         return _open_combined(combined)
     if not (path / "manifest.json").is_file():
@@ -183,9 +189,10 @@ def _open_combined(path: Path) -> Restored:
         raise UsageError(f"{path}: found a file that is no PyTorch archive; wanted crossover_final.pth or a folder")
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-        manifest, state = dict(content["manifest"]), dict(content["state_dict"])
+        stored, state = dict(content["manifest"]), dict(content["state_dict"])
     except Exception as error:  # a damaged or foreign archive fails in as many ways as there are readers below
         raise StorageError(f"{path}: can't be read as a crossover: {type(error).__name__}: {error}") from error
+    manifest = as_struct(stored, Manifest, f"{path}: manifest")
     return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
 
 
@@ -198,7 +205,7 @@ def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str 
     return None
 
 
-def _filled(model: UnifiedModel, state: Mapping[str, Any], path: Path) -> UnifiedModel:
+def _filled(model: UnifiedModel, state: Mapping[str, Tensor], path: Path) -> UnifiedModel:
     if misfit := misfit_of(state, model.state_dict()):
         raise StorageError(
             f"{path}: its tensors don't fit the model that its manifest describes: {misfit}; they are of another version of "

@@ -8,34 +8,52 @@ unpickle, so they must see nothing but what this run wrote.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
+
+import msgspec
 
 from redheart.errors import StorageError
-from redheart.storage import read_json, sha256_of, write_json
+from redheart.paths import OutputPaths
+from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 
 KEEP = 2
 MANIFEST = "manifest.json"
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+class _Hash(msgspec.Struct):
+    sha256: str
+    bytes: int = 0
+
+
+class _Manifest(msgspec.Struct, Generic[C]):
+    """What lies in a state's folder, and where the run was."""
+
+    cursor: C
+    files: dict[str, _Hash]
 
 
 @dataclass(frozen=True)
-class ResumeState:
+class ResumeState(Generic[C]):
     """A valid state to go on from.
 
     Attributes:
         path: the folder with the engine's files.
-        cursor: where the run was: ``epoch``, ``global_step``, ``batches_done`` and what else the loop stored.
+        cursor: where the run was; what it holds is for whoever goes on to say.
+        raw_cursor: the same as it lies there, with what ``cursor`` has no field for.
     """
 
     path: Path
-    cursor: dict[str, Any]
+    cursor: C
+    raw_cursor: Mapping[str, Json]
 
 
 def _folder(output: Path) -> Path:
-    return output / "checkpoints" / "resume"
+    return OutputPaths(output).resume
 
 
 def _generations(output: Path) -> list[Path]:
@@ -50,7 +68,7 @@ def _generations(output: Path) -> list[Path]:
 
 def save_resume_state(
     output: Path,
-    cursor: dict[str, Any],
+    cursor: msgspec.Struct | Mapping[str, object],
     write: Callable[[Path], None],
     *,
     is_main: bool = True,
@@ -96,11 +114,11 @@ def save_resume_state(
         temporary.mkdir(parents=True)
 
     def publish() -> None:
-        files = {}
+        files: dict[str, _Hash] = {}
         for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
             sync_file(path)
-            files[str(path.relative_to(temporary))] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-        write_json(temporary / MANIFEST, {"cursor": cursor, "files": files})
+            files[str(path.relative_to(temporary))] = _Hash(sha256_of(path), path.stat().st_size)
+        write_json(temporary / MANIFEST, _Manifest(cursor, files))
         temporary.rename(target)
         sync_folder(folder)
         for old in _generations(output)[:-KEEP]:
@@ -123,28 +141,27 @@ def _is_of_storage(error: Exception) -> bool:
     return isinstance(error, (OSError, RuntimeError, SafetensorError, StorageError))
 
 
-def _open(path: Path) -> ResumeState:
-    manifest = read_json(path / MANIFEST)
-    try:
-        cursor, files = dict(manifest["cursor"]), {name: entry["sha256"] for name, entry in manifest["files"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{path / MANIFEST}: not the manifest of a resume state") from error
+def _open(path: Path, kind: type[C]) -> ResumeState[C]:
+    where = f"{path / MANIFEST}: not the manifest of a resume state"
+    content = read_json(path / MANIFEST)
+    manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
+    files = manifest.files
     for name, expected in files.items():
         file = path / name
-        if not file.is_file() or sha256_of(file) != expected:
+        if not file.is_file() or sha256_of(file) != expected.sha256:
             raise StorageError(f"{file}: missing or damaged")
     for file in path.rglob("*"):  # the loaders go by names and patterns: a file more might be read and unpickled
         if file.is_file() and str(file.relative_to(path)) not in (*files, MANIFEST):
             raise StorageError(f"{file}: was not written by the run that wrote {path.name}")
-    return ResumeState(path, cursor)
+    return ResumeState(path, manifest.cursor, content["cursor"])
 
 
-def newest_resume_state(output: Path) -> tuple[ResumeState | None, list[str]]:
-    """The newest valid state, and why newer ones, if any, were passed over."""
+def newest_resume_state(output: Path, kind: type[C]) -> tuple[ResumeState[C] | None, list[str]]:
+    """The newest valid state whose cursor is a ``kind``, and why newer ones, if any, were passed over."""
     reasons: list[str] = []
     for path in reversed(_generations(output)):
         try:
-            return _open(path), reasons
+            return _open(path, kind), reasons
         except StorageError as error:
             reasons.append(str(error))
     return None, reasons

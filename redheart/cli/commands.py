@@ -126,9 +126,12 @@ def _predict(arguments: Namespace, config: Config) -> int:
         blank = ""
         for predictions in predictor.predict(situations, should_stop=should_stop):
             for one in predictions:
-                print(as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest)}", flush=True)
+                print(
+                    as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest.selection)}",
+                    flush=True,
+                )
                 blank = "\n\n"
-    if not arguments.json and "selection" in restored.manifest:
+    if not arguments.json and restored.manifest.selection is not None:
         print(text("prediction.predict_legend"))
     return 0
 

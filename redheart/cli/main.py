@@ -12,6 +12,7 @@ from typing import Any
 
 from redheart.cli.parser import parse_arguments
 from redheart.errors import Interrupted, RedHeartError, UsageError
+from redheart.paths import OutputPaths
 
 #: Commands that write a run's files; sweeping and embedding are made for several at a time.
 _ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
@@ -79,7 +80,7 @@ def run(arguments: Namespace) -> int:
     set_up_logging(
         verbose=arguments.verbose,
         debug=arguments.debug,
-        file=None if starts_nothing else Path(config.output) / "redheart.log",
+        file=None if starts_nothing else OutputPaths(config.output).log,
         quiet=not _is_first_process(),
     )
     from redheart.cli import commands

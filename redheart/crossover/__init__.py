@@ -7,15 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redheart.crossover.result import (
-    Candidate,
-    CrossoverResult,
-    Difference,
-    Score,
-    TaskSkill,
-    candidate_label,
-    load_result,
-)
+from redheart.crossover.result import Candidate, CrossoverResult, candidate_label, load_result
 
 if TYPE_CHECKING:
     from redheart.crossover.crossover import run_crossover
@@ -23,9 +15,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Candidate",
     "CrossoverResult",
-    "Difference",
-    "Score",
-    "TaskSkill",
     "candidate_label",
     "load_result",
     "run_crossover",

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from redheart.baseline.comparison import Comparison, compare
-from redheart.baseline.run import BaselineDescription, baseline_of_run
+from redheart.baseline.comparison import compare
+from redheart.baseline.run import baseline_of_run
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.crossover.evaluation import Scorer
-from redheart.crossover.result import FOLDER
 from redheart.crossover.strategies import Recipe
 from redheart.data.splits import Split
-from redheart.errors import StorageError
-from redheart.storage import read_json, write_json
+from redheart.facts.comparison import BaselineDescription, Comparison
+from redheart.paths import OutputPaths
+from redheart.storage import read_struct, write_json
 
-FILE_NAME = "rival.json"
 FORMAT = 1
 _SPLITS: tuple[Split, ...] = ("judge", "test")
 
 
-@dataclass(frozen=True)
-class BesideBaseline:
+class BesideBaseline(msgspec.Struct, frozen=True):
     """How the delivered model compares.
 
     Attributes:
@@ -56,8 +53,8 @@ def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recip
 
 def save_beside_baseline(output: Path, found: BesideBaseline) -> Path:
     """Writes ``crossover/rival.json``."""
-    path = output / FOLDER / FILE_NAME
-    write_json(path, msgspec.to_builtins(found))
+    path = OutputPaths(output).beside_baseline
+    write_json(path, found)
     return path
 
 
@@ -67,9 +64,6 @@ def load_beside_baseline(output: Path, identity: str) -> BesideBaseline | None:
     Raises:
         StorageError: the file is missing or damaged.
     """
-    path = output / FOLDER / FILE_NAME
-    try:
-        found = msgspec.convert(read_json(path), BesideBaseline)
-    except msgspec.ValidationError as error:
-        raise StorageError(f"{path}: not a comparison of format {FORMAT}: {error}") from error
+    path = OutputPaths(output).beside_baseline
+    found = read_struct(path, BesideBaseline)
     return found if found.identity == identity else None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from redheart.baseline.sentences import standings
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import START_EPOCH, save_model
+from redheart.checkpoint import START_EPOCH, Manifest, save_model
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
 from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
@@ -19,22 +18,23 @@ from redheart.crossover.controls import best_epoch, greedy_soup, last_average, l
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
 from redheart.crossover.result import (
-    BEST_MODEL,
-    COMBINED,
     Candidate,
     CrossoverResult,
-    Score,
     SoupIngredient,
     candidate_label,
     save_result,
 )
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover
 from redheart.errors import StorageError
+from redheart.facts.candidate import Score
+from redheart.facts.model import Selection
 from redheart.machine import inference_device
 from redheart.messages import info, warn
-from redheart.storage import read_lines, replace_file
+from redheart.paths import OutputPaths
+from redheart.storage import replace_file
 from redheart.sweet_spot import SweetSpotAnalysis
 from redheart.tasks import MODULES
+from redheart.training.records import read_records
 
 if TYPE_CHECKING:
     import torch
@@ -46,20 +46,16 @@ def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, flo
     """The served loss on ``choose`` that training recorded, for those of ``epochs`` that have a record.
 
     Raises:
-        StorageError: the file is missing or damaged, or no epoch has both a record and a checkpoint.
+        StorageError: the file is missing or damaged, a record lacks a term, or no epoch has both a record and a checkpoint.
     """
-    if not metrics_file.is_file():
-        raise StorageError(f"{metrics_file}: not found; `redheart train` writes it")
+    records = read_records(metrics_file)
     losses: dict[int, float] = {}
-    for number, record in enumerate(read_lines(metrics_file), start=1):
-        if not isinstance(record, dict) or record.get("kind") != "epoch" or record.get("epoch") not in epochs:
-            continue
-        try:  # of an epoch that was run twice the last record counts
-            losses[record["epoch"]] = served_loss(record["choose"]["terms"])
-        except (KeyError, TypeError) as error:
-            raise StorageError(
-                f"{metrics_file}: line {number}: choose.terms: {error} is missing or no number"
-            ) from error
+    for epoch, record in records.epochs.items():
+        if epoch in epochs:
+            try:
+                losses[epoch] = served_loss(record.choose.terms if record.choose else {})
+            except KeyError as error:
+                raise StorageError(f"{records.where(epoch)}: choose.terms: {error} is missing") from error
     if not losses:
         raise StorageError(f"{metrics_file}: holds no record of the epochs with a checkpoint, {epochs}")
     without = [epoch for epoch in epochs if epoch not in losses]
@@ -109,7 +105,7 @@ def run_crossover(
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
         ConfigError: see ``check_epochs``.
     """
-    files = EpochFiles(output)
+    files, paths = EpochFiles(output), OutputPaths(output)
     check_epochs(files, table, config.model.preset)
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
@@ -128,7 +124,7 @@ def run_crossover(
     choose_loss: dict[int, float] = {}
     soup: list[SoupIngredient] = []
     if changed and choices is not None:
-        choose_loss = recorded_choose_loss(output / "metrics.jsonl", files.epochs)
+        choose_loss = recorded_choose_loss(paths.metrics, files.epochs)
         chosen = {module: choices[module].epoch for module in MODULES}
         count = config.crossover.average_last
         soup_recipe, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
@@ -148,7 +144,10 @@ def run_crossover(
     decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
     # The test split is read only now that nothing can follow from it.
     tested = scorer.score_all(recipes, "test", comparisons=comparisons_made)
-    candidates = [replace(c, scores={**c.scores, "test": score}) for c, score in zip(candidates, tested, strict=True)]
+    candidates = [
+        msgspec.structs.replace(c, scores={**c.scores, "test": score})
+        for c, score in zip(candidates, tested, strict=True)
+    ]
     result = CrossoverResult(
         outcome=decision.outcome,
         winner=decision.winner,
@@ -200,27 +199,22 @@ def _write(
     result: CrossoverResult,
     baseline: BesideBaseline | None,
 ) -> None:
-    explanation = explain(result)
-    base = {
-        key: value
-        for key, value in files.manifest(files.epochs[-1]).items()
-        if key not in ("files", "metrics", "format", "epoch")
-    }
-    write_combined(output / COMBINED, files, recipes[result.combined], base, result.outcome)
+    explanation, paths = explain(result), OutputPaths(output)
+    base = files.manifest(files.epochs[-1]).without_files()
+    write_combined(paths.combined, files, recipes[result.combined], base, result.outcome)
     delivered = result[result.delivered]
-    judge = delivered.scores["judge"]
-    selection = {
-        "candidate": result.delivered,
-        "winner": result.winner,
-        "outcome": result.outcome,
-        "is_clear": result.is_clear,
-        "why": explanation[0],
-        "decided_on": "judge",
-        "judge": msgspec.to_builtins(judge),
-        "epochs": delivered.epochs,
-    }
+    selection = Selection(
+        candidate=result.delivered,
+        winner=result.winner,
+        outcome=result.outcome,
+        is_clear=result.is_clear,
+        why=explanation[0],
+        decided_on="judge",
+        judge=delivered.scores["judge"],
+        epochs=delivered.epochs,
+    )
     state = whole_state(files, recipes[result.delivered])
-    save_model(output, BEST_MODEL, state, {**base, "selection": selection})
+    save_model(output, OutputPaths.best_model.name, state, msgspec.structs.replace(base, selection=selection))
     if baseline is not None:
         save_beside_baseline(output, baseline)
     save_result(output, result, explanation)
@@ -233,10 +227,10 @@ def _write(
             info("crossover.candidate", **values)
     for sentence in [*explanation, *(standings(baseline.splits["test"], "test") if baseline is not None else [])]:
         info("crossover.sentence", sentence=sentence)
-    info("crossover.saved", path=output / COMBINED, best=output / BEST_MODEL)
+    info("crossover.saved", path=paths.combined, best=paths.best_model)
 
 
-def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: dict[str, Any], outcome: str) -> None:
+def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: Manifest, outcome: str) -> None:
     """Writes a choice of files as one PyTorch file that ``torch.load(weights_only=True)`` reads.
 
     ``{"format", "what", "state_dict", "choices": {module: epoch}, "manifest"}``, plain types and tensors only.
@@ -251,7 +245,7 @@ def write_combined(path: Path, files: EpochFiles, recipe: Recipe, manifest: dict
         "what": "crossover" if recipe.name == "crossover" else f"last epoch, no crossover: {outcome}",
         "state_dict": whole_state(files, recipe),
         "choices": {module: epochs[0] for module, epochs in recipe.epochs.items()},
-        "manifest": manifest,
+        "manifest": msgspec.to_builtins(manifest),
     }
 
     def write(temporary: Path) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from redheart.crossover.result import Candidate, CrossoverResult, Difference, Outcome, candidate_label
+from redheart.crossover.result import Candidate, CrossoverResult, Outcome, candidate_label
+from redheart.facts.candidate import Difference
 from redheart.messages import text
 
 #: Where an interval of differences to the last epoch lies: below 0 (better), above it (worse), or around it.
@@ -65,7 +66,7 @@ def explain(result: CrossoverResult) -> list[str]:
     name = result.winner
     if name is None:
         return [text(f"crossover.outcome_{result.outcome}")]
-    values = {
+    values: dict[str, str | int] = {
         "name": candidate_label(name),
         "count": result[name].scores["judge"].count,
         "contenders": result.comparisons,
@@ -108,7 +109,7 @@ def side(low: float, high: float) -> Side:
     return "lower" if high < 0 else "higher" if low > 0 else "noise"
 
 
-def _beside(result: CrossoverResult, other: str | None, values: dict[str, Any]) -> str:
+def _beside(result: CrossoverResult, other: str | None, values: dict[str, str | int]) -> str:
     """The sentence for a runner-up that is clearly worse beside a baseline that can't be told from the last epoch."""
     difference = _difference(result, other)
     if other is None or difference is None:
@@ -172,7 +173,7 @@ def _about(result: CrossoverResult, name: str, split: str, key: str) -> list[str
         return []
     difference = score.difference
     low, high = difference.low, difference.high
-    values: dict[str, Any] = {"name": candidate_label(name), "count": score.count}
+    values: dict[str, str | int] = {"name": candidate_label(name), "count": score.count}
     if split == "judge":
         low, high = difference.guarded_low, difference.guarded_high
         values = {"contenders": result.comparisons}

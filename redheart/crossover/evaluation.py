@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import build_from_manifest, misfit_of
-from redheart.crossover.result import Difference, Score, TaskSkill
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
 from redheart.errors import Interrupted, StorageError
 from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
 from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
 from redheart.evaluation.intervals import draw, measures_of
+from redheart.facts.candidate import Difference, Score, TaskSkill
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
+from redheart.storage import without_nonfinite
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 
@@ -159,25 +159,15 @@ class Scorer:
         task = TASK_BY_NAME[name]
         metrics = evaluation.tasks[name]
         low = high = None
-        if "skill" in metrics and math.isfinite(metrics["skill"]):
+        if metrics.skill is not None and math.isfinite(metrics.skill):
             scored = (evaluation.targets[name], evaluation.masks[name], evaluation.predictions[name])
             measures = measures_of(task, *scored, constant_predictor(name, self.model.statistics))
             if drawn := draw({"skill": measures["skill"]}, resamples):
                 estimate = drawn["skill"].estimate(self.confidence)
                 low, high = estimate.low, estimate.high
-        return TaskSkill(_finite(metrics.get("skill")), low, high, _without_nonfinite(metrics))
+        return TaskSkill(_finite(metrics.skill), low, high, without_nonfinite(metrics))
 
 
 def _finite(value: float | None) -> float | None:
     """JSON has no NaN: a model that gives none of its numbers has none."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _without_nonfinite(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for key, value in metrics.items():
-        if isinstance(value, Mapping):
-            kept[key] = _without_nonfinite(value)
-        elif not isinstance(value, float) or math.isfinite(value):
-            kept[key] = value
-    return kept

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from redheart.errors import StorageError
+from redheart.facts.candidate import Score
 from redheart.messages import text
-from redheart.storage import read_json, write_json
+from redheart.paths import OutputPaths
+from redheart.storage import as_struct, read_json, write_json
 
 FORMAT = 1
-FOLDER = "crossover"
-FILE_NAME = "candidates.json"
-COMBINED = "crossover_final.pth"
-BEST_MODEL = "best_model"
 
 #: How it ended. ``clear``, ``unclear``: a combined or earlier model has the lowest judge loss, beyond noise or within
 #: it; ``last_clear``, ``last_unclear``: the last epoch has. In the others there was nothing to choose from.
@@ -26,54 +23,7 @@ Outcome = Literal[
 DECIDED: tuple[Outcome, ...] = ("clear", "unclear", "last_clear", "last_unclear")
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Item losses less the last epoch's on the same situations; see ``bootstrap.PairedDifference``."""
-
-    mean: float
-    low: float
-    high: float
-    guarded_low: float
-    guarded_high: float
-    confidence: float
-    probability_better: float
-    count: int
-
-
-@dataclass(frozen=True)
-class TaskSkill:
-    """A task's declared skill with its interval, beside all its other metrics.
-
-    Attributes:
-        skill: 0 is the constant predictor fitted on the training split; None where nothing could be scored.
-    """
-
-    skill: float | None
-    low: float | None
-    high: float | None
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Score:
-    """One candidate on one split.
-
-    Attributes:
-        loss: mean over situations of the heads' weighted loss: the loss of what is served. It decides.
-        total_loss: the training loss, auxiliary terms included.
-        difference: to the last epoch; None for the last epoch itself and for what is identical to it.
-    """
-
-    count: int
-    loss: float | None
-    total_loss: float | None
-    mean_skill: float | None
-    difference: Difference | None
-    tasks: dict[str, TaskSkill]
-
-
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """One model that was compared.
 
     Attributes:
@@ -92,8 +42,7 @@ class Candidate:
     scores: dict[str, Score]
 
 
-@dataclass(frozen=True)
-class SoupIngredient:
+class SoupIngredient(msgspec.Struct, frozen=True):
     """One epoch that the greedy soup tried, and the loss on ``choose`` with it."""
 
     epoch: int
@@ -101,8 +50,7 @@ class SoupIngredient:
     kept: bool
 
 
-@dataclass(frozen=True)
-class CrossoverResult:
+class CrossoverResult(msgspec.Struct, frozen=True):
     """The whole comparison.
 
     Attributes:
@@ -157,6 +105,13 @@ class CrossoverResult:
         return sum(loss is not None and loss < own.loss for loss in losses), len(losses)
 
 
+class _File(CrossoverResult, frozen=True, kw_only=True):
+    """``candidates.json``: the comparison, and what it says in the language of who made it."""
+
+    format: int
+    explanation: list[str]
+
+
 def candidate_label(name: str) -> str:
     """A candidate's name in words, in the language of this process."""
     if name.startswith("random_"):
@@ -170,8 +125,9 @@ def save_result(output: Path, result: CrossoverResult, explanation: list[str]) -
     Raises:
         StorageError: it could not be written; an earlier one is intact.
     """
-    path = output / FOLDER / FILE_NAME
-    write_json(path, {"format": FORMAT, "explanation": explanation, **msgspec.to_builtins(result)})
+    path = OutputPaths(output).candidates
+    facts = {name: getattr(result, name) for name in result.__struct_fields__}
+    write_json(path, _File(format=FORMAT, explanation=explanation, **facts))
     return path
 
 
@@ -181,14 +137,9 @@ def load_result(output: Path) -> CrossoverResult:
     Raises:
         StorageError: it is missing, damaged, or of another format.
     """
-    path = output / FOLDER / FILE_NAME
+    path = OutputPaths(output).candidates
     value = read_json(path)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:
         raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; run `redheart crossover --force`")
-    try:
-        return msgspec.convert(
-            {key: value[key] for key in value if key not in ("format", "explanation")}, CrossoverResult
-        )
-    except msgspec.ValidationError as error:
-        raise StorageError(f"{path}: damaged: {error}; run `redheart crossover --force`") from error
+    return as_struct(value, CrossoverResult, f"{path}: damaged", fix="run `redheart crossover --force`")

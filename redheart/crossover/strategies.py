@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from redheart.checkpoint import START_EPOCH, EpochCheckpoint, epochs_folder, find_start, list_epochs, load_modules
+from redheart.checkpoint import (
+    START_EPOCH,
+    EpochCheckpoint,
+    Manifest,
+    epochs_folder,
+    find_start,
+    list_epochs,
+    load_modules,
+)
 from redheart.errors import StorageError
 from redheart.storage import fingerprint, sha256_of
 from redheart.tasks import MODULES
@@ -74,7 +82,7 @@ class EpochFiles:
         if start is not None:
             self._checkpoints[START_EPOCH] = start
 
-    def manifest(self, epoch: int) -> dict[str, Any]:
+    def manifest(self, epoch: int) -> Manifest:
         """What the checkpoint of ``epoch`` says of itself."""
         return self._checkpoint(epoch, MODULES[0]).manifest
 
@@ -143,7 +151,7 @@ class EpochFiles:
         return self._checkpoint(epoch, module).path / f"{module}.safetensors"
 
     def _sha256(self, epoch: int, module: str) -> str:
-        return str(self._checkpoint(epoch, module).manifest["files"][f"{module}.safetensors"]["sha256"])
+        return self._checkpoint(epoch, module).manifest.files[f"{module}.safetensors"].sha256
 
     def _load(self, epoch: int, module: str) -> dict[str, Tensor]:
         path = self._path(epoch, module)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +21,7 @@ from redheart.data.json_stream import Item, stream_items
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
-from redheart.storage import read_json, replace_file, write_json
+from redheart.storage import read_struct, replace_file, write_json
 
 #: In the vectors folder: from which state of which files the ``.embedded.json`` was written.
 _RECEIPT = "written.json"
@@ -138,14 +139,18 @@ def _state_of(path: Path) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _receipt(source: Path, target: Path, identity: str, inline: bool) -> dict[str, Any]:
-    return {
-        "source": source.name,
-        "source_state": _state_of(source),
-        "embedded_state": _state_of(target),
-        "identity": identity,
-        "inline": inline,
-    }
+class _Receipt(msgspec.Struct, frozen=True):
+    """What an embedded file was written from; states are size and time of change, None for a file that is not there."""
+
+    source: str
+    source_state: list[int] | None
+    embedded_state: list[int] | None
+    identity: str
+    inline: bool
+
+
+def _receipt(source: Path, target: Path, identity: str, inline: bool) -> _Receipt:
+    return _Receipt(source.name, _state_of(source), _state_of(target), identity, inline)
 
 
 def is_current(vectors: Path, source: Path, target: Path, identity: str, *, inline: bool) -> bool:
@@ -154,7 +159,7 @@ def is_current(vectors: Path, source: Path, target: Path, identity: str, *, inli
     if not target.exists() or not receipt.exists():
         return False
     try:
-        return bool(read_json(receipt) == _receipt(source, target, identity, inline))
+        return read_struct(receipt, _Receipt) == _receipt(source, target, identity, inline)
     except StorageError:
         return False  # a damaged receipt only means that the file is written again
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from redheart.data.locate import EMBEDDED_ENDING, is_bundled_sample
 from redheart.errors import StorageError
+from redheart.paths import OutputPaths
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +66,4 @@ def target_paths(dataset: Path, output_root: Path) -> EmbeddingPaths:
     beside = paths_in(dataset.parent, dataset)
     if not is_bundled_sample(dataset) and _usable(beside):
         return beside
-    return paths_in(output_root / "embeddings", dataset)
+    return paths_in(OutputPaths(output_root).embeddings, dataset)

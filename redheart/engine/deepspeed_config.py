@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from redheart.errors import ConfigError
+from redheart.storage import Json, Scalar
 
+#: In DeepSpeed's own form, of which ours is only what is filled in.
+DeepSpeedConfig = dict[str, Json]
 DS_CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
 
 
@@ -30,7 +33,13 @@ def deepspeed_config_file() -> Path | None:
     raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
 
 
-def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+def section_of(config: DeepSpeedConfig, name: str) -> DeepSpeedConfig:
+    """The section ``name``; empty where there is none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def fill_deepspeed_config(path: Path, values: Mapping[str, Scalar]) -> DeepSpeedConfig:
     """The JSON at ``path`` with every ``"auto"`` replaced by ours; a literal that contradicts ours is an error.
 
     Args:
@@ -40,16 +49,16 @@ def fill_deepspeed_config(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         ConfigError: naming the file, the key, both values.
     """
     try:
-        filled: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        filled: DeepSpeedConfig = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
     for dotted, ours in values.items():
         *sections, leaf = dotted.split(".")
         place = filled
-        if dotted.endswith(".pin_memory") and not filled.get("zero_optimization", {}).get(sections[-1]):
+        if dotted.endswith(".pin_memory") and not section_of(section_of(filled, "zero_optimization"), sections[-1]):
             continue  # this strategy offloads nothing there
         for section in sections:
-            place = place.setdefault(section, {})
+            place = place.setdefault(section, {})  # type: ignore[assignment]
         theirs = place.get(leaf, "auto")
         if theirs == "auto":
             place[leaf] = ours

@@ -28,6 +28,7 @@ from redheart.engine.launch import Launch
 from redheart.engine.shards import Shard, broadcast_zero_shards, zero_shards
 from redheart.messages import info
 from redheart.model import Model
+from redheart.storage import Scalar
 
 
 class DeepSpeedEngine(AcceleratedEngine):
@@ -151,7 +152,7 @@ def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:
     return plugin
 
 
-def _values(config: Config, launch: Launch) -> dict[str, Any]:
+def _values(config: Config, launch: Launch) -> dict[str, Scalar]:
     """What ``"auto"`` stands for in the JSON, by dotted key."""
     geometry, on_cuda = launch.geometry, torch.cuda.is_available()
     return {

@@ -7,8 +7,8 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from redheart.engine.deepspeed_config import DeepSpeedConfig, section_of
 from redheart.engine.extension_lock import sole_loader
 from redheart.errors import MissingRequirement
 
@@ -22,17 +22,17 @@ def _folder(name: str) -> Path:
     return Path(_get_build_directory(name, verbose=False))
 
 
-def extensions_used(config: dict[str, Any], *, on_cuda: bool) -> list[str]:
+def extensions_used(config: DeepSpeedConfig, *, on_cuda: bool) -> list[str]:
     """Names of the extensions that a run under DeepSpeed's ``config`` uses.
 
     They are Adam on the CPU, where the optimizer is offloaded, and, without a GPU, the communication by shared memory.
     """
-    offload = config.get("zero_optimization", {}).get("offload_optimizer") or {}
+    offload = section_of(section_of(config, "zero_optimization"), "offload_optimizer")
     used = [_ADAM] if offload.get("device", "none") != "none" else []
     return used if on_cuda else [*used, _SHARED_MEMORY]
 
 
-def extensions_to_build(config: dict[str, Any], *, on_cuda: bool) -> list[str]:
+def extensions_to_build(config: DeepSpeedConfig, *, on_cuda: bool) -> list[str]:
     """Those of them that no run here has built yet."""
     return [name for name in extensions_used(config, on_cuda=on_cuda) if not (_folder(name) / f"{name}.so").exists()]
 
@@ -54,7 +54,7 @@ def own_ninja_first() -> Iterator[None]:
         yield
 
 
-def load_extensions(config: dict[str, Any], *, on_cuda: bool) -> None:
+def load_extensions(config: DeepSpeedConfig, *, on_cuda: bool) -> None:
     """Loads, and builds at their first use, the extensions of a run: one process at a time.
 
     DeepSpeed would do so later, all processes at once, and would wait for ever for one that was killed at it: see

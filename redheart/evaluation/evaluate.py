@@ -7,10 +7,11 @@ metric that is no mean over items (R², a rank correlation, F1) is right however
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from redheart.batches.table import SituationTable
 from redheart.data.splits import Split
 from redheart.errors import Interrupted
 from redheart.evaluation.metrics import item_errors, task_metrics
+from redheart.facts.scores import ModuleScores, SplitScores, TaskScores
 from redheart.model.losses import TERMS, compute_losses, item_sums, terms_of, valid_counts
 from redheart.model.statistics import TargetStatistics, natural_units
 from redheart.model.unified import Outputs
@@ -36,8 +38,8 @@ class Evaluation:
     Attributes:
         loss: the training loss of the whole split, all terms.
         terms: each term of it, unweighted.
-        tasks: metrics a task; ``skill`` is absent where it could not be scored.
-        modules: ``loss`` and ``skill`` of each module's own prediction; the backbone's are the total and the mean skill.
+        tasks: metrics a task.
+        modules: scores of each module's own prediction; the backbone's are the total and the mean skill.
         item_losses: ``(count,)`` what each item adds to the heads' part of the loss: the loss of what is served.
         item_errors: ``(count,)`` a task: KL divergence or mean squared error, NaN without a target.
         predictions, targets, masks: ``(count, dimensions)`` a task, in natural units.
@@ -47,8 +49,8 @@ class Evaluation:
     count: int
     loss: float
     terms: dict[str, float]
-    tasks: dict[str, dict[str, Any]]
-    modules: dict[str, dict[str, float]]
+    tasks: dict[str, TaskScores]
+    modules: dict[str, ModuleScores]
     item_losses: NDArray[np.float64]
     item_errors: dict[str, NDArray[np.float64]]
     predictions: dict[str, NDArray[np.float64]]
@@ -59,8 +61,16 @@ class Evaluation:
     @property
     def mean_skill(self) -> float | None:
         """Mean of the tasks' skills."""
-        skills = [task["skill"] for task in self.tasks.values() if "skill" in task]
-        return float(np.mean(skills)) if skills else None
+        return _mean_skill(self.tasks)
+
+    def scores(self) -> SplitScores:
+        """The numbers alone, as records and manifests hold them."""
+        return SplitScores(count=self.count, loss=self.loss, terms=self.terms, tasks=self.tasks, modules=self.modules)
+
+
+def _mean_skill(tasks: Mapping[str, TaskScores]) -> float | None:
+    skills = [task.skill for task in tasks.values() if task.skill is not None]
+    return float(np.mean(skills)) if skills else None
 
 
 def constant_predictor(task: str, statistics: TargetStatistics) -> NDArray[np.float64]:
@@ -114,8 +124,8 @@ def _module_skills(outputs: Outputs, batch: Any, statistics: TargetStatistics) -
             natural_units(term.task, raw, statistics).double().numpy(),
             constant_predictor(term.task, statistics),
         )
-        if "skill" in scored:
-            found.setdefault(module, []).append(float(scored["skill"]))
+        if scored.skill is not None:
+            found.setdefault(module, []).append(scored.skill)
     return found
 
 
@@ -207,17 +217,18 @@ def evaluate_model(
         targets[task.name] = batch.targets[task.name].double().numpy()
         masks[task.name] = batch.target_mask[task.name].numpy()
         arrays = (targets[task.name], masks[task.name], predictions[task.name])
-        tasks[task.name] = task_metrics(task, *arrays, constant_predictor(task.name, statistics))
-        tasks[task.name]["loss"] = terms[f"heads.{task.name}"]
+        scored = task_metrics(task, *arrays, constant_predictor(task.name, statistics))
+        tasks[task.name] = msgspec.structs.replace(scored, loss=terms[f"heads.{task.name}"])
         errors[task.name] = item_errors(task, *arrays)
 
     skills = _module_skills(outputs, batch, statistics)
-    task_skills = [task["skill"] for task in tasks.values() if "skill" in task]
-    if task_skills:
-        skills["backbone"] = [float(np.mean(task_skills))]
-    modules: dict[str, dict[str, float]] = {}
-    for module, value in _module_losses(loss, terms).items():
-        modules[module] = {"loss": value} | ({"skill": float(np.mean(skills[module]))} if module in skills else {})
+    mean_skill = _mean_skill(tasks)
+    if mean_skill is not None:
+        skills["backbone"] = [mean_skill]
+    modules = {
+        module: ModuleScores(loss=value, skill=float(np.mean(skills[module])) if module in skills else None)
+        for module, value in _module_losses(loss, terms).items()
+    }
     return Evaluation(
         split=split,
         count=len(indices),

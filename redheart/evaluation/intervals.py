@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.evaluation.bootstrap import Array, Resamples, interval
+from redheart.facts.comparison import Estimate
 from redheart.tasks import Task
 
 _TINY = 1e-12
@@ -31,15 +32,6 @@ class Measure:
     higher_is_better: bool
     columns: Array
     value: Callable[[Array], Array]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its interval; ``low`` and ``high`` are None where too little is scored to tell."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ A skill is 1 for a perfect prediction, 0 for that constant and negative below it
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.facts.scores import DimensionScores, TaskScores
 from redheart.tasks import Task
 
 Array = NDArray[np.float64]
@@ -58,10 +57,10 @@ def item_errors(task: Task, target: Array, mask: NDArray[np.bool_], prediction: 
 
 def _distribution_metrics(
     task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
-) -> dict[str, Any]:
+) -> TaskScores:
     valid = mask.all(axis=1)
     if not valid.any():
-        return {"count": 0}
+        return TaskScores(count=0)
     p, q = target[valid], np.clip(prediction[valid], _TINY, 1)
     everywhere = np.ones_like(p, dtype=bool)
     kl = float(item_errors(task, p, everywhere, q).mean())
@@ -69,52 +68,59 @@ def _distribution_metrics(
     log_loss = float(-(p * np.log(q)).sum(axis=1).mean())
     log_loss_constant = float(-(p * np.log(np.clip(constant, _TINY, 1))).sum(axis=1).mean())
     top, guess = p.argmax(axis=1), q.argmax(axis=1)
-    metrics: dict[str, Any] = {
-        "count": int(valid.sum()),
-        "kl": kl,
-        "kl_constant": kl_constant,
-        "kl_skill": 1 - kl / kl_constant if kl_constant > _TINY else None,
-        "log_loss": log_loss,
-        "log_loss_constant": log_loss_constant,
-        "log_loss_skill": 1 - log_loss / log_loss_constant if log_loss_constant > _TINY else None,
-        "accuracy": float((top == guess).mean()),
-        "accuracy_constant": float((top == int(constant.argmax())).mean()),
-        "macro_f1": macro_f1(top, guess),
-    }
-    return metrics
+    kl_skill = 1 - kl / kl_constant if kl_constant > _TINY else None
+    log_loss_skill = 1 - log_loss / log_loss_constant if log_loss_constant > _TINY else None
+    return TaskScores(
+        skill=kl_skill if task.skill == "kl_skill" else log_loss_skill,
+        count=int(valid.sum()),
+        kl=kl,
+        kl_constant=kl_constant,
+        kl_skill=kl_skill,
+        log_loss=log_loss,
+        log_loss_constant=log_loss_constant,
+        log_loss_skill=log_loss_skill,
+        accuracy=float((top == guess).mean()),
+        accuracy_constant=float((top == int(constant.argmax())).mean()),
+        macro_f1=macro_f1(top, guess),
+    )
 
 
 def _regression_metrics(
     task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
-) -> dict[str, Any]:
-    dimensions: dict[str, dict[str, Any]] = {}
+) -> TaskScores:
+    dimensions: dict[str, DimensionScores] = {}
     for column, name in enumerate(task.dimensions):
         valid = mask[:, column]
         if valid.sum() < 2:
             continue
         y, f = target[valid, column], prediction[valid, column]
         error, error_constant = float(((f - y) ** 2).mean()), float(((constant[column] - y) ** 2).mean())
-        dimensions[name] = {
-            "count": int(valid.sum()),
-            "r2": 1 - error / error_constant if error_constant > _TINY else None,
-            "rank_correlation": _spearman(y, f),
-            "mae": float(np.abs(f - y).mean()),
-            "mae_constant": float(np.abs(constant[column] - y).mean()),
-            "mse": error,
-        }
+        dimensions[name] = DimensionScores(
+            count=int(valid.sum()),
+            r2=1 - error / error_constant if error_constant > _TINY else None,
+            rank_correlation=_spearman(y, f),
+            mae=float(np.abs(f - y).mean()),
+            mae_constant=float(np.abs(constant[column] - y).mean()),
+            mse=error,
+        )
     if not dimensions:
-        return {"count": 0}
-    mean = {
-        key: _mean([d[key] for d in dimensions.values()])
-        for key in ("r2", "rank_correlation", "mae", "mae_constant", "mse")
-    }
-    return {"count": int(mask.any(axis=1).sum()), **mean, "dimensions": dimensions}
+        return TaskScores(count=0)
+    found = list(dimensions.values())
+    r2 = _mean([one.r2 for one in found])
+    return TaskScores(
+        skill=r2,
+        count=int(mask.any(axis=1).sum()),
+        r2=r2,
+        rank_correlation=_mean([one.rank_correlation for one in found]),
+        mae=_mean([one.mae for one in found]),
+        mae_constant=_mean([one.mae_constant for one in found]),
+        mse=_mean([one.mse for one in found]),
+        dimensions=dimensions,
+    )
 
 
-def task_metrics(
-    task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array
-) -> dict[str, Any]:
-    """All metrics of a task, with ``skill``: the one that the task declares; absent where nothing could be scored.
+def task_metrics(task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array) -> TaskScores:
+    """All metrics of a task, with ``skill``: the one that the task declares; None where nothing could be scored.
 
     Args:
         target, prediction: ``(items, dimensions)``, probabilities or values in 0..1.
@@ -125,7 +131,4 @@ def task_metrics(
     """
     measure = _distribution_metrics if task.is_distribution else _regression_metrics
     target, prediction, constant = (np.asarray(a, dtype=np.float64) for a in (target, prediction, constant))
-    metrics = measure(task, target, mask, prediction, constant)
-    if metrics.get(task.skill) is not None:
-        metrics = {"skill": metrics[task.skill], **metrics}
-    return {key: value for key, value in metrics.items() if value is not None}
+    return measure(task, target, mask, prediction, constant)

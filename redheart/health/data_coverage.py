@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,14 @@ KIND_NAMES = ("title", "action", "text window", "whole text")
 
 def _nothing() -> dict[str, NDArray[np.bool_]]:
     return {target: np.zeros(len(TASK_BY_NAME[task].dimensions), bool) for target, task in TARGETS.items()}
+
+
+class CoverageState(msgspec.Struct):
+    """``DataCoverage`` as a resume state keeps it."""
+
+    targets: dict[str, list[bool]]
+    kinds: list[bool]
+    longest: int
 
 
 @dataclass
@@ -71,11 +78,11 @@ class DataCoverage:
                 ]
         return missing
 
-    def to_json(self) -> dict[str, Any]:
+    def to_state(self) -> CoverageState:
         targets = {target: known.tolist() for target, known in self.targets.items()}
-        return {"targets": targets, "kinds": self.kinds.tolist(), "longest": self.longest}
+        return CoverageState(targets, self.kinds.tolist(), self.longest)
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> DataCoverage:
-        targets = {target: np.array(known, bool) for target, known in data["targets"].items()}
-        return DataCoverage(targets, np.array(data["kinds"], bool), int(data["longest"]))
+    def from_state(state: CoverageState) -> DataCoverage:
+        targets = {target: np.array(known, bool) for target, known in state.targets.items()}
+        return DataCoverage(targets, np.array(state.kinds, bool), state.longest)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -74,6 +75,16 @@ class CheckedTensor:
         return self.relative_gradient >= MIN_GRADIENT and max(self.errors) <= TOLERANCE
 
 
+class GradientSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A check in short, as a file has it; ``wrong``: the two errors of each tensor that is, by name."""
+
+    tolerance: float
+    tensors: int
+    largest_relative_error: float
+    smallest_relative_gradient: float
+    wrong: dict[str, tuple[float, float]]
+
+
 @dataclass(frozen=True)
 class GradientCheck:
     """All tensors of a model."""
@@ -88,14 +99,14 @@ class GradientCheck:
     def largest_error(self) -> float:
         return max(max(tensor.errors) for tensor in self.tensors)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "tolerance": TOLERANCE,
-            "tensors": len(self.tensors),
-            "largest_relative_error": self.largest_error,
-            "smallest_relative_gradient": min(tensor.relative_gradient for tensor in self.tensors),
-            "wrong": {tensor.name: list(tensor.errors) for tensor in self.wrong},
-        }
+    def summary(self) -> GradientSummary:
+        return GradientSummary(
+            tolerance=TOLERANCE,
+            tensors=len(self.tensors),
+            largest_relative_error=self.largest_error,
+            smallest_relative_gradient=min(tensor.relative_gradient for tensor in self.tensors),
+            wrong={tensor.name: tensor.errors for tensor in self.wrong},
+        )
 
 
 def check_gradients(

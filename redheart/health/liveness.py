@@ -10,8 +10,8 @@ takes a second copy of the weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -19,11 +19,20 @@ from redheart.batches.order import Indices
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine
 from redheart.errors import TrainingError
-from redheart.health.data_coverage import DataCoverage
+from redheart.health.data_coverage import CoverageState, DataCoverage
 from redheart.health.liveness_report import LivenessReport, Measured, judge
 from redheart.health.untrainable import find_untrainable
-from redheart.health.weight_changes import Take, TensorChange, WeightChanges, sample_of
+from redheart.health.weight_changes import ChangesState, Take, TensorChange, WeightChanges, sample_of
 from redheart.model.rows import as_rows, input_axes
+
+
+class LivenessState(msgspec.Struct):
+    """``LivenessProbe`` as a resume state keeps it, beside its tensors."""
+
+    observed: int
+    updates: int
+    changes: ChangesState
+    seen: CoverageState
 
 
 class LivenessProbe:
@@ -131,25 +140,20 @@ class LivenessProbe:
             still_rows=change.still if change is not None and self._is_whole else None,
         )
 
-    def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_state(self) -> tuple[dict[str, Tensor], LivenessState]:
         """What a run that is stopped in the midst of these steps needs to judge all of them: tensors, and plain values."""
-        before, counters = self._changes.to_state()
+        before, changes = self._changes.to_state()
         tensors = {f"before {name}": tensor for name, tensor in before.items()}
         tensors |= {f"squares {name}": tensor.cpu() for name, tensor in self._squares.items()}
-        return tensors, {
-            "observed": self.observed,
-            "updates": self.updates,
-            "changes": counters,
-            "seen": self._coverage.to_json(),
-        }
+        return tensors, LivenessState(self.observed, self.updates, changes, self._coverage.to_state())
 
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], state: LivenessState) -> None:
         """The inverse of ``to_state``."""
         by_kind: dict[str, dict[str, Tensor]] = {"before": {}, "squares": {}}
         for key, tensor in tensors.items():
             kind, _, name = key.partition(" ")
             by_kind[kind][name] = tensor
         self._squares = {name: tensor.to(self._engine.device) for name, tensor in by_kind["squares"].items()}
-        self._changes.restore(by_kind["before"], values["changes"])
-        self.observed, self.updates = int(values["observed"]), int(values["updates"])
-        self._coverage = DataCoverage.from_json(values["seen"])
+        self._changes.restore(by_kind["before"], state.changes)
+        self.observed, self.updates = state.observed, state.updates
+        self._coverage = DataCoverage.from_state(state.seen)

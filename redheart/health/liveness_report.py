@@ -12,7 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import torch
@@ -142,18 +142,6 @@ class LivenessReport:
             rows=sum(tensor.rows for tensor in own),
             dead_rows=sum(len(tensor.dead_rows) for tensor in own),
         )
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "alive": self.is_alive,
-            "steps": self.steps,
-            "updates": self.updates,
-            "smallest_gradient_allowed": MIN_GRADIENT,
-            "lacking": list(self.lacking),
-            "longest_story": self.longest,
-            "modules": {one.module: msgspec.to_builtins(one) for one in self.modules()},
-            "tensors": {one.name: msgspec.to_builtins(one) for one in self.tensors},
-        }
 
 
 def judge(

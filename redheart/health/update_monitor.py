@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from redheart.checkpoint.epoch import module_of
 from redheart.engine.contract import Engine
-from redheart.health.weight_changes import WeightChanges, sample_of
+from redheart.health.weight_changes import ChangesState, WeightChanges, sample_of
 from redheart.tasks import MODULES
 
 
@@ -42,13 +41,13 @@ class UpdateMonitor:
         there = {module_of(name) for name, _ in engine.unwrapped.named_parameters()}
         self._modules = [module for module in MODULES if module in there]
 
-    def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_state(self) -> tuple[dict[str, Tensor], ChangesState]:
         """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
         return self._changes.to_state()
 
-    def restore(self, before: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    def restore(self, before: dict[str, Tensor], state: ChangesState) -> None:
         """The inverse of ``to_state``."""
-        self._changes.restore(before, counters)
+        self._changes.restore(before, state)
 
     def stepped(self) -> None:
         """Tells of an optimizer step that was just taken."""

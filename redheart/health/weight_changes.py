@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -37,6 +37,18 @@ def sample_of(rows: Tensor) -> Tensor:
 def all_of(rows: Tensor) -> Tensor:
     """All of ``(outputs, inputs)``, in fp32 on the CPU; a copy."""
     return rows.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+class ChangesState(msgspec.Struct):
+    """``WeightChanges`` as a resume state keeps it, beside the weights.
+
+    Attributes:
+        decay: what weight decay has left since the last look, by parameter group; one number in a state of before layers
+            could learn at rates of their own.
+    """
+
+    steps: int
+    decay: list[float] | float
 
 
 @dataclass(frozen=True)
@@ -84,14 +96,14 @@ class WeightChanges:
     def _no_decay(self) -> list[float]:
         return [1.0] * len(self._engine.decay_of_step())
 
-    def to_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def to_state(self) -> tuple[dict[str, Tensor], ChangesState]:
         """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
-        return dict(self._before), {"steps": self.steps, "decay": list(self._decay)}
+        return dict(self._before), ChangesState(self.steps, list(self._decay))
 
-    def restore(self, before: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    def restore(self, before: dict[str, Tensor], state: ChangesState) -> None:
         """The inverse of ``to_state``."""
-        self._before, self.steps = dict(before), int(counters["steps"])
-        decay = counters["decay"]  # one number in a state of before layers could learn at rates of their own
+        self._before, self.steps = dict(before), state.steps
+        decay = state.decay
         if not isinstance(decay, list):
             decay = [decay if group < 1.0 else 1.0 for group in self._engine.decay_of_step()]
         self._decay = list(decay)

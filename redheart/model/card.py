@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redheart
+from redheart.facts.comparison import Estimate
+from redheart.facts.evaluation import StoredEvaluation
+from redheart.facts.model import Selection
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ _METRICS = {
 }
 
 
-def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
+def write_card(model: ExportableModel, evaluations: Sequence[StoredEvaluation] = ()) -> str:
     """The card's text, with its metadata in front.
 
     Args:
@@ -45,7 +49,7 @@ def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] 
 
     facts = model.facts
     annotated = {
-        name: max(counts) for name, counts in facts.get("target_counts", {}).items() if name in TASK_BY_NAME and counts
+        name: max(counts) for name, counts in (facts.target_counts or {}).items() if name in TASK_BY_NAME and counts
     }
     title = f"Red Heart {model.config.preset}"
     metadata = ModelCardData(
@@ -54,7 +58,7 @@ def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] 
     )
     if results := _results(evaluations):
         metadata.model_name, metadata.eval_results = title, results
-    tables = [_table(one) for one in evaluations] or _of_selection(facts.get("selection"))
+    tables = [_table(one) for one in evaluations] or _of_selection(facts.selection)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=title,
@@ -68,13 +72,9 @@ def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] 
             }
             for task in TASKS
         ],
-        encoder={"name": "", "fingerprint": "", **facts.get("encoder", {})},
-        segmentation=facts.get("segmentation"),
-        data=facts.get("data"),
-        dataset=facts.get("dataset"),
         purposes=_PURPOSES,
         annotated=annotated,
-        facts={"learning_rate": None, "selection": None, **facts},
+        facts=facts,
         tables=tables,
         where="this/folder",
         licence=redheart.__license__,
@@ -82,60 +82,78 @@ def write_card(model: ExportableModel, evaluations: Sequence[Mapping[str, Any]] 
     return f"---\n{metadata.to_yaml()}\n---\n\n{text}"
 
 
-def _table(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Table:
+    """Scores as rows of text.
+
+    Attributes:
+        of: which data, as the end of a phrase.
+        samples: resamples of the situations; None where it is not known.
+    """
+
+    count: int
+    split: str
+    of: str
+    confidence: str
+    samples: int | None
+    note: str
+    rows: list[tuple[str, ...]]
+
+
+def _table(evaluation: StoredEvaluation) -> _Table:
     """An evaluation as rows of text, each metric beside the constant predictor's and the baseline's."""
-    comparison = evaluation["comparison"]
+    comparison = evaluation.comparison
     rows: list[tuple[str, ...]] = []
-    for task, scored in comparison["tasks"].items():
+    for task, scored in comparison.tasks.items():
         for metric, (label, style) in _METRICS.items():
-            if one := scored["metrics"].get(metric):
-                constant = "–" if one["constant"] is None else format(one["constant"], style.lstrip("+"))
-                cells = (_cell(one["model"], style), constant, _cell(one["rival"], style))
+            if one := scored.metrics.get(metric):
+                constant = "–" if one.constant is None else format(one.constant, style.lstrip("+"))
+                cells = (_cell(one.model, style), constant, _cell(one.baseline, style))
                 rows.append((f"`{task}`", label, *cells))
-    return {
-        "count": evaluation["count"],
-        "split": evaluation["split"],
-        "of": f" of `{evaluation['data']}`",
-        "confidence": f"{100 * comparison['confidence']:.3g} %",
-        "samples": comparison["bootstrap_samples"],
-        "note": "",
-        "rows": rows,
-    }
+    return _Table(
+        count=evaluation.count,
+        split=evaluation.split,
+        of=f" of `{evaluation.data}`",
+        confidence=f"{100 * comparison.confidence:.3g} %",
+        samples=comparison.bootstrap_samples,
+        note="",
+        rows=rows,
+    )
 
 
-def _of_selection(selection: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _of_selection(selection: Selection | None) -> list[_Table]:
     """The skills by which the model was chosen, where nothing better is known."""
-    if not selection or not (judge := selection.get("judge")):
+    if selection is None:
         return []
-    rows = [
-        (f"`{task}`", "skill", _cell({"value": one["skill"], "low": one["low"], "high": one["high"]}, "+.3f"), "0", "–")
-        for task, one in judge["tasks"].items()
-        if one["skill"] is not None
+    rows: list[tuple[str, ...]] = [
+        (f"`{task}`", "skill", _cell(Estimate(one.skill, one.low, one.high), "+.3f"), "0", "–")
+        for task, one in selection.judge.tasks.items()
+        if one.skill is not None
     ]
     return [
-        {
-            "count": judge["count"],
-            "split": selection["decided_on"],
-            "of": "",
-            "confidence": "bootstrap",
-            "samples": None,
-            "note": " By these numbers it was chosen among several models, so they are a little too good.",
-            "rows": rows,
-        }
+        _Table(
+            count=selection.judge.count,
+            split=selection.decided_on,
+            of="",
+            confidence="bootstrap",
+            samples=None,
+            note=" By these numbers it was chosen among several models, so they are a little too good.",
+            rows=rows,
+        )
     ]
 
 
-def _cell(estimate: Mapping[str, Any] | None, style: str) -> str:
+def _cell(estimate: Estimate | None, style: str) -> str:
     """A number with its interval, if it has one."""
     if estimate is None:
         return "–"
-    value = format(estimate["value"], style)
-    if estimate["low"] is None or estimate["high"] is None:
+    value = format(estimate.value, style)
+    if estimate.low is None or estimate.high is None:
         return value
-    return f"{value} ({format(estimate['low'], style)} … {format(estimate['high'], style)})"
+    return f"{value} ({format(estimate.low, style)} … {format(estimate.high, style)})"
 
 
-def _results(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
+def _results(evaluations: Sequence[StoredEvaluation]) -> list[EvalResult]:
     """The same for programs: each task's loss-like metric and skill."""
     from huggingface_hub import EvalResult
 
@@ -143,15 +161,15 @@ def _results(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
         EvalResult(
             task_type="other",
             task_name=task,
-            dataset_type=evaluation["data"],
-            dataset_name=evaluation["data"],
-            dataset_split=evaluation["split"],
+            dataset_type=evaluation.data,
+            dataset_name=evaluation.data,
+            dataset_split=evaluation.split,
             metric_type=metric,
             metric_name=f"{task}: {_METRICS[metric][0]}",
-            metric_value=scored["metrics"][metric]["model"]["value"],
+            metric_value=scored.metrics[metric].model.value,
         )
         for evaluation in evaluations
-        for task, scored in evaluation["comparison"]["tasks"].items()
+        for task, scored in evaluation.comparison.tasks.items()
         for metric in ("skill", "kl", "log_loss", "r2", "mae")
-        if metric in scored["metrics"]
+        if metric in scored.metrics
     ]

@@ -10,21 +10,46 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from torch import Tensor, nn
 
 import redheart
 from redheart.errors import StorageError
+from redheart.facts.model import ModelDescription, ModelFacts
 from redheart.model.meta_device import meta_device
 from redheart.model.presets import ModelDimensions
 from redheart.model.statistics import TargetStatistics
-from redheart.storage import read_json, replace_file, sha256_of, write_json
+from redheart.storage import as_struct, read_json, replace_file, sha256_of, write_json
 from redheart.tasks import TASKS
 
 FORMAT = 1
 LIBRARY = "redheart"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
-#: Of a manifest or configuration: what is told of the files, and what the model tells of itself.
-_NOT_FACTS = ("files", "format", "dtype", "model", "statistics", "metrics", "export", "tasks")
+
+
+class ExportFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wrote an export, and the hash of its weights."""
+
+    library: str
+    format: int
+    version: str
+    sha256: str
+    parameters: int
+
+
+class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of the model: ``distribution`` or ``numbers``, and the names of its dimensions."""
+
+    kind: str
+    dimensions: list[str]
+
+
+class ExportConfig(ModelDescription, frozen=True, kw_only=True, omit_defaults=True):
+    """``config.json``: facts as a checkpoint's manifest has them, and what the export is."""
+
+    export: ExportFacts
+    dtype: str = ""
+    tasks: dict[str, TaskFacts] = msgspec.field(default_factory=dict)
 
 
 class ExportableModel(Protocol):
@@ -32,7 +57,7 @@ class ExportableModel(Protocol):
 
     config: ModelDimensions
     statistics: TargetStatistics
-    facts: Mapping[str, Any]
+    facts: ModelFacts
 
     def state_dict(self) -> dict[str, Tensor]: ...
 
@@ -42,17 +67,20 @@ class ExportableModel(Protocol):
 M = TypeVar("M", bound=nn.Module)
 
 
-def facts_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's manifest or a ``config.json`` tells of a model beside its shape and statistics."""
-    return {key: value for key, value in manifest.items() if key not in _NOT_FACTS}
+def is_export(folder: Path) -> bool:
+    """Whether ``folder`` holds a ``config.json`` of ours, of whatever format.
+
+    Raises:
+        StorageError: it holds a ``config.json`` that is no JSON.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    content = read_json(folder / CONFIG)
+    export = content.get("export") if isinstance(content, dict) else None
+    return isinstance(export, dict) and export.get("library") == LIBRARY
 
 
-def is_config(content: Any) -> bool:
-    """Whether it is a ``config.json`` of ours."""
-    return isinstance(content, dict) and content.get("export", {}).get("library") == LIBRARY
-
-
-def write_exported(model: ExportableModel, folder: Path) -> dict[str, Any]:
+def write_exported(model: ExportableModel, folder: Path) -> ExportConfig:
     """Writes both files into ``folder``, the configuration last. Returns it.
 
     Raises:
@@ -68,58 +96,52 @@ def write_exported(model: ExportableModel, folder: Path) -> dict[str, Any]:
     replace_file(folder / WEIGHTS, write)
     _compare(folder / WEIGHTS, _shapes_in(folder / WEIGHTS), {name: list(t.shape) for name, t in state.items()})
     dtypes = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()})
-    config = {
-        **model.facts,
-        "export": {
-            "library": LIBRARY,
-            "format": FORMAT,
-            "version": redheart.__version__,
-            "sha256": sha256_of(folder / WEIGHTS),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        },
-        "dtype": "/".join(dtypes),
-        "model": model.config.to_json(),
-        "statistics": model.statistics.to_json(),
-        "tasks": {
-            task.name: {"kind": "distribution" if task.is_distribution else "numbers", "dimensions": task.dimensions}
+    config = ExportConfig(
+        **msgspec.structs.asdict(model.facts),
+        export=ExportFacts(
+            library=LIBRARY,
+            format=FORMAT,
+            version=redheart.__version__,
+            sha256=sha256_of(folder / WEIGHTS),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+        ),
+        dtype="/".join(dtypes),
+        model=model.config.to_json(),
+        statistics=model.statistics.to_json(),
+        tasks={
+            task.name: TaskFacts(
+                kind="distribution" if task.is_distribution else "numbers", dimensions=list(task.dimensions)
+            )
             for task in TASKS
         },
-    }
+    )
     write_json(folder / CONFIG, config)
     # safetensors makes files that only their owner may read, whatever is usual here.
     (folder / WEIGHTS).chmod(stat.S_IMODE((folder / CONFIG).stat().st_mode))
     return config
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> ExportConfig:
     """The configuration in ``folder``.
 
     Raises:
-        StorageError: it is missing, damaged, or none that an export wrote.
+        StorageError: it is missing, damaged, none that an export wrote, or of a model with other tasks than this version's.
     """
-    content = read_json(folder / CONFIG)
-    check_config(content, folder / CONFIG)
-    found: dict[str, Any] = content
-    return found
-
-
-def check_config(content: Any, what: Path | str) -> None:
-    """Whether it is a configuration of this version, of a model with the tasks of this version.
-
-    Raises:
-        StorageError: it is not; naming ``what``.
-    """
-    if not is_config(content) or content["export"].get("format") != FORMAT:
-        raise StorageError(f"{what}: not a configuration that `redheart export` wrote, of format {FORMAT}")
+    path = folder / CONFIG
+    refused = f"{path}: not a configuration that `redheart export` wrote, of format {FORMAT}"
+    config = as_struct(read_json(path), ExportConfig, refused)
+    if (config.export.library, config.export.format) != (LIBRARY, FORMAT):
+        raise StorageError(refused)
     wanted = {task.name: list(task.dimensions) for task in TASKS}
-    found = {name: list(task["dimensions"]) for name, task in content.get("tasks", {}).items()}
+    found = {name: task.dimensions for name, task in config.tasks.items()}
     if found != wanted:
-        raise StorageError(f"{what}: found the tasks {found}, wanted those of this version: {wanted}")
+        raise StorageError(f"{path}: found the tasks {found}, wanted those of this version: {wanted}")
+    return config
 
 
 def build_exported(
     build: Callable[[ModelDimensions, TargetStatistics], M],
-    config: Mapping[str, Any],
+    config: ExportConfig,
     weights: Path,
     *,
     device: str = "cpu",
@@ -135,13 +157,13 @@ def build_exported(
     from safetensors.torch import load_file
 
     try:
-        dimensions = ModelDimensions.from_json(config["model"])
-        statistics = TargetStatistics.from_json(config["statistics"])
-    except (KeyError, ValueError, TypeError) as error:
+        dimensions = ModelDimensions.from_json(config.model)
+        statistics = TargetStatistics.from_json(config.statistics)
+    except (ValueError, TypeError) as error:
         raise StorageError(f"{weights.parent / CONFIG}: describes no model of this version: {error}") from error
     if not weights.is_file():
         raise StorageError(f"{weights}: not found")
-    if sha256_of(weights) != config["export"]["sha256"]:
+    if sha256_of(weights) != config.export.sha256:
         raise StorageError(f"{weights}: its SHA-256 is not the one in {CONFIG}: it is damaged, or of another model")
     with meta_device():
         model = build(dimensions, statistics)
@@ -150,7 +172,7 @@ def build_exported(
     # The tensors themselves become the model's: nothing is filled with random numbers first, or copied.
     model.load_state_dict(state, assign=True)
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
-    model.facts = facts_of(config)  # type: ignore[assignment]
+    model.facts = config.facts()  # type: ignore[assignment]
     return model.eval()
 
 

@@ -6,7 +6,7 @@ with them what they need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from huggingface_hub import PyTorchModelHubMixin
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
 
+    from redheart.facts.evaluation import StoredEvaluation
     from redheart.model.exported import ExportableModel
 
 Self = TypeVar("Self", bound="HubModel")
@@ -83,7 +84,7 @@ class HubModel(PyTorchModelHubMixin):
 
         write_exported(cast("ExportableModel", self), save_directory)
 
-    def generate_model_card(self, *, evaluations: Sequence[Mapping[str, Any]] = (), **_: Any) -> ModelCard:
+    def generate_model_card(self, *, evaluations: Sequence[StoredEvaluation] = (), **_: Any) -> ModelCard:
         """The model card, from what the model knows of itself and what ``redheart evaluate`` wrote of it."""
         from huggingface_hub import ModelCard
 

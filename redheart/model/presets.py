@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+
+import msgspec
 
 from redheart.config import MAX_SEGMENTS
+from redheart.facts.model import Shape
 from redheart.tasks import GROUPS
 
 #: Sizes of title, action, the mean of the windows and the text whole in the linear views. Title and action are a dozen words
@@ -72,12 +73,13 @@ class ModelDimensions:
         """Whether the group of ``module`` is there as it is, not left out."""
         return module.partition(".")[0] not in self.without
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Shape:
         """With what no preset changes but all weights are for."""
-        return {**asdict(self), "view_weights": list(VIEW_WEIGHTS), "sharpness": SHARPNESS}
+        own: Shape = {"view_weights": list(VIEW_WEIGHTS), "sharpness": SHARPNESS}
+        return {**asdict(self), "without": list(self.without), **own}
 
     @staticmethod
-    def from_json(data: Mapping[str, Any]) -> ModelDimensions:
+    def from_json(data: Shape) -> ModelDimensions:
         """The inverse of ``to_json``. ``without`` and ``centres`` may be missing: older manifests know of no such thing.
 
         Raises:
@@ -95,7 +97,10 @@ class ModelDimensions:
             raise ValueError(
                 f"model dimensions: unknown {sorted(set(given) - known)}, missing {sorted(known - set(given))}"
             )
-        return ModelDimensions(**{**given, "without": tuple(given["without"])})
+        try:
+            return msgspec.convert(given, ModelDimensions)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"model dimensions: {error}") from error
 
 
 PRESETS: dict[str, ModelDimensions] = {

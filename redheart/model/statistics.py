@@ -6,10 +6,9 @@ distributions – so that 0 is what the constant predictor says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +81,7 @@ class TargetStatistics:
         }
 
     @staticmethod
-    def from_json(data: Mapping[str, Mapping[str, Any]]) -> TargetStatistics:
+    def from_json(data: Mapping[str, Mapping[str, Sequence[float]]]) -> TargetStatistics:
         """The inverse of ``to_json``.
 
         Raises:
@@ -124,7 +123,9 @@ def _prior(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatisti
     rows = values[mask.all(axis=1)].astype(np.float64)
     dims = values.shape[1]
     prior = (rows.sum(axis=0) + PRIOR_STRENGTH / dims) / (len(rows) + PRIOR_STRENGTH)
-    return TaskStatistics(prior=tuple((prior / prior.sum()).tolist()), **_counted(mask))
+    return TaskStatistics(
+        prior=tuple((prior / prior.sum()).tolist()), coverage=_coverage(mask), targets=_most_targets(mask)
+    )
 
 
 def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatistics:
@@ -134,12 +135,15 @@ def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatis
         known = values[mask[:, dim], dim].astype(np.float64)
         mean.append(float(known.mean()) if len(known) else 0.5)
         scale.append(max(float(known.std()), SMALLEST_SCALE) if len(known) else 1.0)
-    return TaskStatistics(mean=tuple(mean), scale=tuple(scale), **_counted(mask))
+    return TaskStatistics(mean=tuple(mean), scale=tuple(scale), coverage=_coverage(mask), targets=_most_targets(mask))
 
 
-def _counted(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    known = int(mask.any(axis=1).sum())
-    return {"coverage": known / max(len(mask), 1), "targets": int(mask.sum(axis=0).max(initial=0))}
+def _coverage(mask: NDArray[np.bool_]) -> float:
+    return int(mask.any(axis=1).sum()) / max(len(mask), 1)
+
+
+def _most_targets(mask: NDArray[np.bool_]) -> int:
+    return int(mask.sum(axis=0).max(initial=0))
 
 
 @lru_cache(maxsize=256)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from redheart.facts.model import ModelFacts
 from redheart.model.batch import WHOLE_TEXT
 from redheart.model.depth import Depths
 from redheart.model.hub import HubModel
@@ -56,7 +56,7 @@ class UnifiedModel(nn.Module, HubModel):
         super().__init__()
         self.config = config
         self.statistics = statistics
-        self.facts: Mapping[str, Any] = {}
+        self.facts = ModelFacts()
         analyzed, wrapped = (
             ANALYZED_TASKS if config.has(group) else () for group in ("neural_analyzers", "advanced_wrappers")
         )

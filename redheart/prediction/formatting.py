@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
-from typing import Any
 
+import msgspec
+
+from redheart.facts.model import Selection
 from redheart.messages import text
 from redheart.messages.figures import signed
 from redheart.prediction.inputs import ONLY_TEXT
@@ -17,13 +18,31 @@ _BAR, _EIGHTHS = 24, " ▏▎▍▌▋▊▉"
 _WIDTH = 96
 
 
-def record(prediction: Prediction) -> dict[str, Any]:
-    """The prediction under the names that a dataset has: what it says can be set beside what was annotated.
+class PredictionRecord(msgspec.Struct, frozen=True):
+    """A prediction under the names that a dataset has: what it says can be set beside what was annotated.
 
-    ``id`` (null for a text that has none), ``emotions`` (7 shares that sum to 1, by name), ``regret_factor`` (0..1),
-    ``bentham_scores`` and ``surd_metrics`` (0..1, by name), ``label`` (the likeliest verdict) and ``label_scores`` (the
-    expected share of the votes for each, by name, summing to 1). Null stands for what the model was not trained on.
+    Null stands for what the model was not trained on.
+
+    Attributes:
+        id: null for a text that has none.
+        emotions: 7 shares that sum to 1, by name.
+        regret_factor: 0..1.
+        bentham_scores, surd_metrics: 0..1, by name.
+        label: the likeliest verdict.
+        label_scores: the expected share of the votes for each, by name, summing to 1.
     """
+
+    id: str | None
+    emotions: dict[str, float | None]
+    regret_factor: float | None
+    bentham_scores: dict[str, float | None]
+    surd_metrics: dict[str, float | None]
+    label: str | None
+    label_scores: dict[str, float | None]
+
+
+def record(prediction: Prediction) -> PredictionRecord:
+    """The prediction, to six decimals."""
     values = prediction.values
 
     def named(task: str) -> dict[str, float | None]:
@@ -32,20 +51,20 @@ def record(prediction: Prediction) -> dict[str, Any]:
 
     votes = values["verdict"]
     said = [(value, label) for value, label in zip(votes, LABELS, strict=True) if value is not None]
-    return {
-        "id": None if prediction.situation.id == ONLY_TEXT else prediction.situation.id,
-        "emotions": named("emotion"),
-        "regret_factor": named("regret")["regret"],
-        "bentham_scores": named("bentham"),
-        "surd_metrics": named("surd"),
-        "label": max(said)[1] if said else None,
-        "label_scores": named("verdict"),
-    }
+    return PredictionRecord(
+        id=None if prediction.situation.id == ONLY_TEXT else prediction.situation.id,
+        emotions=named("emotion"),
+        regret_factor=named("regret")["regret"],
+        bentham_scores=named("bentham"),
+        surd_metrics=named("surd"),
+        label=max(said)[1] if said else None,
+        label_scores=named("verdict"),
+    )
 
 
 def as_json(prediction: Prediction) -> str:
     """One line."""
-    return json.dumps(record(prediction), ensure_ascii=False)
+    return json.dumps(msgspec.to_builtins(record(prediction)), ensure_ascii=False)
 
 
 def bar(share: float) -> str:
@@ -54,18 +73,20 @@ def bar(share: float) -> str:
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 
 
-def _skill(task: Task, manifest: Mapping[str, Any]) -> str:
+def _skill(task: Task, selection: Selection | None) -> str:
     """How good the model is at this, where its checkpoint tells: on the split that chose it among others."""
-    scored = ((manifest.get("selection") or {}).get("judge") or {}).get("tasks", {}).get(task.name) or {}
-    if scored.get("skill") is None:
+    scored = selection.judge.tasks.get(task.name) if selection else None
+    if scored is None or scored.skill is None:
         return ""
-    values = {key: signed(scored[key], 2) for key in ("skill", "low", "high") if scored.get(key) is not None}
-    if len(values) < 3:
-        return text("prediction.predict_skill", skill=values["skill"])
-    return text("prediction.predict_skill_interval", **values)
+    skill = signed(scored.skill, 2)
+    if scored.low is None or scored.high is None:
+        return text("prediction.predict_skill", skill=skill)
+    return text(
+        "prediction.predict_skill_interval", skill=skill, low=signed(scored.low, 2), high=signed(scored.high, 2)
+    )
 
 
-def as_table(prediction: Prediction, manifest: Mapping[str, Any]) -> str:
+def as_table(prediction: Prediction, selection: Selection | None) -> str:
     """The text's beginning, then a row a number with a small bar; distributions with the largest share first."""
     one = prediction.situation
     heading = " · ".join(part for part in (None if one.id == ONLY_TEXT else one.id, one.title) if part)
@@ -73,7 +94,7 @@ def as_table(prediction: Prediction, manifest: Mapping[str, Any]) -> str:
     lines.append(textwrap.shorten(one.text, _WIDTH, placeholder=" …"))
     for task in TASKS:
         lines.append("")
-        lines.append(f"{task.name:<12}{_skill(task, manifest)}".rstrip())
+        lines.append(f"{task.name:<12}{_skill(task, selection)}".rstrip())
         rows = list(zip(task.dimensions, prediction.values[task.name], strict=True))
         if task.is_distribution:
             rows.sort(key=lambda row: -(row[1] or 0.0))

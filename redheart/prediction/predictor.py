@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset, find_model
 from redheart.embedding.encoder import Encoder
 from redheart.errors import ConfigError, Interrupted, RedHeartError
+from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
 from redheart.model.statistics import natural_units
 from redheart.tasks import TASKS
@@ -53,8 +53,8 @@ class Predictor:
             ConfigError: the encoder's vectors are of another size; naming both.
             MissingRequirement: the encoder is not to be had.
         """
-        trained = restored.manifest.get("encoder") or {}
-        if not trained.get("fingerprint"):
+        trained = restored.manifest.encoder
+        if not trained.fingerprint:
             raise RedHeartError(
                 f"{restored.path}: does not tell which encoder made the vectors that it was trained on, so a text can't be "
                 "embedded for it; train on a dataset that `redheart embed` embedded"
@@ -66,11 +66,11 @@ class Predictor:
         if self._encoder.d_embed != shape.d_embed:
             raise ConfigError(
                 f"{restored.path}: found {shape_of(shape)}; the encoder {self._settings.model!r} gives vectors of "
-                f"{self._encoder.d_embed} numbers: name the one it was trained with, {trained.get('name')!r} (embedding.model)"
+                f"{self._encoder.d_embed} numbers: name the one it was trained with, {trained.name!r} (embedding.model)"
             )
-        if source.fingerprint != trained["fingerprint"]:
+        if source.fingerprint != trained.fingerprint:
             raise RedHeartError(
-                f"{restored.path}: was trained on vectors of the encoder {trained.get('name')!r} ({trained['fingerprint']}); "
+                f"{restored.path}: was trained on vectors of the encoder {trained.name!r} ({trained.fingerprint}); "
                 f"{self._settings.model!r} is another one here ({source.fingerprint}): name the right one (embedding.model)"
             )
         self._path = restored.path
@@ -123,9 +123,9 @@ class Predictor:
         )
 
 
-def _known(manifest: Mapping[str, Any]) -> dict[str, list[bool]]:
+def _known(manifest: ModelDescription) -> dict[str, list[bool]]:
     """Which dimensions the training split was annotated with; all of them where the checkpoint does not tell."""
-    counts = manifest.get("target_counts") or {}
+    counts = manifest.target_counts or {}
     known: dict[str, list[bool]] = {}
     for task in TASKS:
         found = [count > 0 for count in counts.get(task.name, [1] * len(task.dimensions))]

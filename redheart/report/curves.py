@@ -5,28 +5,37 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from redheart.checkpoint import START_EPOCH
-from redheart.errors import StorageError
-from redheart.storage import read_lines, replace_file, write_json, write_text
+from redheart.facts.scores import SplitScores
+from redheart.paths import OutputPaths
+from redheart.storage import replace_file, write_json, write_text
 from redheart.tasks import TASKS
+from redheart.training.records import EpochRecord, read_records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FOLDER = "plots"
-NAME = "training_curves"
 
 Numbers = list[float | None]
 
 #: Okabe & Ito's colours, told apart with any colour vision; one a task, in the order of the table of tasks.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _INK, _FAINT = "#24292f", "#d8dee4"
-_HOLLOW: dict[str, Any] = {"marker": "o", "markersize": 6, "markerfacecolor": "white", "linestyle": ""}
+
+
+class _Hollow(TypedDict):
+    marker: str
+    markersize: float
+    markerfacecolor: str
+    linestyle: str
+
+
+#: What stands for the start, which is no epoch.
+_HOLLOW: _Hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "white", "linestyle": ""}
 
 
 @dataclass(frozen=True)
@@ -67,44 +76,33 @@ class Curves:
         return min(measured)[1] if measured and not self.dry_run else None
 
 
-def _number(record: Mapping[str, Any], *path: str) -> float | None:
-    value: Any = record
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def read_curves(metrics_file: Path) -> Curves:
-    """Reads the records; of an epoch that was run twice the last one counts, and of several starts.
+    """The epochs that count, see ``redheart.training.records``, and the start before training where it was measured.
 
     Raises:
         StorageError: the file is missing, damaged, or holds no epoch.
     """
-    if not metrics_file.is_file():
-        raise StorageError(f"{metrics_file}: not found; `redheart train` writes it")
-    lines = [line for line in read_lines(metrics_file) if isinstance(line, dict)]
-    found = {
-        line["epoch"]: line for line in lines if line.get("kind") == "epoch" and isinstance(line.get("epoch"), int)
-    }
-    if not found:
-        raise StorageError(f"{metrics_file}: holds no epoch yet; `redheart train` writes them")
-    starts = [line for line in lines if line.get("kind") == "start"]
-    if starts and isinstance(starts[-1].get("choose"), dict):
-        found[START_EPOCH] = {"choose": starts[-1]["choose"]}  # alone: its learning rate is the schedule's peak
-    epochs = sorted(found)
-    records = [found[epoch] for epoch in epochs]
+    records = read_records(metrics_file).needed()
+    found = dict(records.epochs)
+    scored: dict[int, SplitScores] = {epoch: one.choose for epoch, one in found.items() if one.choose is not None}
+    if records.run is not None and records.run.choose is not None:
+        scored[START_EPOCH] = records.run.choose  # alone: its learning rate is the schedule's peak
+    epochs = sorted(found.keys() | scored.keys())
+    nothing = EpochRecord(epoch=1)
+    trained = [found.get(epoch, nothing) for epoch in epochs]
+    on_choose = [scored.get(epoch, SplitScores()) for epoch in epochs]
     return Curves(
         epochs=epochs,
-        train_loss=[_number(record, "train", "loss") for record in records],
-        choose_loss=[_number(record, "choose", "loss") for record in records],
-        gradient_norm=[_number(record, "gradient", "total_norm_mean") for record in records],
-        learning_rate=[_number(record, "learning_rate") for record in records],
-        skills={
-            task.name: [_number(record, "choose", "tasks", task.name, "skill") for record in records] for task in TASKS
-        },
-        dry_run=any(line.get("dry_run") is True for line in starts),
+        train_loss=[_finite(one.train.loss if one.train else None) for one in trained],
+        choose_loss=[_finite(one.loss) for one in on_choose],
+        gradient_norm=[_finite(one.gradient.total_norm_mean if one.gradient else None) for one in trained],
+        learning_rate=[_finite(one.learning_rate) for one in trained],
+        skills={task.name: [_finite(one.skill(task.name)) for one in on_choose] for task in TASKS},
+        dry_run=records.is_dry_run,
     )
 
 
@@ -114,8 +112,9 @@ def export_curves(output: Path) -> list[Path]:
     Raises:
         StorageError: there are no records, or a file can't be written.
     """
-    curves = read_curves(output / "metrics.jsonl")
-    paths = [output / FOLDER / f"{NAME}.{ending}" for ending in ("json", "csv", "png")]
+    places = OutputPaths(output)
+    curves = read_curves(places.metrics)
+    paths = [places.curves_json, places.curves_csv, places.curves_picture]
     columns = curves.columns()
     write_json(paths[0], {"format": 1, "dry_run": curves.dry_run, "best_epoch": curves.best_epoch, **columns})
     table = io.StringIO()

@@ -1,4 +1,4 @@
-"""Everything that the report says, gathered from the files that the stages left, as plain JSON-able values.
+"""Facts that the report states, as the page reads them and as ``report.json`` holds them for programs.
 
 A stage that did not run, and a file that can't be read, are facts too: each part has a ``status`` of ``present``,
 ``absent`` or ``damaged``, and the page says so.
@@ -6,326 +6,238 @@ A stage that did not run, and a file that can't be read, are facts too: each par
 
 from __future__ import annotations
 
-import math
-import os
-import platform
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
-import psutil
 
-import redheart
-from redheart.baseline.sentences import about_baseline, standings
-from redheart.checkpoint import START_EPOCH
-from redheart.config import Config, resolved_yaml
-from redheart.crossover import CrossoverResult, candidate_label, load_result
-from redheart.crossover.beside_baseline import FILE_NAME as BASELINE_FILE
-from redheart.crossover.beside_baseline import load_beside_baseline
-from redheart.crossover.decision import explain
-from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
-from redheart.data.reader import read_dataset
-from redheart.errors import DataError, StorageError
-from redheart.machine import inspect_machine
-from redheart.report.curves import read_curves
-from redheart.storage import read_json, read_lines
-from redheart.sweet_spot import load_analysis
-from redheart.sweet_spot.choice import FILE_NAME as ANALYSIS_FILE
-from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
-from redheart.sweet_spot.curves import read_history
-from redheart.tasks import MODULE_TASK, MODULES, TASKS
+from redheart.crossover.result import SoupIngredient
+from redheart.facts.candidate import Difference, TaskSkill
+from redheart.facts.comparison import BaselineDescription, Comparison
+from redheart.facts.memory import OomEvent
+from redheart.storage import Json, Scalar
+from redheart.training.run_folder import RunDescription
 
 FORMAT = 1
-SWEEP_FOLDER = "lr_sweep_results"
-METRICS = "metrics.jsonl"
-#: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
-SUMMED_FOLDERS = (
-    "checkpoints",
-    "best_model",
-    "embeddings",
-    "previous",
-    "resume",
-    "tensorboard",
-    f"{SWEEP_FOLDER}/logs",
-    f"{SWEEP_FOLDER}/sweeps",
-    f"{SWEEP_FOLDER}/trials",
-)
-_PACKAGES = ("torch", "accelerate", "deepspeed", "sentence-transformers", "safetensors", "numpy", "scipy", "matplotlib")
-
-Facts = dict[str, Any]
+Present = Literal["present"]
+Numbers = list[float | None]
+#: Of the training: columns by name, one number an epoch, beside what is said of all epochs.
+TrainingFacts = dict[str, Scalar | Sequence[float | None]]
 
 
-def gather_facts(config: Config, output: Path) -> Facts:
-    """All facts of the run in ``output``; reads, and writes nothing."""
-    start = _start_record(output)
-    run = _part(output / "run.json", lambda: dict(read_json(output / "run.json")))
-    facts = {
-        "format": FORMAT,
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "output": str(output.absolute()),
-        "dry_run": bool(start.get("dry_run", False)),
-        "run": run
-        | {key: start[key] for key in ("preset", "parameters", "learning_rate", "world_size") if key in start},
-        "result": _part(output / "crossover" / "candidates.json", lambda: _result(load_result(output))),
-        "rival": _part(output / "crossover" / BASELINE_FILE, lambda: _baseline(output)),
-        "sweep": _part(output / SWEEP_FOLDER, lambda: _sweep(output / SWEEP_FOLDER)),
-        "training": _part(output / METRICS, lambda: _training(output)),
-        "modules": _part(output / METRICS, lambda: _modules(output)),
-        "sweet_spots": _part(output / ANALYSIS_FOLDER / ANALYSIS_FILE, lambda: _sweet_spots(output)),
-        "data": _data(config, run, start),
-        "oom": _part(output / "oom_stats" / "oom_stats.json", lambda: _oom(output)),
-        "machine": _machine(output),
-        "versions": _versions(),
-        "config": _config_text(config, output),
-        "files": _files(output),
-    }
-    return dict(finite(facts))
+class Missing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part that there is nothing of; ``problem``: what is wrong with the file at ``path``."""
+
+    status: Literal["absent", "damaged"]
+    path: str | None = None
+    problem: str | None = None
 
 
-def finite(value: Any) -> Any:
-    """``value`` with every NaN and infinity as None: JSON has neither."""
-    if isinstance(value, dict):
-        return {str(key): finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class RunFacts(RunDescription, frozen=True, kw_only=True, omit_defaults=True):
+    """What ``run.json`` and the run's record say."""
+
+    finished: bool | None = None  # type: ignore[assignment]
+    status: Literal["present", "absent", "damaged"]
+    path: str | None = None
+    problem: str | None = None
+    preset: str | None = None
+    parameters: int | None = None
+    learning_rate: float | None = None
 
 
-def _part(path: Path, gather: Callable[[], Facts]) -> Facts:
-    if not path.exists():
-        return {"status": "absent", "path": str(path)}
-    try:
-        return {"status": "present", **gather()}
-    except StorageError as error:
-        return {"status": "damaged", "path": str(path), "problem": str(error)}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # well-formed JSON of another shape than ours
-        return {"status": "damaged", "path": str(path), "problem": f"{path}: {type(error).__name__}: {error}"}
+class SkillFacts(TaskSkill, frozen=True, kw_only=True):
+    """The delivered model's skill in a task on a split; ``items``: those with a target."""
+
+    items: int
 
 
-def _start_record(output: Path) -> Facts:
-    try:
-        lines = [
-            line for line in read_lines(output / METRICS) if isinstance(line, dict) and line.get("kind") == "start"
-        ]
-    except StorageError:
-        return {}  # the part "training" reads the same file and says what is wrong with it
-    return lines[-1] if lines else {}
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A task: its measure, and the delivered model's skill."""
+
+    task: str
+    measure: str
+    judge: SkillFacts | None
+    test: SkillFacts | None
 
 
-def _result(result: CrossoverResult) -> Facts:
-    delivered = result[result.delivered]
-    tasks = []
-    for task in TASKS:
-        row: Facts = {"task": task.name, "measure": task.skill}
-        for split, score in delivered.scores.items():
-            row[split] = asdict(score.tasks[task.name]) | {"items": score.tasks[task.name].metrics.get("count", 0)}
-        tasks.append(row)
-    better, controls = result.better_controls()
-    return {
-        "outcome": result.outcome,
-        "winner": result.winner,
-        "delivered": result.delivered,
-        "delivered_label": candidate_label(result.delivered),
-        "is_clear": result.is_clear,
-        "sentences": explain(result),
-        "confidence": result.confidence,
-        "bootstrap_samples": result.bootstrap_samples,
-        "comparisons": result.comparisons,
-        "tasks": tasks,
-        "candidates": [_candidate(result, position) for position in range(len(result.candidates))],
-        "soup": msgspec.to_builtins(result.soup),
-        "better_controls": better,
-        "controls": controls,
-    }
+class CandidateScore(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate on a split; ``skills`` by task."""
+
+    count: int
+    loss: float | None
+    mean_skill: float | None
+    difference: Difference | None
+    skills: dict[str, float | None]
 
 
-def _baseline(output: Path) -> Facts:
-    """The delivered model beside the simple baseline; an earlier model's comparison says nothing about this one."""
-    result = load_result(output)
-    found = load_beside_baseline(output, result[result.delivered].identity)
-    if found is None:
-        return {"status": "absent"}
-    return {
-        "description": msgspec.to_builtins(found.baseline),
-        "about": about_baseline(found.baseline),
-        "sentences": {split: standings(comparison, split) for split, comparison in found.splits.items()},
-        "splits": msgspec.to_builtins(found.splits),
-    }
+class CandidateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate of the crossover.
+
+    Attributes:
+        label: its name in words; so is ``identical_to``, an earlier candidate with the same weights.
+        epochs: those of all modules alike; None where they differ.
+        scores: by split.
+    """
+
+    name: str
+    label: str
+    identical_to: str | None
+    is_control: bool
+    is_delivered: bool
+    epochs: list[int] | None
+    epochs_by_module: dict[str, list[int]]
+    scores: dict[str, CandidateScore]
 
 
-def _candidate(result: CrossoverResult, position: int) -> Facts:
-    candidate = result.candidates[position]
-    epochs = candidate.epochs
-    same = len({tuple(chosen) for chosen in epochs.values()}) == 1
-    scores: Facts = {}
-    for split, score in candidate.scores.items():
-        scores[split] = {
-            "count": score.count,
-            "loss": score.loss,
-            "mean_skill": score.mean_skill,
-            "difference": asdict(score.difference) if score.difference else None,
-            "skills": {name: skill.skill for name, skill in score.tasks.items()},
-        }
-    return {
-        "name": candidate.name,
-        "label": candidate_label(candidate.name),
-        "identical_to": candidate_label(candidate.identical_to) if candidate.identical_to else None,
-        "is_control": candidate.is_control,
-        "is_delivered": candidate.name == result.delivered,
-        "epochs": epochs["backbone"] if same else None,
-        "epochs_by_module": epochs,
-        "scores": scores,
-    }
+class ResultFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the crossover came to.
+
+    Attributes:
+        better_controls: random crossovers with a lower judge loss than the crossover, of ``controls``.
+    """
+
+    status: Present = "present"
+    outcome: str
+    winner: str | None
+    delivered: str
+    delivered_label: str
+    is_clear: bool
+    sentences: list[str]
+    confidence: float
+    bootstrap_samples: int
+    comparisons: int
+    tasks: list[TaskRow]
+    candidates: list[CandidateFacts]
+    soup: list[SoupIngredient]
+    better_controls: int
+    controls: int
 
 
-def _sweep(folder: Path) -> Facts:
-    facts: Facts = {"chosen": None, "tested": None}
-    if (folder / "optimal_lr.json").is_file():
-        facts["chosen"] = dict(read_json(folder / "optimal_lr.json"))
-    if (folder / "lr_sweep_cumulative.json").is_file():
-        cumulative = dict(read_json(folder / "lr_sweep_cumulative.json"))
-        facts["tested"] = len(cumulative)
-    return facts
+class BaselineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The delivered model beside the simple baseline; ``sentences`` and ``splits`` by split."""
+
+    status: Present = "present"
+    description: BaselineDescription
+    about: list[str]
+    sentences: dict[str, list[str]]
+    splits: dict[str, Comparison]
 
 
-def _training(output: Path) -> Facts:
-    curves = read_curves(output / METRICS)
-    trained = sum(epoch != START_EPOCH for epoch in curves.epochs)
-    return {"best_epoch": curves.best_epoch, "dry_run": curves.dry_run, "trained_epochs": trained, **curves.columns()}
+class SweepFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The sweep.
+
+    Attributes:
+        chosen: what ``optimal_lr.json`` says; None where the sweep is not finished.
+        tested: learning rates that were tried.
+    """
+
+    status: Present = "present"
+    chosen: dict[str, Json] | None
+    tested: int | None
 
 
-def _modules(output: Path) -> Facts:
-    history = read_history(output / METRICS)
-    choices: Facts = {}
-    if (output / ANALYSIS_FOLDER / ANALYSIS_FILE).is_file():
-        choices = dict(load_analysis(output).choices or {})
-    rows = []
-    for module in MODULES:
-        curve = history.curves[module]
-        choice = choices.get(module)
-        rows.append(
-            {
-                "module": module,
-                "task": MODULE_TASK[module],
-                "chosen_epoch": choice.epoch if choice else None,
-                "confidence": choice.confidence if choice else None,
-                "still_improving": choice.still_improving if choice else False,
-                "reason": choice.reason if choice else None,
-                "loss": curve.loss.tolist(),
-                "skill": curve.skill.tolist(),
-                "gradient": curve.gradient_mean.tolist(),
-                "relative_update": curve.relative_update.tolist(),
-                "dead_fraction": curve.dead_fraction.tolist(),
-            }
-        )
-    return {"epochs": history.epochs.tolist(), "weights_changed": history.weights_changed, "rows": rows}
+class ModuleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A module over the epochs, None where a number was not measured, and the epoch chosen for it."""
+
+    module: str
+    task: str | None
+    chosen_epoch: int | None
+    confidence: float | None
+    still_improving: bool
+    reason: str | None
+    loss: Numbers
+    skill: Numbers
+    gradient: Numbers
+    relative_update: Numbers
+    dead_fraction: Numbers
 
 
-def _sweet_spots(output: Path) -> Facts:
-    analysis = load_analysis(output)
-    return {
-        "explanation": str(analysis.explanation),
-        "dry_run": analysis.dry_run,
-        "weights_changed": analysis.weights_changed,
-        "choices": {name: choice.epoch for name, choice in (analysis.choices or {}).items()},
-        "settings": analysis.settings,
-    }
+class ModulesFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """All modules over the epochs."""
+
+    status: Present = "present"
+    epochs: list[int]
+    weights_changed: bool
+    rows: list[ModuleRow]
 
 
-def _data(config: Config, run: Facts, start: Facts) -> Facts:
-    dataset = run.get("dataset")
-    counts = run.get("counts") or start.get("counts") or {}
-    return {
-        "dataset": dataset or config.data.path,
-        "is_bundled_sample": _is_sample(dataset, counts),
-        "counts": counts,
-        "embedding_model": config.embedding.model,
-    }
+class SweetSpotFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The analysis: the epoch chosen for each module, and with which settings."""
+
+    status: Present = "present"
+    explanation: str
+    dry_run: bool
+    weights_changed: bool
+    choices: dict[str, int]
+    settings: dict[str, float]
 
 
-def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
-    """Whether the embedded dataset holds the bundled sample; None where it is not known which dataset it was."""
-    sample = bundled_sample()
-    if dataset is None or not sample.exists():
-        return None
-    path = Path(dataset)
-    if path.name != f"{sample.stem}{EMBEDDED_ENDING}" and path.name != sample.name:
-        return False
-    try:
-        own = {situation.id for situation in read_dataset(sample)}
-        if sum(counts.values()) != len(own):  # the cheap question first: another file of this name may be large
-            return False
-        return own == {situation.id for situation in read_dataset(path)}
-    except DataError:
-        return None
+class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The data; ``is_bundled_sample`` None: it is not known which dataset it was."""
+
+    dataset: str | None
+    is_bundled_sample: bool | None
+    counts: dict[str, int]
+    embedding_model: str
 
 
-def _oom(output: Path) -> Facts:
-    return dict(read_json(output / "oom_stats" / "oom_stats.json"))
+class OomFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``oom_stats.json`` says, see ``redheart.facts.memory.OomStats``."""
+
+    status: Present = "present"
+    count: int
+    events: list[OomEvent]
+    device: str
+    final_micro_batch_size: int
+    peak_device_bytes: int | None
+    peak_host_bytes: int
 
 
-def _machine(output: Path) -> Facts:
-    machine = inspect_machine(output)
-    return {
-        "system": f"{platform.system()} ({platform.machine()})",  # no release: it names one machine's kernel build
-        "cpu": _processor(),
-        "python": platform.python_version(),
-        "cores": machine.cores,
-        "host_bytes": machine.host_bytes,
-        "memory_bytes": psutil.virtual_memory().total,
-        "disk_bytes": machine.disk_bytes,
-        "gpus": [{"name": name, "total_bytes": total} for name, total, _ in machine.gpus],
-    }
+class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU of the machine."""
+
+    name: str
+    total_bytes: int
 
 
-def _processor() -> str | None:
-    """The model of the CPU as its maker calls it; None where the system doesn't say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next((name for name in named if name and name != "unknown"), platform.processor() or None)
+class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine that the report was written on; ``host_bytes``, ``disk_bytes``: what was free of memory and disk."""
+
+    system: str
+    cpu: str | None
+    python: str
+    cores: int
+    host_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    gpus: list[GpuFacts]
 
 
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"redheart": redheart.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A file under the output root, or a folder of many, summed up."""
+
+    path: str
+    files: int
+    bytes: int
 
 
-def _config_text(config: Config, output: Path) -> str:
-    """What the training resolved to, where there was one; else what was asked for now."""
-    stored = output / "config.yaml"
-    try:
-        return stored.read_text(encoding="utf-8") if stored.is_file() else resolved_yaml(config)
-    except (OSError, UnicodeDecodeError):
-        return resolved_yaml(config)
+class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the report says. ``report.json`` calls the baseline ``rival``."""
 
-
-def _files(output: Path) -> list[Facts]:
-    """Files under ``output`` with their sizes; folders of many files as one line. The report itself is left out."""
-    listed: list[Facts] = []
-    sums: dict[str, list[int]] = {}
-    for folder, folders, names in os.walk(output):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            relative = path.relative_to(output).as_posix()
-            if name.startswith(".") or relative.startswith("report/") or not path.is_file():
-                continue
-            summed = next((one for one in SUMMED_FOLDERS if relative.startswith(f"{one}/")), None)
-            if summed is None:
-                listed.append({"path": relative, "files": 1, "bytes": path.stat().st_size})
-            else:
-                sums.setdefault(summed, []).append(path.stat().st_size)
-    listed += [{"path": f"{name}/", "files": len(sizes), "bytes": sum(sizes)} for name, sizes in sums.items()]
-    return sorted(listed, key=lambda file: str(file["path"]))
+    format: int = FORMAT
+    written: str
+    output: str
+    dry_run: bool
+    run: RunFacts
+    result: ResultFacts | Missing
+    baseline: BaselineFacts | Missing = msgspec.field(name="rival")
+    sweep: SweepFacts | Missing
+    training: TrainingFacts | Missing
+    modules: ModulesFacts | Missing
+    sweet_spots: SweetSpotFacts | Missing
+    data: DatasetFacts
+    oom: OomFacts | Missing
+    machine: MachineFacts
+    versions: dict[str, str | None]
+    config: str
+    files: list[FileFacts]

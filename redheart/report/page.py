@@ -14,16 +14,15 @@ from redheart.config import Config
 from redheart.crossover.decision import share_of_resamples
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import debug, info, language, text
-from redheart.report.curves import FOLDER as CURVES_FOLDER
-from redheart.report.curves import NAME as CURVES_NAME
+from redheart.paths import OutputPaths
 from redheart.report.curves import export_curves
 from redheart.report.drawings import interval_bar, sparkline
-from redheart.report.facts import METRICS, SWEEP_FOLDER, Facts, gather_facts
-from redheart.storage import read_lines, write_json, write_text
-from redheart.sweet_spot.choice import FOLDER as ANALYSIS_FOLDER
+from redheart.report.facts import BaselineFacts, Missing, ReportFacts, ResultFacts
+from redheart.report.gather import gather_facts
+from redheart.storage import write_json, write_text
 from redheart.tasks import MODULES
+from redheart.training.records import read_records
 
-FOLDER = "report"
 _TEMPLATE = "report.html.jinja"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -43,16 +42,17 @@ def build_report(config: Config, output: Path, *, should_stop: Callable[[], bool
         Interrupted: ``should_stop`` said so; an earlier report is intact.
         StorageError: a file could not be written; an earlier report is intact.
     """
+    paths = OutputPaths(output)
     _stop_if(should_stop)
-    if _has_epochs(output):
+    if _has_epochs(paths.metrics):
         export_curves(output)
     _stop_if(should_stop)
     facts = gather_facts(config, output)
     _stop_if(should_stop)
     page = render(facts, output)
     _stop_if(should_stop)
-    write_json(output / FOLDER / "report.json", facts)
-    path = output / FOLDER / "report.html"
+    write_json(paths.report_facts, facts)
+    path = paths.report_page
     write_text(path, page)
     info("report.saved", path=path)
     return path
@@ -63,15 +63,15 @@ def _stop_if(should_stop: Callable[[], bool]) -> None:
         raise Interrupted("the report was stopped, and an earlier one is intact; the same command writes it")
 
 
-def _has_epochs(output: Path) -> bool:
+def _has_epochs(metrics: Path) -> bool:
     try:
-        return any(isinstance(line, dict) and line.get("kind") == "epoch" for line in read_lines(output / METRICS))
+        return metrics.exists() and bool(read_records(metrics).epochs)
     except StorageError as error:
         debug(f"no curves: {error}")  # the page says what is wrong with the file
         return False
 
 
-def render(facts: Facts, output: Path) -> str:
+def render(facts: ReportFacts, output: Path) -> str:
     """The page in the language of this process."""
     environment = Environment(
         loader=PackageLoader("redheart", "report"),
@@ -91,26 +91,24 @@ def render(facts: Facts, output: Path) -> str:
         facts=facts,
         language=language(),
         pictures=_pictures(output),
-        skill_scale=_skill_scale(facts["result"]),
-        difference_scale=_difference_scale(facts["result"]),
-        baseline_scale=_baseline_scale(facts["rival"]),
+        skill_scale=_skill_scale(facts.result),
+        difference_scale=_difference_scale(facts.result),
+        baseline_scale=_baseline_scale(facts.baseline),
     )
 
 
 def _pictures(output: Path) -> dict[str, list[tuple[str, str]]]:
     """Name and data URI of the PNGs of each section, in a fixed order."""
-    sweep = output / SWEEP_FOLDER
+    paths = OutputPaths(output)
     stages = sorted(
-        sweep.glob("hierarchical_lr_sweep_stage*.png"),
+        paths.sweep.glob("hierarchical_lr_sweep_stage*.png"),
         key=lambda path: int("".join(re.findall(r"\d+", path.stem)) or 0),
     )
     order = {name: position for position, name in enumerate(("overview", *MODULES))}
-    spots = sorted(
-        (output / ANALYSIS_FOLDER).glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem)
-    )
+    spots = sorted(paths.sweet_spots.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.stem))
     return {
-        "sweep": _embedded([sweep / "hierarchical_lr_sweep.png", *stages]),
-        "curves": _embedded([output / CURVES_FOLDER / f"{CURVES_NAME}.png"]),
+        "sweep": _embedded([paths.sweep / "hierarchical_lr_sweep.png", *stages]),
+        "curves": _embedded([paths.curves_picture]),
         "sweet_spots": _embedded(spots),
     }
 
@@ -128,39 +126,33 @@ def _embedded(paths: Iterable[Path]) -> list[tuple[str, str]]:
     return found
 
 
-def _skill_scale(result: Facts) -> tuple[float, float]:
+def _skill_scale(result: ResultFacts | Missing) -> tuple[float, float]:
     """A common scale for all skills, from a little below 0 (at most −1) to a round number above the highest."""
-    bounds = [
-        row[split][end]
-        for row in result.get("tasks", [])
-        for split in ("judge", "test")
-        for end in ("skill", "low", "high")
-        if split in row and row[split][end] is not None
-    ]
+    rows = result.tasks if isinstance(result, ResultFacts) else []
+    skills = [skill for row in rows for skill in (row.judge, row.test) if skill is not None]
+    bounds = [end for skill in skills for end in (skill.skill, skill.low, skill.high) if end is not None]
     lowest, highest = min(bounds, default=0.0), max(bounds, default=1.0)
     return max(-1.0, min(-0.1, lowest - 0.05)), min(1.0, max(0.3, highest + 0.05))
 
 
-def _difference_scale(result: Facts) -> tuple[float, float]:
+def _difference_scale(result: ResultFacts | Missing) -> tuple[float, float]:
     """A scale around 0 that holds the contenders' intervals; random controls may leave it."""
-    ends = [
-        abs(difference[end])
-        for candidate in result.get("candidates", [])
-        if not candidate["is_control"]
-        for score in candidate["scores"].values()
-        if (difference := score["difference"])
-        for end in ("low", "high")
-    ]
-    reach = 1.05 * max(ends, default=0.0) or 1.0
-    return -reach, reach
+    candidates = result.candidates if isinstance(result, ResultFacts) else []
+    scores = [score for candidate in candidates if not candidate.is_control for score in candidate.scores.values()]
+    differences = [score.difference for score in scores if score.difference]
+    return _around_zero([end for difference in differences for end in (difference.low, difference.high)])
 
 
-def _baseline_scale(baseline: Facts) -> tuple[float, float]:
+def _baseline_scale(baseline: BaselineFacts | Missing) -> tuple[float, float]:
     """A scale around 0 that holds the intervals of the tasks' differences to the baseline on test."""
-    tasks = baseline["splits"]["test"]["tasks"].values() if baseline["status"] == "present" else ()
-    differences = [task["metrics"]["skill"]["difference"] for task in tasks if "skill" in task["metrics"]]
-    ends = [abs(one[end]) for one in differences if one for end in ("value", "low", "high") if one[end] is not None]
-    reach = 1.05 * max(ends, default=0.0) or 1.0
+    tasks = baseline.splits["test"].tasks.values() if isinstance(baseline, BaselineFacts) else ()
+    differences = [task.metrics["skill"].difference for task in tasks if "skill" in task.metrics]
+    ends = [end for one in differences if one for end in (one.value, one.low, one.high)]
+    return _around_zero([end for end in ends if end is not None])
+
+
+def _around_zero(ends: list[float]) -> tuple[float, float]:
+    reach = 1.05 * max((abs(end) for end in ends), default=0.0) or 1.0
     return -reach, reach
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from redheart.errors import StorageError
 
 
@@ -75,8 +77,9 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
-    """Replaces ``path`` by ``value`` as JSON. NaN and infinities are refused: they are not JSON."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+    """Replaces ``path`` by ``value`` – structs too – as JSON. NaN and infinities are refused: they are not JSON."""
+    plain = msgspec.to_builtins(value)  # not msgspec's own JSON: it writes null for NaN
+    write_text(path, json.dumps(plain, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -108,5 +111,7 @@ def _sha256(source: Any) -> str:  # Python 3.10 has no file_digest
 
 def fingerprint(value: Any) -> str:
     """A 16-hex-digit identity of a JSON-able value: equal values, equal fingerprint, on every machine."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    canonical = json.dumps(
+        msgspec.to_builtins(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

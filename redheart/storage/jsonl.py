@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from redheart.errors import StorageError
 from redheart.storage.atomic import sync_folder
 
@@ -25,12 +27,12 @@ def _end_of_whole_lines(path: Path, descriptor: int) -> int:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Appends ``value`` as one line and makes it durable. For one writer at a time.
+    """Appends ``value``, which may be a struct, as one line and makes it durable. For one writer at a time.
 
     Raises:
         StorageError: naming ``path``; the lines that were there are all that it holds.
     """
-    line = (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    line = (json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False) + "\n").encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()

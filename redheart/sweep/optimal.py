@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redheart.errors import StorageError
+from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 from redheart.sweep.keys import key_of
 from redheart.sweep.trials import Trial
@@ -24,7 +25,7 @@ from redheart.sweep.trials import Trial
 if TYPE_CHECKING:
     from redheart.sweep.fit import Evidence
 
-OPTIMAL_FILE = "optimal_lr.json"
+OPTIMAL_FILE = OutputPaths.optimal_lr.name
 
 
 def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sweep: str) -> dict[str, Any]:

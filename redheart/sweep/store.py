@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 
 from redheart.errors import StorageError
 from redheart.messages import warn
+from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_text
 from redheart.sweep.keys import key_of
 from redheart.sweep.planner import Observation
 from redheart.sweep.trials import Trial, TrialFolder, finite_or_none, observation
 
-CUMULATIVE_FILE = "lr_sweep_cumulative.json"
+CUMULATIVE_FILE = OutputPaths.cumulative.name
 _LOCK_TIMEOUT = 120.0  # seconds; a fold takes milliseconds, so this is somebody stopped in the debugger or a dead mount
 
 
@@ -133,7 +134,7 @@ class CumulativeStore:
     def _set_aside(self, problem: str) -> None:
         stamp = time.strftime("%Y%m%d_%H%M%S")
         content = self._content() or b""
-        aside = self.results / f"lr_sweep_cumulative.damaged_{stamp}_{fingerprint(content.hex())[:6]}.json"
+        aside = self.results / f"{Path(CUMULATIVE_FILE).stem}.damaged_{stamp}_{fingerprint(content.hex())[:6]}.json"
         if not aside.exists():
             os.link(self.path, aside)  # a second name, not a move: the fold that follows replaces the first one
         warn("sweep.damaged", path=self.path, problem=problem, aside=aside.name, trials=len(self.trials.names()))

@@ -14,6 +14,7 @@ from filelock import FileLock
 from redheart.config import Config
 from redheart.errors import StorageError, TrainingError
 from redheart.messages import debug, info, language, warn
+from redheart.paths import OutputPaths
 from redheart.storage import read_json
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.keys import key_of
@@ -27,7 +28,7 @@ from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
 if TYPE_CHECKING:
     from redheart.sweep.fit import Evidence
 
-RESULTS_FOLDER = "lr_sweep_results"
+RESULTS_FOLDER = OutputPaths.sweep.name
 SUMMARY_PLOT = "hierarchical_lr_sweep.png"
 
 

@@ -9,24 +9,22 @@ from tqdm import tqdm
 
 from redheart.config.schema import SweetSpotConfig
 from redheart.messages import info, warn
-from redheart.storage import fingerprint, sha256_of, write_json, write_text
+from redheart.paths import OutputPaths
+from redheart.storage import fingerprint, sha256_of, write_text
 from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
 from redheart.sweet_spot.choice import (
-    FILE_NAME,
-    FOLDER,
     FORMAT,
     Choice,
     Reason,
     SweetSpotAnalysis,
     Vote,
     load_analysis,
+    save_analysis,
 )
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import write_report
 
 __all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
-
-REPORT_NAME = "sweet_spot_report.md"
 
 
 def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
@@ -83,18 +81,20 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         inputs=identity(metrics_file, config),
         settings=msgspec.to_builtins(config),
     )
-    folder = output / FOLDER
+    paths = OutputPaths(output)
     if plots:
         from redheart.sweet_spot.plots import draw_module, draw_overview
 
-        for module, curve in tqdm(history.curves.items(), desc=FOLDER, unit="plot", disable=None):
-            draw_module(folder / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None)
-        draw_overview(folder / "overview.png", history.epochs, analysis.choices)
-    write_text(folder / REPORT_NAME, write_report(analysis, history))
+        for module, curve in tqdm(history.curves.items(), desc=OutputPaths.sweet_spots.name, unit="plot", disable=None):
+            draw_module(
+                paths.sweet_spots / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None
+            )
+        draw_overview(paths.sweet_spots / "overview.png", history.epochs, analysis.choices)
+    write_text(paths.analysis_text, write_report(analysis, history))
     # Last, because it is what other stages look for: if it is there, the rest is too.
-    write_json(folder / FILE_NAME, analysis.to_json())
+    save_analysis(output, analysis)
     if analysis.choices is not None:
         for module, choice in analysis.choices.items():
             info("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
-    info("sweet_spot.done", path=folder / REPORT_NAME)
+    info("sweet_spot.done", path=paths.analysis_text)
     return analysis

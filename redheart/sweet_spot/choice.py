@@ -5,83 +5,59 @@ A reason is kept as a message's key and its values, so that the same analysis ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from redheart.errors import StorageError
 from redheart.messages import text
-from redheart.storage import read_json
+from redheart.paths import OutputPaths
+from redheart.storage import Scalar, as_struct, read_json, write_json
 
 FORMAT = 1
-FOLDER = "sweet_spot_analysis"
-FILE_NAME = "sweet_spot_analysis.json"
 
 #: The five techniques in the order of the report; the last one is the vote over the others.
 TECHNIQUES = ("plateau", "task_metrics", "mcda", "gradient_health", "voting")
+#: The numbers behind a vote, by name.
+Evidence = dict[str, Scalar | Sequence[Scalar] | Mapping[str, Scalar]]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """A sentence of the catalogue: ``str()`` renders it in the language of this process."""
 
     key: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Scalar] = {}
 
     def __str__(self) -> str:
         return text(self.key, **self.values)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"key": self.key, "values": self.values, "text": str(self)}
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Reason:
-        return cls(value["key"], dict(value["values"]))
-
-
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(msgspec.Struct, frozen=True):
     """What one technique says about one module.
 
     Attributes:
-        technique: one of ``TECHNIQUES``.
         epoch: the epoch it prefers, 1-based as in the records; None: it abstains, and ``reason`` says why.
         confidence: 0..1, defined by each technique in its own file; 0 with an abstention.
-        evidence: the numbers behind it, JSON-able.
+        evidence: the numbers behind it.
     """
 
-    technique: str
     epoch: int | None
     confidence: float
     reason: Reason
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: Evidence = {}
 
     @property
     def abstains(self) -> bool:
         return self.epoch is None
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "confidence": self.confidence,
-            "reason": self.reason.to_json(),
-            "evidence": self.evidence,
-        }
 
-    @classmethod
-    def from_json(cls, technique: str, value: dict[str, Any]) -> Vote:
-        return cls(
-            technique, value["epoch"], value["confidence"], Reason.from_json(value["reason"]), dict(value["evidence"])
-        )
-
-
-def abstain(technique: str, key: str, *, evidence: dict[str, Any] | None = None, **values: Any) -> Vote:
+def abstain(key: str, *, evidence: Evidence | None = None, **values: Scalar) -> Vote:
     """A vote for nothing, with the message ``key`` as its reason."""
-    return Vote(technique, None, 0.0, Reason(key, values), evidence or {})
+    return Vote(None, 0.0, Reason(key, values), evidence or {})
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The epoch at which one module was at its best.
 
     Attributes:
@@ -95,7 +71,7 @@ class Choice:
     epoch: int
     confidence: float
     techniques: dict[str, Vote]
-    because: Reason
+    because: Reason = msgspec.field(name="reason")
     still_improving: bool = False
 
     @property
@@ -103,24 +79,8 @@ class Choice:
         """Why, as a sentence in the language of this process."""
         return str(self.because)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "confidence": self.confidence,
-            "still_improving": self.still_improving,
-            "reason": self.because.to_json(),
-            "techniques": {name: vote.to_json() for name, vote in self.techniques.items()},
-        }
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Choice:
-        votes = {name: Vote.from_json(name, vote) for name, vote in value["techniques"].items()}
-        because = Reason.from_json(value["reason"])
-        return cls(value["epoch"], value["confidence"], votes, because, value["still_improving"])
-
-
-@dataclass(frozen=True, slots=True)
-class SweetSpotAnalysis:
+class SweetSpotAnalysis(msgspec.Struct, frozen=True, kw_only=True):
     """The whole analysis.
 
     Attributes:
@@ -133,39 +93,30 @@ class SweetSpotAnalysis:
         settings: weights and level that were used.
     """
 
-    choices: dict[str, Choice] | None
+    format: int = FORMAT
     dry_run: bool
     weights_changed: bool
     epochs: tuple[int, ...]
     explanation: Reason
     inputs: str
     settings: dict[str, float]
+    choices: dict[str, Choice] | None
 
-    def to_json(self) -> dict[str, Any]:
-        choices = self.choices
-        return {
-            "format": FORMAT,
-            "dry_run": self.dry_run,
-            "weights_changed": self.weights_changed,
-            "epochs": list(self.epochs),
-            "explanation": self.explanation.to_json(),
-            "inputs": self.inputs,
-            "settings": self.settings,
-            "choices": None if choices is None else {name: choice.to_json() for name, choice in choices.items()},
-        }
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> SweetSpotAnalysis:
-        choices = value["choices"]
-        return cls(
-            choices=None if choices is None else {name: Choice.from_json(choice) for name, choice in choices.items()},
-            dry_run=value["dry_run"],
-            weights_changed=value["weights_changed"],
-            epochs=tuple(value["epochs"]),
-            explanation=Reason.from_json(value["explanation"]),
-            inputs=value["inputs"],
-            settings=dict(value["settings"]),
-        )
+def save_analysis(output: Path, analysis: SweetSpotAnalysis) -> None:
+    """Writes ``sweet_spot_analysis.json``, each reason with its sentence in the language of this process.
+
+    Raises:
+        StorageError: it could not be written; an earlier one is intact.
+    """
+    write_json(OutputPaths(output).analysis, _with_sentences(msgspec.to_builtins(analysis)))
+
+
+def _with_sentences(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    told = {name: _with_sentences(inner) for name, inner in value.items()}
+    return {**told, "text": text(value["key"], **value["values"])} if value.keys() == {"key", "values"} else told
 
 
 def load_analysis(path: Path) -> SweetSpotAnalysis:
@@ -177,7 +128,7 @@ def load_analysis(path: Path) -> SweetSpotAnalysis:
     Raises:
         StorageError: it is missing, damaged, or of another format.
     """
-    for candidate in (path / FILE_NAME, path / FOLDER / FILE_NAME):
+    for candidate in (path / OutputPaths.analysis.name, OutputPaths(path).analysis):
         if candidate.is_file():
             path = candidate
             break
@@ -185,7 +136,4 @@ def load_analysis(path: Path) -> SweetSpotAnalysis:
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:
         raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; run `redheart analyze` again")
-    try:
-        return SweetSpotAnalysis.from_json(value)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path}: damaged: {error!r}; run `redheart analyze` again") from error
+    return as_struct(value, SweetSpotAnalysis, f"{path}: damaged", fix="run `redheart analyze` again")

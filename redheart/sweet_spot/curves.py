@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import StorageError
-from redheart.messages import debug
-from redheart.storage import read_lines
 from redheart.tasks import MODULE_TASK, MODULES
+from redheart.training.records import ModuleUpdate, TrainingRecords, read_records
 
 Numbers = NDArray[np.float64]
 Epochs = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,119 +61,98 @@ class History:
     curves: dict[str, ModuleCurve]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """One epoch's line and where it stands."""
-
-    where: str
-    fields: dict[str, Any]
-
-    def section(self, *names: str) -> dict[str, Any]:
-        value: Any = self.fields
-        for depth, name in enumerate(names, start=1):
-            if not isinstance(value, dict) or not isinstance(value.get(name), dict):
-                raise StorageError(f"{self.where}: {'.'.join(names[:depth])} is missing, wanted a mapping")
-            value = value[name]
-        return dict(value)
-
-    def number(self, section: dict[str, Any], place: str, name: str, *, needed: bool = False) -> float:
-        value = section.get(name)
-        if value is None and not needed:
-            return math.nan
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            found = "nothing" if value is None else repr(value)
-            raise StorageError(f"{self.where}: {place}.{name}: found {found}, wanted a finite number")
-        return float(value)
-
-
 def read_history(metrics_file: Path) -> History:
-    """Reads all epochs; where an epoch was run twice (a resumed run) its last record counts.
-
-    A start line that says otherwise than the one before it whether this is a dry run begins another run: what was
-    recorded before it is left out.
+    """Reads all epochs that count, see ``redheart.training.records``.
 
     Raises:
         StorageError: the file is missing, holds no epoch, or is damaged; names the line, the field and the module.
     """
-    if not metrics_file.is_file():
-        raise StorageError(f"{metrics_file}: not found; `redheart train` writes it")
-    dry_run: bool | None = None
-    records: dict[int, _Record] = {}
-    for number, line in enumerate(read_lines(metrics_file), start=1):
-        where = f"{metrics_file}: line {number}"
-        kind = line.get("kind") if isinstance(line, dict) else None
-        if not isinstance(kind, str):
-            raise StorageError(f"{where}: kind: found {line!r:.60}, wanted a record with its kind")
-        if kind == "start":
-            if not isinstance(line.get("dry_run"), bool):
-                raise StorageError(f"{where}: dry_run: found {line.get('dry_run')!r}, wanted true or false")
-            if dry_run is not None and dry_run != line["dry_run"]:
-                debug(f"{where}: another run starts here; {len(records)} earlier epochs are left out")
-                records.clear()
-            dry_run = line["dry_run"]
-        elif kind == "epoch":
-            epoch = line.get("epoch")
-            if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 1:
-                raise StorageError(f"{where}: epoch: found {epoch!r}, wanted a whole number from 1")
-            records[epoch] = _Record(where, line)
-        else:
-            debug(f"{where}: a record of kind {kind!r} says nothing about epochs")
-    if dry_run is None:
+    records = read_records(metrics_file)
+    if records.run is None:
         raise StorageError(
-            f"{metrics_file}: line 1: found no start record, wanted one that says whether it is a dry run"
+            f"{metrics_file}: line 1: found no record of the run, wanted one that says whether it is a dry run"
         )
-    if not records:
-        raise StorageError(f"{metrics_file}: found no epoch, wanted at least one; `redheart train` writes them")
-    return _history(dry_run, [records[epoch] for epoch in sorted(records)])
+    return _history(records.needed())
 
 
-def _history(dry_run: bool, records: list[_Record]) -> History:
-    epochs = np.array([record.fields["epoch"] for record in records], dtype=np.int64)
+def _history(records: TrainingRecords) -> History:
+    dry_run = records.is_dry_run
+    epochs = np.array(list(records.epochs), dtype=np.int64)
     steps = _steps_an_epoch(records, epochs)
-    curves = {module: _curve(module, records, epochs, steps, dry_run) for module in MODULES}
+    curves = {module: _curve(module, records, epochs, steps) for module in MODULES}
     updates = np.concatenate([curve.relative_update for curve in curves.values()])
     known = updates[np.isfinite(updates)]
     changed = bool((known > 0).any()) if known.size else not dry_run
     if dry_run and changed:
         module = next(name for name, curve in curves.items() if (curve.relative_update > 0).any())
         raise StorageError(
-            f"{records[0].where}: update.modules.{module}.relative: found a change of the weights in a dry run, "
-            "wanted 0; the file mixes two runs"
+            f"{records.where(min(records.epochs))}: update.modules.{module}.relative: found a change of the weights in a "
+            "dry run, wanted 0; the file mixes two runs"
         )
     return History(dry_run, changed, epochs, curves)
 
 
-def _steps_an_epoch(records: list[_Record], epochs: Epochs) -> Numbers:
+def _steps_an_epoch(records: TrainingRecords, epochs: Epochs) -> Numbers:
     """Optimizer steps between two records, divided evenly where epochs between them are missing."""
-    reached = np.array([record.number(record.fields, "record", "global_step", needed=True) for record in records])
+    reached = np.array(
+        [
+            _number(record.global_step, f"{records.where(epoch)}: record.global_step", needed=True)
+            for epoch, record in records.epochs.items()
+        ]
+    )
     taken = np.diff(reached, prepend=0.0)
     return np.asarray(np.maximum(taken / np.diff(epochs, prepend=0), 0.0), dtype=np.float64)
 
 
-def _curve(module: str, records: list[_Record], epochs: Epochs, steps: Numbers, dry_run: bool) -> ModuleCurve:
+def _curve(module: str, records: TrainingRecords, epochs: Epochs, steps: Numbers) -> ModuleCurve:
     columns: dict[str, list[float]] = {}
 
-    def add(record: _Record, column: str, part: tuple[str, ...], name: str, *, needed: bool = False) -> None:
-        if dry_run and part[0] == "update" and "update" not in record.fields:
-            columns.setdefault(column, []).append(0.0)  # a dry run takes no step: known without being measured
-            return
-        modules = record.section(*part)
-        place = ".".join(part)
-        if not isinstance(modules.get(module), dict):
-            known = ", ".join(sorted(modules)[:4]) or "nothing"
-            raise StorageError(f"{record.where}: {place}: module {module!r} is missing (found {known}, …)")
-        value = record.number(modules[module], f"{place}.{module}", name, needed=needed)
-        columns.setdefault(column, []).append(value)
+    def add(column: str, value: float | None, place: str, *, needed: bool = False) -> None:
+        columns.setdefault(column, []).append(_number(value, place, needed=needed))
 
-    for record in records:
-        add(record, "loss", ("choose", "modules"), "loss")
-        add(record, "skill", ("choose", "modules"), "skill")
-        add(record, "gradient_mean", ("gradient", "modules"), "mean", needed=True)
-        add(record, "gradient_std", ("gradient", "modules"), "std")
-        add(record, "relative_update", ("update", "modules"), "relative")
-        add(record, "dead_fraction", ("update", "modules"), "dead_fraction")
+    for epoch, record in records.epochs.items():
+        where = records.where(epoch)
+        scores = _of_module(module, record.choose.modules if record.choose else None, where, "choose")
+        add("loss", scores.loss, f"{where}: choose.modules.{module}.loss")
+        add("skill", scores.skill, f"{where}: choose.modules.{module}.skill")
+        norms = _of_module(module, record.gradient.modules if record.gradient else None, where, "gradient")
+        add("gradient_mean", norms.mean, f"{where}: gradient.modules.{module}.mean", needed=True)
+        add("gradient_std", norms.std, f"{where}: gradient.modules.{module}.std")
+        if records.is_dry_run and record.update is None:
+            moved = ModuleUpdate(relative=0.0, dead_fraction=0.0)  # it takes no step: known without being measured
+        else:
+            moved = _of_module(module, record.update.modules if record.update else None, where, "update")
+        add("relative_update", moved.relative, f"{where}: update.modules.{module}.relative")
+        add("dead_fraction", moved.dead_fraction, f"{where}: update.modules.{module}.dead_fraction")
     arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
     return ModuleCurve(module, MODULE_TASK[module], epochs, steps=steps, **arrays)
+
+
+def _of_module(module: str, by_module: dict[str, T] | None, where: str, section: str) -> T:
+    """What a record's section has of a module.
+
+    Raises:
+        StorageError: it has nothing.
+    """
+    if by_module is None:
+        raise StorageError(f"{where}: {section}.modules is missing, wanted a mapping")
+    if module not in by_module:
+        known = ", ".join(sorted(by_module)[:4]) or "nothing"
+        raise StorageError(f"{where}: {section}.modules: module {module!r} is missing (found {known}, …)")
+    return by_module[module]
+
+
+def _number(value: float | None, place: str, *, needed: bool = False) -> float:
+    """NaN for what was not measured.
+
+    Raises:
+        StorageError: it is needed and absent, or not finite.
+    """
+    if value is None and not needed:
+        return math.nan
+    if value is None or not math.isfinite(value):
+        raise StorageError(f"{place}: found {'nothing' if value is None else repr(value)}, wanted a finite number")
+    return float(value)
 
 
 def measured(curve: ModuleCurve, values: Numbers) -> tuple[Epochs, Numbers]:

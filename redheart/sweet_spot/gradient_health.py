@@ -20,7 +20,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from redheart.sweet_spot.choice import Reason, Vote, abstain
+from redheart.storage import Scalar
+from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers
 
 TECHNIQUE = "gradient_health"
@@ -78,21 +79,21 @@ def _vote(curve: ModuleCurve) -> Vote:
         for name, values in (("relative", curve.relative_update), ("dead_fraction", curve.dead_fraction))
         if not np.isfinite(values).all()
     ]
-    evidence = {"health": [round(float(score), 6) for score in scores], "not_measured_everywhere": missing}
+    evidence: Evidence = {"health": [round(float(score), 6) for score in scores], "not_measured_everywhere": missing}
     if len(scores) < 2:
-        return abstain(TECHNIQUE, "sweet_spot.too_few", evidence=evidence, count=len(scores))
+        return abstain("sweet_spot.too_few", evidence=evidence, count=len(scores))
     if not curve.gradient_mean.any():
-        return abstain(TECHNIQUE, "sweet_spot.gradient.none", evidence=evidence)
+        return abstain("sweet_spot.gradient.none", evidence=evidence)
     best = int(scores.argmax())
     lead = float(scores[best] - np.median(scores))
     if float(np.ptp(scores)) < ALIKE:
-        return abstain(TECHNIQUE, "sweet_spot.gradient.alike", evidence=evidence, lowest=float(scores.min()))
+        return abstain("sweet_spot.gradient.alike", evidence=evidence, lowest=float(scores.min()))
     epoch = int(curve.epochs[best])
     worst = int(scores.argmin())
-    values = {
+    values: dict[str, Scalar] = {
         "epoch": epoch,
         "health": float(scores[best]),
         "worst_epoch": int(curve.epochs[worst]),
         "worst_health": float(scores[worst]),
     }
-    return Vote(TECHNIQUE, epoch, HIGHEST_CONFIDENCE * lead, Reason("sweet_spot.gradient.healthiest", values), evidence)
+    return Vote(epoch, HIGHEST_CONFIDENCE * lead, Reason("sweet_spot.gradient.healthiest", values), evidence)

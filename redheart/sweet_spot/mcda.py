@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from redheart.config.schema import SweetSpotConfig
-from redheart.sweet_spot.choice import Reason, Vote, abstain
+from redheart.storage import Scalar
+from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant
 from redheart.sweet_spot.gradient_health import health
 from redheart.sweet_spot.noise import certainty
@@ -90,27 +91,27 @@ def votes(curves: Mapping[str, ModuleCurve], config: SweetSpotConfig) -> dict[st
 
 def _vote(curve: ModuleCurve, config: SweetSpotConfig) -> Vote:
     if len(curve.epochs) < 2:
-        return abstain(TECHNIQUE, "sweet_spot.too_few", count=len(curve.epochs))
+        return abstain("sweet_spot.too_few", count=len(curve.epochs))
     scores = weighted_scores(curve, config)
-    evidence = {
+    evidence: Evidence = {
         "weights": {name: round(weight, 6) for name, weight in scores.weights.items()},
         "left_out": list(scores.left_out),
         "scores": [round(float(score), 6) if np.isfinite(score) else None for score in scores.total],
     }
     if not {"loss", "task"} & set(scores.weights):
-        return abstain(TECHNIQUE, "sweet_spot.mcda.nothing_to_compare", evidence=evidence)
+        return abstain("sweet_spot.mcda.nothing_to_compare", evidence=evidence)
     if not np.isfinite(scores.total).any():
-        return abstain(TECHNIQUE, "sweet_spot.mcda.never_together", evidence=evidence)
+        return abstain("sweet_spot.mcda.never_together", evidence=evidence)
     best = int(np.nanargmax(scores.total))
     epoch = int(curve.epochs[best])
     there = scores.total[np.isfinite(scores.total)]
     sure = 0.0 if is_constant(there) else certainty(there) * scores.covered
     key = "sweet_spot.mcda.renormalised" if scores.left_out else "sweet_spot.mcda.best"
     shares = ", ".join(f"{name} {weight:.0%}" for name, weight in scores.weights.items())
-    values = {
+    values: dict[str, Scalar] = {
         "epoch": epoch,
         "score": float(scores.total[best]),
         "weights": shares,
         "left_out": ", ".join(scores.left_out),
     }
-    return Vote(TECHNIQUE, epoch, sure, Reason(key, values), evidence)
+    return Vote(epoch, sure, Reason(key, values), evidence)

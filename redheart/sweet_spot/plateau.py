@@ -13,13 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from redheart.sweet_spot import trend
 from redheart.sweet_spot.change_points import Cusum, cusum, straight_stretches
-from redheart.sweet_spot.choice import Reason, Vote, abstain
+from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers, is_constant, measured
 from redheart.sweet_spot.noise import noise_level
 
@@ -58,9 +57,9 @@ def votes(curves: Mapping[str, ModuleCurve], significance: float) -> dict[str, V
     for module, curve in curves.items():
         epochs, loss = measured(curve, curve.loss)
         if len(loss) < 2:
-            result[module] = abstain(TECHNIQUE, "sweet_spot.too_few", count=len(loss))
+            result[module] = abstain("sweet_spot.too_few", count=len(loss))
         elif is_constant(loss):
-            result[module] = abstain(TECHNIQUE, "sweet_spot.constant_loss")
+            result[module] = abstain("sweet_spot.constant_loss")
         elif len(loss) < trend.MIN_EPOCHS:
             result[module] = _short_run(epochs, loss)
         else:
@@ -74,11 +73,20 @@ def votes(curves: Mapping[str, ModuleCurve], significance: float) -> dict[str, V
     return {module: result[module] for module in curves}
 
 
+def window_of(vote: Vote) -> tuple[int, int] | None:
+    """The first and the last epoch of the plateau that a vote is for; None: it is for none."""
+    window = vote.evidence.get("window")
+    if not isinstance(window, list):
+        return None
+    first, last = window
+    return first, last
+
+
 def _short_run(epochs: Epochs, loss: Numbers) -> Vote:
     """Too few epochs for any test: the contiguous stretch around the lowest loss, with little confidence."""
     best = int(loss.argmin())
     if best == len(loss) - 1:
-        return abstain(TECHNIQUE, "sweet_spot.plateau.short_still_improving", count=len(loss))
+        return abstain("sweet_spot.plateau.short_still_improving", count=len(loss))
     near = loss <= loss[best] + SHORT_RUN_LEVEL_SHARE * np.ptp(loss)
     first = last = best
     while first > 0 and near[first - 1]:
@@ -88,11 +96,11 @@ def _short_run(epochs: Epochs, loss: Numbers) -> Vote:
     centre = int(epochs[(first + last) // 2])
     window = [int(epochs[first]), int(epochs[last])]
     reason = Reason("sweet_spot.plateau.short", {"first": window[0], "last": window[1], "count": len(loss)})
-    return Vote(TECHNIQUE, centre, SHORT_RUN_CONFIDENCE, reason, {"window": window, "tested": False})
+    return Vote(centre, SHORT_RUN_CONFIDENCE, reason, {"window": window, "tested": False})
 
 
 def _conclude(found: _Examined, trend_q: float, change_q: float, significance: float) -> Vote:
-    evidence: dict[str, Any] = {
+    evidence: Evidence = {
         "tested": True,
         "noise": found.noise,
         "trend": {
@@ -114,20 +122,20 @@ def _conclude(found: _Examined, trend_q: float, change_q: float, significance: f
         if has_trend:
             falls = found.trend.slope < 0
             key = "sweet_spot.plateau.steady_fall" if falls else "sweet_spot.plateau.steady_rise"
-        return abstain(TECHNIQUE, key, evidence=evidence)
+        return abstain(key, evidence=evidence)
     stretches = straight_stretches(found.epochs, found.loss, found.noise)
     evidence["change_points"] = [int(found.epochs[start]) for start, _ in stretches[1:]]
     best = _flattest(found, stretches, significance)
     if best is None:
         still = has_trend and found.trend.slope < 0 and int(found.loss.argmin()) == len(found.loss) - 1
         key = "sweet_spot.plateau.still_improving" if still else "sweet_spot.plateau.none"
-        return abstain(TECHNIQUE, key, evidence=evidence)
+        return abstain(key, evidence=evidence)
     start, end, flatness = best
     window = [int(found.epochs[start]), int(found.epochs[end - 1])]
     evidence["window"] = window
     centre = int(found.epochs[(start + end - 1) // 2])
     reason = Reason("sweet_spot.plateau.found", {"first": window[0], "last": window[1], "centre": centre})
-    return Vote(TECHNIQUE, centre, flatness, reason, evidence)
+    return Vote(centre, flatness, reason, evidence)
 
 
 def _line(epochs: Epochs, values: Numbers) -> tuple[float, Numbers]:

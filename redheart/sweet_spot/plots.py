@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from redheart.storage import replace_file
 from redheart.sweet_spot.choice import TECHNIQUES, Choice
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
+from redheart.sweet_spot.plateau import window_of
 from redheart.sweet_spot.voting import scores
 
 _CHOSEN = "#c0143c"
@@ -65,7 +66,7 @@ def draw_module(path: Path, curve: ModuleCurve, choice: Choice | None) -> None:
         for panel in panels:
             panel.axvline(choice.epoch, color=_CHOSEN, linewidth=1.6, zorder=1)
         handles.append(Line2D([], [], color=_CHOSEN, linewidth=1.6, label=f"chosen: epoch {choice.epoch}"))
-        window = choice.techniques["plateau"].evidence.get("window")
+        window = window_of(choice.techniques["plateau"])
         if window is not None:
             for panel in panels[:3]:
                 shade = panel.axvspan(

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant, measured
 from redheart.sweet_spot.noise import certainty, noise_level
@@ -46,11 +46,11 @@ def votes(curves: Mapping[str, ModuleCurve]) -> dict[str, Vote]:
 def _vote(curve: ModuleCurve) -> Vote:
     epochs, skill = measured(curve, curve.skill)
     if len(skill) == 0:
-        return abstain(TECHNIQUE, "sweet_spot.task.no_metric")
+        return abstain("sweet_spot.task.no_metric")
     if len(skill) < 2:
-        return abstain(TECHNIQUE, "sweet_spot.too_few", count=len(skill))
+        return abstain("sweet_spot.too_few", count=len(skill))
     if is_constant(skill):
-        return abstain(TECHNIQUE, "sweet_spot.task.constant")
+        return abstain("sweet_spot.task.constant")
     best = int(skill.argmax())
     rising = bool((np.diff(skill) > 0).all())
     noise = noise_level(skill)
@@ -72,10 +72,10 @@ def _vote(curve: ModuleCurve) -> Vote:
     if skill.max() <= 0.0:
         confidence *= WITHOUT_SKILL
         key = "sweet_spot.task.without_skill"
-    values: dict[str, Any] = {
+    values: dict[str, Scalar] = {
         "epoch": int(epochs[chosen]),
         "skill": float(skill[chosen]),
         "best_epoch": int(epochs[best]),
         "best_skill": float(skill[best]),
     }
-    return Vote(TECHNIQUE, int(epochs[chosen]), confidence, Reason(key, values), {**values, "noise": noise})
+    return Vote(int(epochs[chosen]), confidence, Reason(key, values), {**values, "noise": noise})

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from redheart.sweet_spot.choice import Choice, Reason, Vote, abstain
+from redheart.storage import Scalar
+from redheart.sweet_spot.choice import Choice, Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
 
 TECHNIQUE = "voting"
@@ -58,9 +59,12 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
     Equal scores go to the epoch with the lower loss, then to the earlier one.
     """
     total = scores(curve.epochs, votes)
-    evidence = {"scores": [round(float(score), 6) for score in total], "kernel_width": kernel_width(len(curve.epochs))}
+    evidence: Evidence = {
+        "scores": [round(float(score), 6) for score in total],
+        "kernel_width": kernel_width(len(curve.epochs)),
+    }
     if all(votes[name].abstains for name in _ABOUT_PREDICTION):
-        return abstain(TECHNIQUE, "sweet_spot.voting.nobody", evidence=evidence)
+        return abstain("sweet_spot.voting.nobody", evidence=evidence)
     leaders = np.flatnonzero(total >= total.max() * (1 - 1e-9))
     loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
     winner = int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))
@@ -78,14 +82,14 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
         doubt *= 1.0 - max(near, default=0.0)
     confidence = min(HIGHEST_CONFIDENCE, agreement * (1.0 - doubt))
     supporters = [name for name, vote in cast.items() if vote.epoch == epoch]
-    values = {
+    values: dict[str, Scalar] = {
         "epoch": epoch,
         "agreement": agreement,
         "votes": ", ".join(f"{name} {vote.epoch} ({vote.confidence:.2f})" for name, vote in cast.items()),
         "abstained": ", ".join(name for name, vote in votes.items() if vote.abstains) or "–",
     }
     evidence |= {"agreement": agreement, "supporters": supporters}
-    return Vote(TECHNIQUE, epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
+    return Vote(epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
 
 
 def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, Vote]]) -> dict[str, Choice]:

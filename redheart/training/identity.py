@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from redheart.config import Config
+from redheart.storage import Scalar
+
+#: Settings by name, and sections of them.
+Settings = dict[str, Scalar | dict[str, Scalar]]
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
 _NOT_IDENTITY = {
@@ -28,7 +30,7 @@ _OFF = {
 }
 
 
-def _training(config: Config) -> dict[str, Any]:
+def _training(config: Config) -> dict[str, Scalar]:
     section = msgspec.to_builtins(config.training)
     if section["schedule"] != "wsd":
         del section["decay_fraction"]  # which nothing reads
@@ -40,7 +42,7 @@ def _training(config: Config) -> dict[str, Any]:
     }
 
 
-def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:
+def trial_identity(config: Config, dataset_identity: str) -> Settings:
     """What a sweep's trial means, as a JSON-able mapping: model, optimizer, batch, loss, data, seed.
 
     The main training's dry run and the cut into micro-batches do not change a trial.
@@ -57,7 +59,7 @@ def trial_identity(config: Config, dataset_identity: str) -> dict[str, Any]:
     }
 
 
-def run_identity(config: Config, dataset_identity: str, preset: str, learning_rate: float) -> dict[str, Any]:
+def run_identity(config: Config, dataset_identity: str, preset: str, learning_rate: float) -> Settings:
     """What a main training means; a run with the same is gone on with, one with another starts anew."""
     training = _training(config)
     training.pop("micro_batch_size")

@@ -7,11 +7,12 @@ import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from redheart.storage import read_json, write_json
+from redheart.facts.memory import OomEvent, OomStats, read_oom_stats
+from redheart.paths import OutputPaths
+from redheart.storage import write_json
 
 _HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
 _DEVICE_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -32,43 +33,39 @@ class OomLog:
         has_new: something happened since this process started.
     """
 
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[OomEvent] = field(default_factory=list)
     has_new: bool = False
 
     def record(self, *, epoch: int, step: int, micro_batch_size: int, smaller: int | None, message: str) -> None:
         self.has_new = True
         self.events.append(
-            {
-                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "epoch": epoch,
-                "global_step": step,
-                "micro_batch_size": micro_batch_size,
-                "smaller_micro_batch_size": smaller,
-                "message": message,
-            }
+            OomEvent(
+                time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                epoch=epoch,
+                global_step=step,
+                micro_batch_size=micro_batch_size,
+                smaller_micro_batch_size=smaller,
+                message=message,
+            )
         )
 
     def read(self, output: Path) -> None:
         """Takes up the events of a run that is gone on with."""
-        path = output / "oom_stats" / "oom_stats.json"
-        if path.exists():
-            self.events = read_json(path)["events"]
+        if OutputPaths(output).oom_stats.exists():
+            self.events = read_oom_stats(output).events
 
     def write(self, output: Path, *, device: str, micro_batch_size: int) -> Path:
         """Writes ``oom_stats/oom_stats.json`` with the peaks of memory so far."""
-        path = output / "oom_stats" / "oom_stats.json"
+        path = OutputPaths(output).oom_stats
         # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
-        on_cuda = torch.cuda.is_available()
-        write_json(
-            path,
-            {
-                "count": len(self.events),
-                "events": self.events,
-                "device": device,
-                "final_micro_batch_size": micro_batch_size,
-                "peak_device_bytes": torch.cuda.max_memory_allocated() if on_cuda else None,
-                "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-            },
+        stats = OomStats(
+            count=len(self.events),
+            events=self.events,
+            device=device,
+            final_micro_batch_size=micro_batch_size,
+            peak_device_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+            peak_host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         )
+        write_json(path, stats)
         return path

@@ -5,18 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from redheart.checkpoint import ResumeState, newest_resume_state, save_resume_state
+from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
+from redheart.checkpoint.resume import MANIFEST
 from redheart.engine.contract import Engine
 from redheart.errors import ConfigError, StorageError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
+from redheart.storage import as_struct
 from redheart.training.loop import TrainingLoop
+
+T = TypeVar("T")
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run was when its resume state was written; beside it stands, by name, what each callback kept.
+
+    Attributes:
+        epoch: the epoch under way, 1-based; ``batches_done``: its batches that are done.
+        engine, world_size: what the engine's files were written by.
+        manifest: what a checkpoint made of this state would say of itself.
+        shapes: of the weights by name; None in a state of before they were kept.
+    """
+
+    run: str
+    epoch: int
+    batches_done: int
+    global_step: int
+    nonfinite_in_a_row: int
+    engine: str
+    world_size: int
+    manifest: Manifest
+    shapes: dict[str, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,15 +58,25 @@ class Kept:
     """What a callback keeps across a stop.
 
     Attributes:
-        values: plain JSON, stored in the state's cursor under the callback's name.
+        values: a struct or plain JSON, stored in the state's cursor under the callback's name; read back, it is JSON.
         tensors: on the CPU, stored in ``<name>.safetensors``; without any there is no file.
+        where: it was read from, for an error's message.
     """
 
     values: Any
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    where: str = ""
+
+    def read(self, kind: type[T]) -> T:
+        """The values that were read, as a ``kind``.
+
+        Raises:
+            StorageError: they are none; names the place, the field, what was found and what is wanted.
+        """
+        return as_struct(self.values, kind, self.where)
 
 
-def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState | None:
+def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState[Cursor] | None:
     """The newest valid state of ``run``, if there is one; says which were passed over.
 
     Args:
@@ -49,29 +85,29 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     Raises:
         ConfigError: it is sharded for other processes than these, or is of a model of another shape: another version's.
     """
-    state, reasons = newest_resume_state(output)
+    state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
-    if state is None or state.cursor.get("run") != run:
+    if state is None or state.cursor.run != run:
         return None
-    was, world = state.cursor["engine"], state.cursor["world_size"]
+    was, world = state.cursor.engine, state.cursor.world_size
     if not engine.loads_state_of(was, world):
         raise ConfigError(
             f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
         )
-    check_same_model(state.cursor["manifest"], state.path, shape, "this run (--force starts it anew)")
+    check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
     return state
 
 
-def _check_tensors(state: ResumeState, engine: Engine) -> None:
+def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
     """Before the engine reads: under ZeRO what lies there is cut and flattened, and fails to fit as a raw number's count.
 
     Raises:
         StorageError: a weight is of another shape than in the model that is to go on, or only one of them has it.
     """
     wanted = engine.weight_shapes()
-    found = state.cursor.get("shapes", wanted)
+    found = wanted if state.cursor.shapes is None else state.cursor.shapes
     for name in (*wanted, *found):
         if (one := found.get(name)) != (other := wanted.get(name)):
             raise StorageError(
@@ -80,7 +116,7 @@ def _check_tensors(state: ResumeState, engine: Engine) -> None:
             )
 
 
-def load_progress(state: ResumeState, loop: TrainingLoop) -> Position:
+def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     """Puts weights, optimizer and the loop's counters back. Collective.
 
     Raises:
@@ -99,19 +135,20 @@ def load_progress(state: ResumeState, loop: TrainingLoop) -> Position:
         ) from error
     if loop.average is not None:
         loop.average.load(state.path)
-    loop.global_step = cursor["global_step"]
-    loop.nonfinite_in_a_row = cursor["nonfinite_in_a_row"]
-    info("training.resumed", epoch=cursor["epoch"], batch=cursor["batches_done"], path=state.path)
-    return Position(cursor["epoch"], cursor["batches_done"])
+    loop.global_step = cursor.global_step
+    loop.nonfinite_in_a_row = cursor.nonfinite_in_a_row
+    info("training.resumed", epoch=cursor.epoch, batch=cursor.batches_done, path=state.path)
+    return Position(cursor.epoch, cursor.batches_done)
 
 
-def load_kept(state: ResumeState, names: Iterable[str]) -> dict[str, Kept]:
+def load_kept(state: ResumeState[Cursor], names: Iterable[str]) -> dict[str, Kept]:
     """What callbacks of these names kept; those that kept nothing, or were not there, are absent."""
     kept = {}
     for name in names:
-        if (values := state.cursor.get(name)) is not None:
+        if (values := state.raw_cursor.get(name)) is not None:
             file = _file(state.path, name)
-            kept[name] = Kept(values, load_file(str(file)) if file.exists() else {})
+            where = f"{state.path / MANIFEST}: cursor.{name}"
+            kept[name] = Kept(values, load_file(str(file)) if file.exists() else {}, where)
     return kept
 
 
@@ -122,7 +159,7 @@ def _file(folder: Path, name: str) -> Path:
 def save_progress(
     output: Path,
     run: str,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     loop: TrainingLoop,
     position: Position,
     kept: Mapping[str, Kept | None],
@@ -137,20 +174,20 @@ def save_progress(
         StorageError: it could not be written; the earlier state is intact.
     """
     engine = loop.engine
-    cursor = {
-        "run": run,
-        "epoch": position.epoch,
-        "batches_done": position.batches_done,
-        "global_step": loop.global_step,
-        "nonfinite_in_a_row": loop.nonfinite_in_a_row,
-        "engine": engine.kind,
-        "world_size": engine.world_size,
-        "manifest": manifest,
-        "shapes": engine.weight_shapes(),
-    }
-    if taken := cursor.keys() & kept.keys():
+    cursor = Cursor(
+        run=run,
+        epoch=position.epoch,
+        batches_done=position.batches_done,
+        global_step=loop.global_step,
+        nonfinite_in_a_row=loop.nonfinite_in_a_row,
+        engine=engine.kind,
+        world_size=engine.world_size,
+        manifest=manifest,
+        shapes=engine.weight_shapes(),
+    )
+    if taken := set(Cursor.__struct_fields__) & kept.keys():
         raise ValueError(f"a callback keeps its state under a name of the cursor's own: {', '.join(sorted(taken))}")
-    cursor |= {name: None if one is None else one.values for name, one in kept.items()}
+    values = {name: None if one is None else one.values for name, one in kept.items()}
 
     def write(folder: Path) -> None:
         engine.save_state(folder / "engine")
@@ -160,4 +197,6 @@ def save_progress(
             if engine.is_main and one is not None and one.tensors:
                 save_file(dict(one.tensors), str(_file(folder, name)))
 
-    save_resume_state(output, cursor, write, is_main=engine.is_main, any_rank=engine.any_rank)
+    save_resume_state(
+        output, msgspec.structs.asdict(cursor) | values, write, is_main=engine.is_main, any_rank=engine.any_rank
+    )

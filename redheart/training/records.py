@@ -1,89 +1,183 @@
-"""What an epoch leaves in ``metrics.jsonl``: sums over its steps, and the line that is made of them."""
+"""Records of a training, ``metrics.jsonl``: one line for the run, then one an epoch. What counts in it is decided here.
+
+Of an epoch that was recorded twice the later record counts. A run's line cuts what was before it where it is another run's, or
+says otherwise than the one before it whether this is a dry run. Lines of kinds that this version does not know are passed over.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
+import msgspec
 
-from redheart.evaluation.evaluate import Evaluation
-from redheart.health.update_monitor import UpdateReport
-from redheart.storage import read_lines
-from redheart.tasks import MODULES
-from redheart.training.step import TERM_NAMES, Step
+from redheart.config import Config
+from redheart.errors import StorageError
+from redheart.facts.scores import SplitScores
+from redheart.messages import debug
+from redheart.storage import append_line, as_struct, read_lines
 
-METRICS = "metrics.jsonl"
-
-
-@dataclass
-class EpochSums:
-    """Running sums over the steps of an epoch; stored in the cursor so that a resumed epoch reports whole numbers."""
-
-    situations: int = 0
-    loss: float = 0.0
-    terms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TERM_NAMES, 0.0))
-    norms: list[float] = field(default_factory=list)
-    module_norms: dict[str, list[float]] = field(default_factory=lambda: {module: [] for module in MODULES})
-    moved: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MODULES, 0.0))
-    dead: dict[str, float] = field(default_factory=dict)
-    updates: int = 0
-    seconds: float = 0.0
-
-    def add(self, step: Step) -> None:
-        if math.isfinite(step.loss):
-            self.situations += step.situations
-            self.loss += step.loss * step.situations
-            for name, value in step.terms.items():
-                self.terms[name] = self.terms.get(name, 0.0) + value * step.situations
-        if step.gradient_norm is not None:
-            self.norms.append(step.gradient_norm)
-        for module, value in step.module_norms.items():
-            self.module_norms[module].append(value)
-        self.updates += step.updated
-
-    def add_look(self, report: UpdateReport) -> None:
-        """Updates of several looks add up like steps of a walk; a row is dead only if no look saw it move."""
-        for module in report.relative:
-            self.moved[module] = math.hypot(self.moved[module], report.relative[module])
-            self.dead[module] = min(self.dead.get(module, 1.0), report.dead_fraction[module])
-
-    def train_record(self) -> dict[str, Any]:
-        count = max(1, self.situations)
-        return {"loss": self.loss / count, "terms": {name: value / count for name, value in self.terms.items()}}
-
-    def gradient_record(self) -> dict[str, Any]:
-        modules = {
-            module: {"mean": float(np.mean(values)), "std": float(np.std(values)), "max": float(np.max(values))}
-            for module, values in self.module_norms.items()
-            if values
-        }
-        mean = {"total_norm_mean": float(np.mean(self.norms))} if self.norms else {}
-        return {**mean, "modules": modules}
-
-    def update_record(self) -> dict[str, Any]:
-        return {
-            "modules": {
-                module: {"relative": self.moved[module], "dead_fraction": self.dead.get(module, 1.0)}
-                for module in MODULES
-            }
-        }
+#: What the run's line was called in older files.
+_OLD_RUN_KIND = "start"
 
 
-def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
-    """What of an evaluation goes into the epoch's line."""
-    return {
-        "count": evaluation.count,
-        "loss": evaluation.loss,
-        "terms": evaluation.terms,
-        "tasks": evaluation.tasks,
-        "modules": evaluation.modules,
-    }
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="run"):
+    """What the run says of itself before its first step.
+
+    Attributes:
+        run: identity of the run.
+        config: for people; not read back, because another version's settings need not be this one's.
+        parameters: of the model.
+        counts: situations by split.
+        choose, checkpoint: scores and folder of the model before its first step; None where it was not kept.
+    """
+
+    run: str | None = None
+    config: Config | None = None
+    learning_rate: float | None = None
+    preset: str | None = None
+    world_size: int | None = None
+    engine: str | None = None
+    parameters: int | None = None
+    dry_run: bool
+    counts: dict[str, int] | None = None
+    choose: SplitScores | None = None
+    checkpoint: str | None = None
 
 
-def training_metrics(output: Path) -> list[dict[str, Any]]:
-    """The epochs' records of ``output``; of an epoch that was written twice, the later."""
-    by_epoch = {line["epoch"]: line for line in read_lines(output / METRICS) if line.get("kind") == "epoch"}
-    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+class TrainLosses(msgspec.Struct, frozen=True, kw_only=True):
+    """The training loss, and each term of it, as means over an epoch's situations."""
+
+    loss: float
+    terms: dict[str, float] = {}
+
+
+class NormSpread(msgspec.Struct, frozen=True, kw_only=True):
+    """A module's gradient norm over the steps at which it was measured."""
+
+    mean: float | None = None
+    std: float | None = None
+    max: float | None = None
+
+
+class GradientRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Gradient norms before clipping: of all parameters, and by module."""
+
+    total_norm_mean: float | None = None
+    modules: dict[str, NormSpread] | None = None
+
+
+class ModuleUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """How a module's weights moved over an epoch: relative to their norm, and the share of rows that did not move."""
+
+    relative: float | None = None
+    dead_fraction: float | None = None
+
+
+class UpdateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How the weights moved, by module."""
+
+    modules: dict[str, ModuleUpdate] | None = None
+
+
+class EpochRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="epoch"):
+    """What an epoch came to.
+
+    Attributes:
+        epoch: 1-based.
+        global_step: optimizer steps of the run so far.
+        learning_rate: of the epoch's last step.
+        updates: optimizer steps of the epoch that were taken.
+        checkpoint: the epoch's folder, relative to the output root.
+    """
+
+    epoch: Annotated[int, msgspec.Meta(ge=1)]
+    global_step: int | None = None
+    learning_rate: float | None = None
+    seconds: float | None = None
+    updates: int | None = None
+    train: TrainLosses | None = None
+    choose: SplitScores | None = None
+    gradient: GradientRecord | None = None
+    update: UpdateRecord | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRecords:
+    """What counts of a ``metrics.jsonl``.
+
+    Attributes:
+        run: the last run's own line; None where there is none.
+        epochs: by number, ascending.
+        lines: each epoch's line in the file, from 1.
+    """
+
+    path: Path
+    run: RunRecord | None
+    epochs: dict[int, EpochRecord]
+    lines: dict[int, int]
+
+    @property
+    def is_dry_run(self) -> bool:
+        return self.run is not None and self.run.dry_run
+
+    def where(self, epoch: int) -> str:
+        """The place of an epoch's record, for an error's message."""
+        return f"{self.path}: line {self.lines[epoch]}"
+
+    def needed(self) -> TrainingRecords:
+        """The same, if there is an epoch in it.
+
+        Raises:
+            StorageError: there is none.
+        """
+        if not self.epochs:
+            raise StorageError(f"{self.path}: found no epoch, wanted at least one; `redheart train` writes them")
+        return self
+
+
+def append_record(path: Path, record: RunRecord | EpochRecord) -> None:
+    """Adds a line.
+
+    Raises:
+        StorageError: it could not be written; the lines that were there are intact.
+    """
+    append_line(path, record)
+
+
+def read_records(path: Path) -> TrainingRecords:
+    """What counts of the file at ``path``.
+
+    Raises:
+        StorageError: it is missing, or a line is damaged; names the line, the field, what was found and what is wanted.
+    """
+    if not path.is_file():
+        raise StorageError(f"{path}: not found; `redheart train` writes it")
+    run: RunRecord | None = None
+    epochs: dict[int, EpochRecord] = {}
+    lines: dict[int, int] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        record = _record(line, f"{path}: line {number}")
+        if isinstance(record, RunRecord):
+            if epochs and run is not None and (run.run, run.dry_run) != (record.run, record.dry_run):
+                debug(f"{path}: line {number}: another run starts here; {len(epochs)} earlier epochs are left out")
+                epochs, lines = {}, {}
+            run = record
+        elif record is not None:
+            epochs[record.epoch], lines[record.epoch] = record, number
+    return TrainingRecords(path, run, dict(sorted(epochs.items())), lines)
+
+
+def _record(line: object, where: str) -> RunRecord | EpochRecord | None:
+    """One line; None where it is of a kind that this version does not know."""
+    kind = line.get("kind") if isinstance(line, dict) else None
+    if not isinstance(line, dict) or not isinstance(kind, str):
+        raise StorageError(f"{where}: kind: found {line!r:.60}, wanted a record with its kind")
+    if kind in ("run", _OLD_RUN_KIND):
+        return as_struct({**line, "kind": "run", "config": None}, RunRecord, where)
+    if kind == "epoch":
+        return as_struct(line, EpochRecord, where)
+    debug(f"{where}: a record of kind {kind!r} says nothing about epochs")
+    return None

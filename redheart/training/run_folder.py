@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from redheart.checkpoint import list_epochs
 from redheart.messages import info
-from redheart.storage import fingerprint, read_json, write_json
-from redheart.training.records import METRICS
+from redheart.paths import OutputPaths
+from redheart.storage import Scalar, fingerprint, read_struct, write_json
+from redheart.training.identity import Settings
 
-#: What belongs to one run and is moved away, not overwritten, when another run takes the same output folder.
-_OF_A_RUN = (
-    METRICS,
-    "run.json",
-    "checkpoints",
-    "tensorboard",
-    "sweet_spot_analysis",
-    "crossover",
-    "crossover_final.pth",
-    "best_model",
-    "report",
-    "plots",
-    "oom_stats",
-    "evaluation",
-    "consolidated",
-)
-#: Goes with them, but alone it is no run's: a user may keep their settings there.
-_SETTINGS = "config.yaml"
+
+class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: which run lies in the output folder, where it ran, and on what.
+
+    Attributes:
+        run: fingerprint of ``identity``.
+        finished: its last epoch was reached.
+        dataset: path of the embedded dataset; ``counts``: its situations by split.
+        updated: when this was written, in ISO 8601.
+    """
+
+    run: str | None = None
+    finished: bool = False
+    identity: Settings | None = None
+    engine: str | None = None
+    world_size: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    dataset: str | None = None
+    counts: dict[str, int] | None = None
+    updated: str | None = None
+
+
+def read_run(output: Path) -> RunDescription | None:
+    """What ``run.json`` in ``output`` says; None where there is none.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    path = OutputPaths(output).run
+    return read_struct(path, RunDescription) if path.exists() else None
 
 
 class RunFolder:
@@ -39,45 +53,41 @@ class RunFolder:
         identity: what makes this run this run, see ``identity.py``.
     """
 
-    def __init__(self, output: Path, identity: Mapping[str, Any]) -> None:
-        self.output = output
+    def __init__(self, output: Path, identity: Settings) -> None:
+        self.output, self.paths = output, OutputPaths(output)
         self.identity = dict(identity)
         self.run = fingerprint(self.identity)
 
-    def _previous(self) -> dict[str, Any] | None:
-        path = self.output / "run.json"
-        return read_json(path) if path.exists() else None
-
     def is_finished(self, epochs: int) -> bool:
         """Whether this very run was finished here and its checkpoints are still there."""
-        previous = self._previous()
-        if previous is None or previous.get("run") != self.run or not previous.get("finished"):
+        previous = read_run(self.output)
+        if previous is None or previous.run != self.run or not previous.finished:
             return False
         return len(list_epochs(self.output)) == epochs
 
     def retire_other(self, *, force: bool) -> None:
         """Moves another run's files – with ``force`` this one's too – to ``previous/<time>``; nothing is deleted."""
-        previous = self._previous()
-        has_files = any((self.output / name).exists() for name in _OF_A_RUN)
-        if not has_files or (previous is not None and previous.get("run") == self.run and not force):
+        previous = read_run(self.output)
+        has_files = any(path.exists() for path in self.paths.of_a_run())
+        if not has_files or (previous is not None and previous.run == self.run and not force):
             return
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d_%H%M%S")
-        target = self.output / "previous" / stamp
+        target = self.paths.previous / stamp
         number = 1
         while target.exists():
             number += 1
-            target = self.output / "previous" / f"{stamp}_{number}"
+            target = self.paths.previous / f"{stamp}_{number}"
         target.mkdir(parents=True)
-        for name in (*_OF_A_RUN, _SETTINGS):
-            if (self.output / name).exists():
-                (self.output / name).rename(target / name)
+        for path in (*self.paths.of_a_run(), self.paths.settings):
+            if path.exists():
+                path.rename(target / path.name)
         info("training.retired", path=target, why=self._why_other(previous) or "--force")
 
-    def _why_other(self, previous: Mapping[str, Any] | None) -> str:
+    def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
-        if previous is None or not isinstance(previous.get("identity"), dict):
-            return "run.json: –"
-        before, now = _flat(previous["identity"]), _flat(self.identity)
+        if previous is None or previous.identity is None:
+            return f"{OutputPaths.run.name}: –"
+        before, now = _flat(previous.identity), _flat(self.identity)
         found = [
             f"{key}: {before.get(key, '–')} → {now.get(key, '–')}"
             for key in dict.fromkeys([*before, *now])
@@ -85,23 +95,38 @@ class RunFolder:
         ]
         return ", ".join(found)
 
-    def describe(self, *, finished: bool, facts: Mapping[str, Any]) -> None:
+    def describe(
+        self,
+        *,
+        finished: bool,
+        engine: str,
+        world_size: int,
+        device: str,
+        precision: str,
+        dataset: str,
+        counts: dict[str, int],
+    ) -> None:
         """Writes ``run.json``."""
         write_json(
-            self.output / "run.json",
-            {
-                "run": self.run,
-                "finished": finished,
-                "identity": self.identity,
-                **facts,
-                "updated": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            },
+            self.paths.run,
+            RunDescription(
+                run=self.run,
+                finished=finished,
+                identity=self.identity,
+                engine=engine,
+                world_size=world_size,
+                device=device,
+                precision=precision,
+                dataset=dataset,
+                counts=counts,
+                updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            ),
         )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(settings: Settings) -> dict[str, Scalar]:
     """``{"training": {"epochs": 3}}`` -> ``{"training.epochs": 3}``."""
-    found: dict[str, Any] = {}
+    found: dict[str, Scalar] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
     return found

@@ -9,20 +9,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import ResumeState
+from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
+from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
 from redheart.machine import choose_preset
 from redheart.messages import info
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, count_model, dimensions
+from redheart.paths import OutputPaths
 from redheart.storage import write_text
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints, last_good
@@ -40,7 +40,8 @@ from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.options import options_turned_on
-from redheart.training.progress import Position, load_kept, load_progress, newest_state
+from redheart.training.progress import Cursor, Position, load_kept, load_progress, newest_state
+from redheart.training.records import RunRecord
 from redheart.training.run_folder import RunFolder
 
 
@@ -83,6 +84,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config, self.output, self.learning_rate = config, output, learning_rate
+        self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
         self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
@@ -119,7 +121,7 @@ class Trainer:
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
-        engine = make_engine(self.config, tracking_folder=self.output / "tensorboard")
+        engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
             self.folder.retire_other(force=self.force)
         engine.barrier()
@@ -169,7 +171,7 @@ class Trainer:
         callbacks = self._list_callbacks(engine, parameters)
         run.callbacks = callbacks
         if engine.is_main:
-            write_text(self.output / "config.yaml", resolved_yaml(self.config))
+            write_text(self.paths.settings, resolved_yaml(self.config))
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:
@@ -209,7 +211,7 @@ class Trainer:
         manifest, output = self._manifest(), self.output
         start = StartCheckpoint(output, manifest)
         checkpoints = EpochCheckpoints(output, manifest)
-        metrics = Metrics(output, self._start_line(engine, parameters), start, checkpoints)
+        metrics = Metrics(output, self._run_record(engine, parameters), start, checkpoints)
         return [
             start,
             Tracker(start),
@@ -223,7 +225,7 @@ class Trainer:
             OomStatistics(output),
         ]
 
-    def _go_through(self, run: Run, callbacks: Callbacks, state: ResumeState | None) -> float:
+    def _go_through(self, run: Run, callbacks: Callbacks, state: ResumeState[Cursor] | None) -> float:
         """All epochs that are left, however they end; how long they took, in seconds.
 
         Raises:
@@ -272,51 +274,47 @@ class Trainer:
         return Interrupted(f"stopped at epoch {epoch}, batch {done}; the same command goes on from there")
 
     def _describe_run(self, *, finished: bool, engine: Engine) -> None:
-        facts = {
-            "engine": engine.kind,
-            "world_size": engine.world_size,
-            "device": str(engine.device),
-            "precision": engine.precision,
-            "dataset": str(self.table.path),
-            "counts": self.table.counts,
-        }
-        self.folder.describe(finished=finished, facts=facts)
+        self.folder.describe(
+            finished=finished,
+            engine=engine.kind,
+            world_size=engine.world_size,
+            device=str(engine.device),
+            precision=engine.precision,
+            dataset=str(self.table.path),
+            counts=self.table.counts,
+        )
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self) -> Manifest:
         """What a checkpoint of this run says of itself."""
         config, table = self.config, self.table
-        training = config.training
-        return {
-            "run": self.folder.run,
-            "dataset": table.identity,
-            "data": {"name": table.name, "counts": table.counts},
-            "preset": self.preset,
-            "d_embed": table.d_embed,
-            # What else a text has to go through to be predicted as it was trained on.
-            "segmentation": {
-                "window_word_pieces": config.embedding.window_word_pieces,
-                "max_segments": config.embedding.max_segments,
-            },
-            "target_counts": table.target_counts(self.train),
-            "encoder": {"name": table.dataset.model_name, "fingerprint": table.dataset.model_fingerprint},
-            "model": self.shape.to_json(),
-            "statistics": self.statistics.to_json(),
-            "seed": config.seed,
-            "learning_rate": self.learning_rate,
-            **({"ema_decay": training.ema_decay} if training.ema_decay else {}),
-        }
+        return Manifest(
+            run=self.folder.run,
+            dataset=table.identity,
+            data=DataFacts(name=table.name, counts=table.counts),
+            preset=self.preset,
+            d_embed=table.d_embed,
+            segmentation=Segmentation(
+                window_word_pieces=config.embedding.window_word_pieces, max_segments=config.embedding.max_segments
+            ),
+            target_counts=table.target_counts(self.train),
+            encoder=EncoderFacts(name=table.dataset.model_name, fingerprint=table.dataset.model_fingerprint),
+            model=self.shape.to_json(),
+            statistics=self.statistics.to_json(),
+            seed=config.seed,
+            learning_rate=self.learning_rate,
+            ema_decay=config.training.ema_decay or None,
+        )
 
-    def _start_line(self, engine: Engine, parameters: int) -> dict[str, Any]:
+    def _run_record(self, engine: Engine, parameters: int) -> RunRecord:
         """What the first line of ``metrics.jsonl`` says of the run."""
-        return {
-            "kind": "start",
-            "run": self.folder.run,
-            "config": msgspec.to_builtins(self.config),
-            "learning_rate": self.learning_rate,
-            "preset": self.preset,
-            "world_size": engine.world_size,
-            "engine": engine.kind,
-            "parameters": parameters,
-            "dry_run": self.config.training.no_param_update,
-            "counts": self.table.counts,
-        }
+        return RunRecord(
+            run=self.folder.run,
+            config=self.config,
+            learning_rate=self.learning_rate,
+            preset=self.preset,
+            world_size=engine.world_size,
+            engine=engine.kind,
+            parameters=parameters,
+            dry_run=self.config.training.no_param_update,
+            counts=self.table.counts,
+        )

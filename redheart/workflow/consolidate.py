@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from redheart.checkpoint import newest_resume_state, save_model
 from redheart.errors import StorageError
 from redheart.messages import info, warn
+from redheart.paths import OutputPaths
 from redheart.training.average import read_average
+from redheart.training.progress import Cursor
 
 
 def consolidate(output: Path, target: Path | None = None) -> Path:
@@ -24,14 +28,15 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     Raises:
         StorageError: there is no valid state, it holds no weights, or a share of their average is missing.
     """
-    state, reasons = newest_resume_state(output)
+    state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
     if state is None:
-        raise StorageError(f"{output / 'checkpoints' / 'resume'}: there is no valid resume state to consolidate")
+        raise StorageError(f"{OutputPaths(output).resume}: there is no valid resume state to consolidate")
     engine = state.path / "engine"
-    manifest = {**state.cursor["manifest"], "global_step": state.cursor["global_step"], "metrics": {}}
-    manifest["epoch"] = state.cursor["epoch"] - (0 if state.cursor["batches_done"] else 1)
+    cursor = state.cursor
+    epoch = cursor.epoch - (0 if cursor.batches_done else 1)
+    manifest = msgspec.structs.replace(cursor.manifest, epoch=epoch, global_step=cursor.global_step, metrics={})
     shards = engine / "pytorch_model"
     if shards.is_dir():
         from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
@@ -45,7 +50,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     else:
         raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
     weights |= read_average(state.path)
-    target = target or output / "consolidated"
+    target = target or OutputPaths(output).consolidated
     path = save_model(target.parent, target.name, weights, manifest)
     info("training.checkpoint", path=path)
     return path

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from redheart.baseline.comparison import compare
 from redheart.baseline.run import baseline_of_run
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import weights_identity
 from redheart.checkpoint.restore import Restored, check_preset, check_vectors
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import open_embedded
 from redheart.errors import RedHeartError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.facts.comparison import BaselineDescription
+from redheart.facts.evaluation import StoredEvaluation, save_evaluation
+from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
 from redheart.messages import info, text
-from redheart.storage import read_json, write_json
+from redheart.paths import OutputPaths
+from redheart.training.run_folder import read_run
 from redheart.workflow.scores import Scored, record
 from redheart.workflow.stages import embedded_of_run
 
@@ -58,29 +62,29 @@ def evaluate(
         seed=config.seed,
         in_sample=split == "train",
     )
-    scored = Scored(evaluation, comparison, baseline.description if baseline else None, without)
+    scored = Scored(evaluation, comparison, baseline.description if baseline else BaselineDescription(absent=without))
     # Another dataset's numbers do not take the place of the run's own.
     other = "" if dataset == embedded_of_run(config) else f"_{table.identity}"
-    target = Path(config.output) / "evaluation" / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
-    about = {
-        "checkpoint": str(path),
-        "weights": weights_identity(manifest),
-        "dataset": str(dataset),
-        "data": table.name,
-    }
-    write_json(target, {**about, **record(scored)})
+    target = OutputPaths(config.output).evaluation / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
+    stored = StoredEvaluation(
+        checkpoint=str(path),
+        weights=manifest.weights_identity,
+        dataset=str(dataset),
+        data=table.name,
+        **msgspec.structs.asdict(record(scored)),
+    )
+    save_evaluation(target, stored)
     info("workflow.evaluation_saved", path=target)
     return scored
 
 
 def _training_data(
-    config: Config, manifest: Mapping[str, Any], table: SituationTable
+    config: Config, manifest: ModelDescription, table: SituationTable
 ) -> tuple[SituationTable | None, str | None]:
     """The data that the checkpoint was trained on, which the baseline has to be fitted to; else why it is not to be had."""
-    run = Path(config.output) / "run.json"
-    about = read_json(run) if run.exists() else {}
-    same_run = about.get("run") is not None and about.get("run") == manifest.get("run")
-    trained_on = manifest.get("dataset") or (about["identity"]["dataset"] if same_run else None)
+    run = read_run(Path(config.output))
+    same_run = run is not None and run.run is not None and run.run == manifest.run
+    trained_on = manifest.dataset or (run.identity.get("dataset") if same_run and run and run.identity else None)
     if trained_on is None:
         return None, text("baseline.data_unknown")
     if table.identity == trained_on:

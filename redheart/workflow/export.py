@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from redheart.checkpoint import weights_identity
 from redheart.checkpoint.restore import open_model
 from redheart.errors import StorageError, UsageError
+from redheart.facts.evaluation import StoredEvaluation, load_evaluation
+from redheart.facts.model import ModelDescription
 from redheart.messages import debug, info
-from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_config, write_exported
-from redheart.storage import read_json, replace_folder, write_text
+from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_export, write_exported
+from redheart.paths import OutputPaths
+from redheart.storage import replace_folder, write_text
 from redheart.storage.atomic import sync_folder
 
 #: The parts whose numbers a card shows: on the others the model was trained, or its epoch chosen.
@@ -58,22 +58,21 @@ def _check_target(target: Path) -> None:
     if not names:
         return
     foreign = sorted(names - {WEIGHTS, CONFIG, CARD})
-    if foreign or not ((target / CONFIG).is_file() and is_config(read_json(target / CONFIG))):
+    if foreign or not is_export(target):
         found = ", ".join(foreign[:3]) or "no config.json of an export"
         raise UsageError(
             f"{target}: is no earlier export (found {found}) and is left alone; name a new folder with --to"
         )
 
 
-def _evaluations(checkpoint: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _evaluations(checkpoint: Path, manifest: ModelDescription) -> list[StoredEvaluation]:
     """What ``redheart evaluate`` stored of exactly these weights, in the run's output folder; by part and dataset."""
-    identity = weights_identity(manifest)
-    folders = [parent / "evaluation" for parent in list(checkpoint.absolute().parents)[:2]]
-    found: list[dict[str, Any]] = []
+    folders = [OutputPaths(parent).evaluation for parent in list(checkpoint.absolute().parents)[:2]]
+    found: list[StoredEvaluation] = []
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.json")):
-        content = read_json(path)
-        if identity is None or content.get("weights") != identity:
-            debug(f"{path}: of other weights, not in the card")
-        elif content.get("split") in _SHOWN and "comparison" in content:
-            found.append(content)
-    return sorted(found, key=lambda one: (_SHOWN.index(one["split"]), one["data"]))
+        evaluation = load_evaluation(path, manifest.weights_identity, _SHOWN)
+        if evaluation is None:
+            debug(f"{path}: of other weights or of another part, not in the card")
+        else:
+            found.append(evaluation)
+    return sorted(found, key=lambda one: (_SHOWN.index(one.split), one.data))

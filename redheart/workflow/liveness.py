@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -24,13 +23,14 @@ from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, MissingRequirement, UsageError
-from redheart.health.gradient_check import GradientCheck, check_gradients
+from redheart.health.gradient_check import GradientCheck, GradientSummary, check_gradients
 from redheart.health.liveness import LivenessProbe
-from redheart.health.liveness_report import LivenessReport
+from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, ModuleLiveness, TensorLiveness
 from redheart.health.weight_changes import all_of
 from redheart.machine import GIB, choose_preset, inspect_machine
 from redheart.messages import info
 from redheart.model import UnifiedModel, count_parameters, dimensions
+from redheart.paths import OutputPaths
 from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
@@ -38,7 +38,6 @@ from redheart.training.optimizer import build_optimizer
 from redheart.training.step import Step
 from redheart.workflow.stages import DEFAULT_LEARNING_RATE, Stop
 
-RESULT = "liveness.json"
 #: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
 BYTES_A_PARAMETER = 5 * 4
 #: For the process itself, the activations of a few situations and the largest tensor's temporaries.
@@ -46,6 +45,32 @@ BYTES_BESIDE = 2 * GIB
 #: Float64 and hundreds of forward passes: for the smallest preset.
 CHECKED_PRESET = "tiny"
 CHECKED_SITUATIONS = 4
+
+
+class LivenessRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``liveness.json``: an examination with its verdict on every module and tensor; ``gradient_check`` None: not made."""
+
+    preset: str
+    parameters: int
+    engine: str
+    world_size: int
+    device: str
+    precision: str
+    batch_size: int
+    dataset: str
+    learning_rate: float
+    seconds_a_step: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+    alive: bool
+    steps: int
+    updates: int
+    smallest_gradient_allowed: float
+    lacking: tuple[str, ...]
+    longest_story: int
+    modules: dict[str, ModuleLiveness]
+    tensors: dict[str, TensorLiveness]
+    gradient_check: GradientSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +101,31 @@ class LivenessExamination:
     def is_alive(self) -> bool:
         return self.report.is_alive and not (self.gradients and self.gradients.wrong)
 
-    def to_json(self) -> dict[str, Any]:
-        facts = {
-            field: getattr(self, field) for field in self.__dataclass_fields__ if field not in ("report", "gradients")
-        }
-        checked = {} if self.gradients is None else {"gradient_check": self.gradients.to_json()}
-        return {**facts, **self.report.to_json(), **checked, "alive": self.is_alive}
+    def record(self) -> LivenessRecord:
+        report = self.report
+        return LivenessRecord(
+            preset=self.preset,
+            parameters=self.parameters,
+            engine=self.engine,
+            world_size=self.world_size,
+            device=self.device,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            dataset=self.dataset,
+            learning_rate=self.learning_rate,
+            seconds_a_step=self.seconds_a_step,
+            peak_host_bytes=self.peak_host_bytes,
+            peak_device_bytes=self.peak_device_bytes,
+            alive=self.is_alive,
+            steps=report.steps,
+            updates=report.updates,
+            smallest_gradient_allowed=MIN_GRADIENT,
+            lacking=report.lacking,
+            longest_story=report.longest,
+            modules={one.module: one for one in report.modules()},
+            tensors={one.name: one for one in report.tensors},
+            gradient_check=self.gradients.summary() if self.gradients else None,
+        )
 
 
 def examine_liveness(
@@ -163,8 +207,8 @@ def examine_liveness(
     )
     if not engine.is_main:
         return None
-    path = Path(config.output) / RESULT
-    write_json(path, examination.to_json())
+    path = OutputPaths(config.output).liveness
+    write_json(path, examination.record())
     info("training.liveness_saved", path=path)
     return examination
 

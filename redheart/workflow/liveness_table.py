@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+
 from redheart.health.gradient_check import GradientCheck
 from redheart.health.liveness_check import complaints
 from redheart.machine import GIB
@@ -12,7 +14,7 @@ from redheart.workflow.liveness import LivenessExamination
 
 
 def as_json(found: LivenessExamination) -> str:
-    return json.dumps(found.to_json(), indent=2, ensure_ascii=False)
+    return json.dumps(msgspec.to_builtins(found.record()), indent=2, ensure_ascii=False)
 
 
 def as_table(found: LivenessExamination) -> str:

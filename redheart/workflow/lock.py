@@ -12,16 +12,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from redheart.errors import StorageError, UsageError
+from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 
 #: Set for the processes that the holder of a folder starts: they work in it on the holder's behalf.
 HELD_VARIABLE = "REDHEART_OUTPUT_HELD"
-_LOCK, _HOLDER = ".run.lock", ".run.json"
 
 
 def _holder(output: Path) -> str:
     with contextlib.suppress(StorageError, KeyError, TypeError):
-        found = read_json(output / _HOLDER)
+        found = read_json(OutputPaths(output).lock_holder)
         return f"process {found['pid']} on {found['host']}, since {found['since']}"
     return "another process"
 
@@ -37,10 +37,10 @@ def sole_user(output: Path) -> Iterator[None]:
     if held == str(output.absolute()) or os.environ.get("RANK", "0") != "0":
         yield
         return
-    is_new = not (output / _LOCK).exists()
+    is_new = not (OutputPaths(output).lock).exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / _LOCK, timeout=0)
+        lock = FileLock(OutputPaths(output).lock, timeout=0)
         lock.acquire()
     except Timeout:
         raise UsageError(
@@ -51,14 +51,14 @@ def sole_user(output: Path) -> Iterator[None]:
         raise StorageError(f"{output}: could not lock: {getattr(error, 'strerror', None) or error}") from error
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
-        write_json(output / _HOLDER, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+        write_json(OutputPaths(output).lock_holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         os.environ[HELD_VARIABLE] = str(output.absolute())
         yield
     except UsageError:
         if is_new:  # what was refused leaves nothing behind
-            (output / _LOCK).unlink(missing_ok=True)
+            (OutputPaths(output).lock).unlink(missing_ok=True)
         raise
     finally:
         os.environ.pop(HELD_VARIABLE, None)
-        (output / _HOLDER).unlink(missing_ok=True)
+        (OutputPaths(output).lock_holder).unlink(missing_ok=True)
         lock.release()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from redheart.baseline.sentences import about_baseline, standings
+from redheart.facts.comparison import BaselineDescription, Comparison, Estimate, Metric
+from redheart.facts.evaluation import EvaluationRecord
 from redheart.messages import text
 from redheart.messages.figures import signed
 from redheart.tasks import TASKS, Task
 
 if TYPE_CHECKING:
-    from redheart.baseline.comparison import Comparison, Metric
-    from redheart.baseline.run import BaselineDescription
     from redheart.evaluation.evaluate import Evaluation
-    from redheart.evaluation.intervals import Estimate
 
 #: What the table shows of a task: name of the metric, what it is called, how a number is written.
 _OF_DISTRIBUTION = (
@@ -40,33 +39,32 @@ class Scored:
     """A checkpoint's numbers on a split.
 
     Attributes:
-        baseline: None where none could be fitted; ``without_baseline`` says why.
+        baseline: what it is, or why there is none.
     """
 
     evaluation: Evaluation
     comparison: Comparison
-    baseline: BaselineDescription | None
-    without_baseline: str | None
+    baseline: BaselineDescription
 
 
-def record(scored: Scored) -> dict[str, Any]:
-    """The JSON-able part of an evaluation."""
+def record(scored: Scored) -> EvaluationRecord:
+    """The part of an evaluation that is stored and printed."""
     evaluation = scored.evaluation
-    return {
-        "split": evaluation.split,
-        "count": evaluation.count,
-        "loss": evaluation.loss,
-        "mean_skill": evaluation.mean_skill,
-        "terms": evaluation.terms,
-        "tasks": evaluation.tasks,
-        "modules": evaluation.modules,
-        "comparison": msgspec.to_builtins(scored.comparison),
-        "rival": msgspec.to_builtins(scored.baseline) if scored.baseline else {"absent": scored.without_baseline},
-    }
+    return EvaluationRecord(
+        split=evaluation.split,
+        count=evaluation.count,
+        loss=evaluation.loss,
+        mean_skill=evaluation.mean_skill,
+        terms=evaluation.terms,
+        tasks=evaluation.tasks,
+        modules=evaluation.modules,
+        comparison=scored.comparison,
+        baseline=scored.baseline,
+    )
 
 
 def as_json(scored: Scored) -> str:
-    return json.dumps(record(scored), indent=2, ensure_ascii=False)
+    return json.dumps(msgspec.to_builtins(record(scored)), indent=2, ensure_ascii=False)
 
 
 def _number(value: float, style: str) -> str:
@@ -100,7 +98,7 @@ def _line(*cells: str) -> str:
 
 
 def _rows(task: Task, scored: Scored) -> list[str]:
-    metrics, count = scored.comparison.tasks[task.name].metrics, scored.evaluation.tasks[task.name]["count"]
+    metrics, count = scored.comparison.tasks[task.name].metrics, scored.evaluation.tasks[task.name].count
     if "skill" not in metrics:
         return [_line(task.name, str(count), "no target to score", "", "", "", "")]
     rows: list[str] = []
@@ -129,7 +127,7 @@ def as_table(scored: Scored) -> str:
     ]
     for task in TASKS:
         lines += _rows(task, scored)
-    lines += ["", *standings(comparison, evaluation.split), *about_baseline(scored.baseline, scored.without_baseline)]
+    lines += ["", *standings(comparison, evaluation.split), *about_baseline(scored.baseline)]
     if evaluation.split == "choose":
         lines.append(text("baseline.on_choose"))
     elif evaluation.split == "judge":

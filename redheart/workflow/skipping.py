@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from redheart.messages import info, text
-from redheart.storage import fingerprint, read_json, write_json
+from redheart.paths import OutputPaths
+from redheart.storage import Scalar, fingerprint, read_struct, write_json
 
-_FILE = "stages.json"
+#: What a stage's results follow from: hashes of files, and settings.
+Inputs = Mapping[str, Scalar | Mapping[str, Scalar] | Sequence[Scalar | Mapping[str, Scalar]]]
 
 
 def _read(output: Path) -> dict[str, str]:
-    path = output / _FILE
-    found = read_json(path) if path.exists() else {}
-    return found if isinstance(found, dict) else {}
+    path = OutputPaths(output).stages
+    return read_struct(path, dict[str, str]) if path.exists() else {}
 
 
-def is_done(output: Path, stage: str, inputs: dict[str, Any], results: list[Path], *, force: bool) -> bool:
+def is_done(output: Path, stage: str, inputs: Inputs, results: list[Path], *, force: bool) -> bool:
     """Whether ``stage`` has these ``results`` of these ``inputs`` already; says so if it has."""
     if force or any(not path.exists() for path in results) or _read(output).get(stage) != fingerprint(inputs):
         return False
@@ -25,6 +26,6 @@ def is_done(output: Path, stage: str, inputs: dict[str, Any], results: list[Path
     return True
 
 
-def mark_done(output: Path, stage: str, inputs: dict[str, Any]) -> None:
+def mark_done(output: Path, stage: str, inputs: Inputs) -> None:
     """Remembers that ``stage`` was done with ``inputs``."""
-    write_json(output / _FILE, {**_read(output), stage: fingerprint(inputs)})
+    write_json(OutputPaths(output).stages, {**_read(output), stage: fingerprint(inputs)})

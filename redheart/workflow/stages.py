@@ -12,6 +12,7 @@ import msgspec
 from redheart.config import Config, resolved_yaml
 from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
 from redheart.messages import info, warn
+from redheart.paths import OutputPaths
 from redheart.storage import read_json, sha256_of, write_json, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.skipping import is_done, mark_done
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_LEARNING_RATE = 3e-4
 Stop = Callable[[], bool]
 #: Beside ``optimal_lr.json``: the data and the preset that it was chosen for.
-_CHOSEN_FOR = "chosen_for.json"
+_CHOSEN_FOR = OutputPaths.chosen_for.name
 
 
 def embed(config: Config, *, should_stop: Stop = lambda: False) -> Path:
@@ -68,7 +69,7 @@ def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> Path:
 
 
 def sweep_folder(config: Config) -> Path:
-    return Path(config.output) / "lr_sweep_results"
+    return OutputPaths(config.output).sweep
 
 
 def sweep(config: Config, dataset: Path, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
@@ -102,7 +103,7 @@ def choose_learning_rate(config: Config, dataset: Path) -> float:
     if config.training.learning_rate is not None:
         info("workflow.lr_given", learning_rate=config.training.learning_rate)
         return config.training.learning_rate
-    path = sweep_folder(config) / "optimal_lr.json"
+    path = OutputPaths(config.output).optimal_lr
     if path.exists():
         from redheart.sweep import read_optimal_lr
 
@@ -151,7 +152,7 @@ def train_on_all_gpus(
         Interrupted: asked to stop, and they saved their state.
         TrainingError: the processes failed; what they said is above.
     """
-    settings = Path(config.output) / "launch.yaml"
+    settings = OutputPaths(config.output).launch
     learning_rate = choose_learning_rate(config, dataset)
     resolved = msgspec.structs.replace(
         config, training=msgspec.structs.replace(config.training, learning_rate=learning_rate)
@@ -170,10 +171,12 @@ def train_on_all_gpus(
 
 def embedded_of_run(config: Config) -> Path | None:
     """The embedded dataset that the run in the output folder was trained on, if there is one."""
-    path = Path(config.output) / "run.json"
-    if not path.exists():
+    from redheart.training.run_folder import read_run
+
+    run = read_run(Path(config.output))
+    if run is None or run.dataset is None:
         return None
-    dataset = Path(read_json(path)["dataset"])
+    dataset = Path(run.dataset)
     return dataset if dataset.exists() else None
 
 
@@ -183,18 +186,20 @@ def check_dataset_of_run(config: Config) -> None:
     Raises:
         UsageError: the output folder's run names a dataset that is not there.
     """
-    path = Path(config.output) / "run.json"
-    if path.exists() and embedded_of_run(config) is None:
-        dataset = Path(read_json(path)["dataset"])
+    from redheart.training.run_folder import read_run
+
+    run = read_run(Path(config.output))
+    if run is not None and run.dataset is not None and embedded_of_run(config) is None:
+        dataset = Path(run.dataset)
         seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
         raise UsageError(
-            f"{path}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the run was started in, "
-            "or name a dataset with --data"
+            f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
+            "run was started in, or name a dataset with --data"
         )
 
 
 def _metrics_file(config: Config) -> Path:
-    path = Path(config.output) / "metrics.jsonl"
+    path = OutputPaths(config.output).metrics
     if not path.exists():
         raise StorageError(f"{path}: there is no training to look at; run `redheart train` first")
     return path
@@ -206,7 +211,7 @@ def analysis_file(config: Config) -> Path:
     Raises:
         StorageError: there are none yet.
     """
-    path = Path(config.output) / "sweet_spot_analysis" / "sweet_spot_analysis.json"
+    path = OutputPaths(config.output).analysis
     if not path.exists():
         raise StorageError(f"{path}: there is no analysis; run `redheart analyze` first")
     return path
@@ -218,7 +223,7 @@ def delivered_model(config: Config) -> Path:
     Raises:
         StorageError: there is none yet.
     """
-    path = Path(config.output) / "best_model"
+    path = OutputPaths(config.output).best_model
     if not path.exists():
         raise StorageError(
             f"{path}: there is no finished model; run `redheart crossover` first, or name a --checkpoint"
@@ -231,7 +236,7 @@ def analyze(config: Config, *, force: bool = False) -> None:
     from redheart.sweet_spot import analyze as find_sweet_spots
 
     output, metrics = Path(config.output), _metrics_file(config)
-    result = output / "sweet_spot_analysis" / "sweet_spot_analysis.json"
+    result = OutputPaths(output).analysis
     inputs = {"metrics": sha256_of(metrics), "settings": msgspec.to_builtins(config.sweet_spot)}
     if is_done(output, "analyze", inputs, [result], force=force):
         return
@@ -252,7 +257,8 @@ def crossover(config: Config, dataset: Path, *, force: bool = False, should_stop
         "analysis": sha256_of(analysis),
         "settings": [msgspec.to_builtins(config.crossover), msgspec.to_builtins(config.report), config.seed],
     }
-    results = [output / "crossover_final.pth", output / "best_model", output / "crossover" / "candidates.json"]
+    paths = OutputPaths(output)
+    results = [paths.combined, paths.best_model, paths.candidates]
     if is_done(output, "crossover", inputs, results, force=force):
         return
     run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
@@ -288,7 +294,8 @@ def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     """Writes curves and the report from what is there."""
     from redheart.report import build_report
 
-    if not any((Path(config.output) / name).exists() for name in ("metrics.jsonl", "lr_sweep_results", "run.json")):
+    paths = OutputPaths(config.output)
+    if not any(path.exists() for path in (paths.metrics, paths.sweep, paths.run)):
         raise StorageError(
             f"{config.output}: there is nothing to report on; run `redheart sweep` or `redheart train` first"
         )

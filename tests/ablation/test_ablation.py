@@ -126,9 +126,9 @@ def test_a_runs_scores_are_those_of_its_chosen_epoch_on_judge(
         assert result.rows[0].epochs[seed] == best
         judged = epochs[best]["judge"]
         expected = {
-            "emotion_kl": judged.tasks["emotion"]["kl"],
-            "mean_r2": judged.tasks["regret"]["r2"],  # the only regression that these stories have
-            "verdict_log_loss": judged.tasks["verdict"]["log_loss"],
+            "emotion_kl": judged.tasks["emotion"].kl,
+            "mean_r2": judged.tasks["regret"].r2,  # the only regression that these stories have
+            "verdict_log_loss": judged.tasks["verdict"].log_loss,
             "mean_skill": judged.mean_skill,
         }
         found = {name: scores[seed] for name, scores in result.rows[0].scores.items()}

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from redheart.baseline.fit import MIN_ROWS, fit_baseline
 from redheart.baseline.soft_logistic import PENALTIES, fit_soft_logistic, smoothed, softmax
+from redheart.facts.comparison import FittedTask
 from redheart.tasks import TASK_BY_NAME, TASKS
 
 
@@ -95,8 +96,8 @@ def test_a_single_target_gives_a_single_baseline_and_reasons_for_the_others() ->
     assert set(baseline.absent) == {task.name for task in TASKS} - {"regret"}
     assert baseline.absent["emotion"] == f"0 of 60 training situations have a target, wanted at least {MIN_ROWS}"
     assert baseline.absent["verdict"].startswith(f"{MIN_ROWS - 1} of 60")
-    assert baseline.record()["emotion"] == {"absent": baseline.absent["emotion"]}
-    assert baseline.record()["regret"]["kind"] == "ridge"
+    assert baseline.record()["emotion"] == FittedTask(absent=baseline.absent["emotion"])
+    assert baseline.record()["regret"].kind == "ridge"
 
 
 def test_a_dimension_that_hardly_occurs_is_answered_with_its_mean() -> None:
@@ -108,7 +109,7 @@ def test_a_dimension_that_hardly_occurs_is_answered_with_its_mean() -> None:
     found = baseline.predict(x)["bentham"]
     assert found[:, column] == pytest.approx(np.full(80, targets["bentham"][:5, column].mean()))
     assert found[:, column - 1].std() > 0.01
-    penalties = baseline.record()["bentham"]["penalties"]
+    penalties = baseline.record()["bentham"].penalties
     assert penalties["fecundity"] is None and penalties["purity"] is not None
 
 

@@ -131,9 +131,9 @@ def test_a_model_that_learned_nothing_is_below_the_baseline(untrained) -> None:
         assert one.difference.value == pytest.approx(one.model.value - one.baseline.value)
         assert one.difference.low < one.difference.value < one.difference.high < 0
         assert one.constant == pytest.approx(0, abs=1e-9)
-        assert one.model.value == pytest.approx(evaluation.tasks[name]["skill"])
-    assert found.tasks["emotion"].metrics["kl"].constant == pytest.approx(evaluation.tasks["emotion"]["kl_constant"])
-    assert found.tasks["regret"].metrics["mae"].constant == pytest.approx(evaluation.tasks["regret"]["mae_constant"])
+        assert one.model.value == pytest.approx(evaluation.tasks[name].skill)
+    assert found.tasks["emotion"].metrics["kl"].constant == pytest.approx(evaluation.tasks["emotion"].kl_constant)
+    assert found.tasks["regret"].metrics["mae"].constant == pytest.approx(evaluation.tasks["regret"].mae_constant)
     assert found.mean_skill.model.value == pytest.approx(evaluation.mean_skill)
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import torch
 
 from redheart.checkpoint import (
@@ -27,6 +28,12 @@ from redheart.checkpoint import (
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 
 
+class Step(msgspec.Struct):
+    """A cursor of the least that one holds."""
+
+    global_step: int
+
+
 def _write_part(folder: Path, seed: int) -> None:
     (folder / "engine").mkdir()
     for part in range(3):
@@ -36,10 +43,10 @@ def _write_part(folder: Path, seed: int) -> None:
 def save_round(output: Path, number: int) -> None:
     """Epoch 1 always as new, another epoch once, a best model and a resume state beside them."""
     state = a_state(number, size=500)
-    save_epoch(output, epoch=1, state=state, manifest={**MANIFEST, "global_step": number})
-    save_epoch(output, epoch=number, state=state, manifest={**MANIFEST, "global_step": number})
-    save_model(output, "best_model", state, {**MANIFEST, "global_step": number})
-    save_resume_state(output, {"global_step": number}, lambda folder: _write_part(folder, number))
+    save_epoch(output, epoch=1, state=state, manifest=msgspec.structs.replace(MANIFEST, global_step=number))
+    save_epoch(output, epoch=number, state=state, manifest=msgspec.structs.replace(MANIFEST, global_step=number))
+    save_model(output, "best_model", state, msgspec.structs.replace(MANIFEST, global_step=number))
+    save_resume_state(output, Step(number), lambda folder: _write_part(folder, number))
 
 
 def save_for_ever(output: Path, first: int) -> None:
@@ -55,10 +62,10 @@ def check(output: Path, epochs_before: set[int]) -> set[int]:
     assert epochs_before <= epochs, f"lost: {epochs_before - epochs}"
     assert [checkpoint.epoch for checkpoint in listed] == [c.epoch for c in list_epochs(output)], "listed but damaged"
     for checkpoint in listed:
-        assert same_bits(load_modules(checkpoint.path), a_state(checkpoint.manifest["global_step"], size=500))
+        assert same_bits(load_modules(checkpoint.path), a_state(checkpoint.manifest.global_step, size=500))
     manifest = read_manifest(output / "best_model")
-    assert same_bits(load_modules(output / "best_model"), a_state(manifest["global_step"], size=500))
-    state, reasons = newest_resume_state(output)
+    assert same_bits(load_modules(output / "best_model"), a_state(manifest.global_step, size=500))
+    state, reasons = newest_resume_state(output, Step)
     assert state is not None and not reasons, reasons
     return epochs
 

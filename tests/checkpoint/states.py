@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from redheart.checkpoint import Manifest
 from redheart.tasks import MODULES
 
-MANIFEST = {"global_step": 7, "preset": "tiny", "d_embed": 8, "model": {}, "statistics": {}, "metrics": {}}
+MANIFEST = Manifest(global_step=7, preset="tiny", d_embed=8, metrics={})
 
 
 def a_state(seed: int, size: int = 5) -> dict[str, Tensor]:

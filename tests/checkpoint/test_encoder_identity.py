@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
-from redheart.checkpoint import list_epochs
+from redheart.checkpoint import Manifest, list_epochs
 from redheart.checkpoint.restore import check_encoder
 from redheart.embedding import open_embedded
 from redheart.embedding.store import NewRecord, VectorStoreWriter
 from redheart.errors import RedHeartError
+from redheart.facts.model import EncoderFacts
 from tests.training.runs import train
 from tests.training.small_data import D_EMBED, embedded_items
 
@@ -41,7 +43,7 @@ def manifest(settings, tmp_path):
 
 
 def test_the_manifest_names_the_encoder_and_vectors_of_the_same_one_are_fine(manifest, tmp_path):
-    assert manifest["encoder"] == {"name": "one-encoder", "fingerprint": "aaaa1111"}
+    assert manifest.encoder == EncoderFacts(name="one-encoder", fingerprint="aaaa1111")
     check_encoder(manifest, open_embedded(tmp_path / "one" / "small.embedded.json"))
     check_encoder(manifest, open_embedded(stored(tmp_path / "renamed", "aaaa1111", "the same under another name")))
 
@@ -59,5 +61,6 @@ def test_where_one_of_them_is_not_known_nothing_is_refused(manifest, dataset, tm
     assert inline.model_fingerprint == ""
     check_encoder(manifest, inline)
     other = open_embedded(stored(tmp_path / "two", "bbbb2222", "another-encoder"))
-    check_encoder({**manifest, "encoder": {"name": "", "fingerprint": ""}}, other)
-    check_encoder({name: value for name, value in manifest.items() if name != "encoder"}, other)
+    check_encoder(msgspec.structs.replace(manifest, encoder=EncoderFacts(name="", fingerprint="")), other)
+    stored_without = {name: value for name, value in msgspec.to_builtins(manifest).items() if name != "encoder"}
+    check_encoder(msgspec.convert(stored_without, Manifest), other)

@@ -45,9 +45,9 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
     for checkpoint in listed:
         assert same_bits(load_modules(checkpoint.path), states[checkpoint.epoch])
         assert checkpoint.manifest == read_manifest(checkpoint.path)
-        assert checkpoint.manifest["epoch"] == checkpoint.epoch
-        assert checkpoint.manifest["global_step"] == 7
-        assert checkpoint.manifest["dtype"] == "bfloat16/float32"
+        assert checkpoint.manifest.epoch == checkpoint.epoch
+        assert checkpoint.manifest.global_step == 7
+        assert checkpoint.manifest.dtype == "bfloat16/float32"
 
 
 def test_some_modules_can_be_read_alone(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_start_has_the_form_of_an_epoch_and_is_listed_as_none(tmp_path: Path
         path = save_start(tmp_path, state=a_state(number), manifest=MANIFEST)
     found = find_start(tmp_path)
     assert found is not None and (found.epoch, found.path) == (0, path) == (0, tmp_path / "checkpoints" / "start")
-    assert found.manifest == read_manifest(path) and found.manifest["epoch"] == 0
+    assert found.manifest == read_manifest(path) and found.manifest.epoch == 0
     assert same_bits(load_modules(path), a_state(2)) and _names(tmp_path) == ["start"] and list_epochs(tmp_path) == []
     (path / "phases.safetensors").unlink()
     with pytest.raises(StorageError, match=r"phases\.safetensors: found nothing.*or remove .*checkpoints/start"):

@@ -17,7 +17,7 @@ from redheart.checkpoint.restore import misfit_of, restore_model
 from redheart.crossover.evaluation import Scorer
 from redheart.crossover.strategies import EpochFiles, uniform
 from redheart.errors import Interrupted, StorageError
-from redheart.model import backbone
+from redheart.model.modules import backbone
 from redheart.storage import read_json, write_json
 from tests.training.runs import train
 

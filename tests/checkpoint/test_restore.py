@@ -12,12 +12,12 @@ from redheart.checkpoint import list_epochs, newest_resume_state
 from redheart.checkpoint.restore import check_preset, check_same_model, check_vectors, open_model
 from redheart.config import Config, CrossoverConfig, ReportConfig
 from redheart.crossover import run_crossover
-from redheart.crossover.result import BEST_MODEL, COMBINED, FOLDER
 from redheart.embedding import open_embedded
 from redheart.errors import ConfigError, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
-from redheart.training.progress import newest_state
+from redheart.paths import OutputPaths
+from redheart.training.progress import Cursor, newest_state
 from redheart.workflow.consolidate import consolidate
 from tests.crossover.small_run import analysis_of, mixed
 from tests.training.runs import same_bits, train
@@ -48,13 +48,15 @@ def test_an_epoch_a_consolidated_a_delivered_and_a_combined_model_are_all_opened
     epoch = open_model(list_epochs(trained)[-1].path)
     whole = open_model(consolidate(trained))
     assert same_bits(dict(epoch.model.state_dict()), dict(whole.model.state_dict()))
-    combined = open_model(trained / COMBINED)
-    stored = torch.load(trained / COMBINED, weights_only=True)["state_dict"]
+    combined = open_model(OutputPaths(trained).combined)
+    stored = torch.load(OutputPaths(trained).combined, weights_only=True)["state_dict"]
     assert same_bits(dict(combined.model.state_dict()), stored)
-    assert same_bits(dict(open_model(trained / FOLDER).model.state_dict()), stored), "the crossover's folder means it"
-    best = open_model(trained / BEST_MODEL)
+    assert same_bits(dict(open_model(OutputPaths(trained).crossover).model.state_dict()), stored), (
+        "the crossover's folder means it"
+    )
+    best = open_model(OutputPaths(trained).best_model)
     for opened in (epoch, whole, combined, best):
-        assert opened.manifest["encoder"] == epoch.manifest["encoder"] and not opened.model.training
+        assert opened.manifest.encoder == epoch.manifest.encoder and not opened.model.training
         assert evaluate_model(opened.model, table, "choose", with_items=False).count == table.counts["choose"]
 
 
@@ -105,8 +107,8 @@ def test_a_run_does_not_go_on_from_a_state_of_another_shape(trained):
     class Plain:
         kind, world_size = "plain", 1
 
-    state, _ = newest_resume_state(trained)
-    run = state.cursor["run"]
+    state, _ = newest_resume_state(trained, Cursor)
+    run = state.cursor.run
     assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16)) is not None
     assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16, dropout=0.0)) is not None
     assert newest_state(trained, "another", Plain(), dimensions("small", d_embed=16)) is None

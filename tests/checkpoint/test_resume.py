@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -13,13 +14,19 @@ from redheart.errors import StorageError
 from tests.storage.full_disk import no_file_over
 
 
+class Step(msgspec.Struct):
+    """A cursor of the least that one holds."""
+
+    global_step: int = 0
+
+
 def _save(output: Path, step: int, size: int = 10) -> Path:
     def write(folder: Path) -> None:
         (folder / "engine").mkdir()
         torch.save({"step": torch.full((size,), step)}, folder / "engine" / "optimizer.bin")
         (folder / "engine" / "random_states_0.pkl").write_bytes(b"random")
 
-    path = save_resume_state(output, {"global_step": step}, write)
+    path = save_resume_state(output, Step(step), write)
     assert path is not None
     return path
 
@@ -29,13 +36,13 @@ def _names(output: Path) -> list[str]:
 
 
 def test_the_newest_state_comes_back_with_its_cursor_and_files(tmp_path: Path) -> None:
-    assert newest_resume_state(tmp_path) == (None, [])
+    assert newest_resume_state(tmp_path, Step) == (None, [])
     for step in (1, 2):
         path = _save(tmp_path, step)
-    state, reasons = newest_resume_state(tmp_path)
+    state, reasons = newest_resume_state(tmp_path, Step)
     assert state is not None and reasons == []
     assert state.path == path
-    assert state.cursor == {"global_step": 2}
+    assert state.cursor == Step(2)
     assert torch.load(state.path / "engine" / "optimizer.bin", weights_only=True)["step"][0] == 2
 
 
@@ -50,15 +57,15 @@ def test_a_damaged_state_is_passed_over_with_the_reason(tmp_path: Path) -> None:
     path = _save(tmp_path, 2)
     file = path / "engine" / "random_states_0.pkl"
     file.write_bytes(b"rendom")
-    state, reasons = newest_resume_state(tmp_path)
-    assert state is not None and state.cursor == {"global_step": 1}
+    state, reasons = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor == Step(1)
     assert reasons == [f"{file}: missing or damaged"]
 
 
 def test_two_damaged_states_leave_nothing_to_go_on_from(tmp_path: Path) -> None:
     (_save(tmp_path, 1) / "manifest.json").unlink()
     (_save(tmp_path, 2) / "engine" / "optimizer.bin").unlink()
-    state, reasons = newest_resume_state(tmp_path)
+    state, reasons = newest_resume_state(tmp_path, Step)
     assert state is None
     assert len(reasons) == 2
     assert "optimizer.bin: missing or damaged" in reasons[0]
@@ -68,7 +75,7 @@ def test_two_damaged_states_leave_nothing_to_go_on_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[]", "{}", '{"cursor": 3, "files": {}}', '{"cursor": {}, "files": {"a": {}}}'])
 def test_a_manifest_of_another_form_is_passed_over(tmp_path: Path, content: str) -> None:
     (_save(tmp_path, 1) / "manifest.json").write_text(content)
-    state, reasons = newest_resume_state(tmp_path)
+    state, reasons = newest_resume_state(tmp_path, Step)
     assert state is None
     assert "not the manifest of a resume state" in reasons[0]
 
@@ -76,7 +83,7 @@ def test_a_manifest_of_another_form_is_passed_over(tmp_path: Path, content: str)
 def test_a_file_that_the_run_did_not_write_is_never_offered_to_a_loader(tmp_path: Path) -> None:
     path = _save(tmp_path, 1)
     (path / "engine" / "mp_rank_01_model_states.pt").write_bytes(b"foreign")
-    state, reasons = newest_resume_state(tmp_path)
+    state, reasons = newest_resume_state(tmp_path, Step)
     assert state is None
     assert "mp_rank_01_model_states.pt: was not written by the run" in reasons[0]
 
@@ -86,8 +93,8 @@ def test_what_a_killed_save_left_is_no_state_and_is_cleared_away(tmp_path: Path)
     left_over = tmp_path / "checkpoints" / "resume" / ".state_000002.writing"
     left_over.mkdir()
     (left_over / "manifest.json").write_text('{"cursor": {}, "files": {}}')
-    state, _ = newest_resume_state(tmp_path)
-    assert state is not None and state.cursor == {"global_step": 1}
+    state, _ = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor == Step(1)
     _save(tmp_path, 2)
     assert _names(tmp_path) == ["state_000001", "state_000002"]
 
@@ -111,8 +118,8 @@ def test_a_full_disk_leaves_the_earlier_state(tmp_path: Path, write: object) -> 
     with no_file_over(20_000), pytest.raises(StorageError, match=r"state_000002: resume state not written.*intact"):
         save_resume_state(tmp_path, {"global_step": 2}, write)
     assert _names(tmp_path) == ["state_000001"]
-    state, reasons = newest_resume_state(tmp_path)
-    assert state is not None and state.cursor == {"global_step": 1} and not reasons
+    state, reasons = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor == Step(1) and not reasons
 
 
 def test_a_folder_that_can_not_be_made_is_a_storage_error(tmp_path: Path) -> None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import save_epoch, save_start
+from redheart.checkpoint import Manifest, save_epoch, save_start
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.facts.scores import SplitScores
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, compute_losses
-from redheart.storage import append_line
 from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote
 from redheart.tasks import LABELS, MODULES
-from redheart.training.records import evaluation_record
+from redheart.training.records import (
+    EpochRecord,
+    GradientRecord,
+    ModuleUpdate,
+    NormSpread,
+    RunRecord,
+    TrainLosses,
+    UpdateRecord,
+    append_record,
+)
 
 D_EMBED = 8
 DIMENSIONS = ModelDimensions(
@@ -96,20 +105,13 @@ def train(
     model = UnifiedModel(DIMENSIONS, statistics)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     whole = table.batch(table.split_indices["train"])
-    first = {
-        "kind": "start",
-        "config": {},
-        "world_size": 1,
-        "parameters": 1,
-        "dry_run": dry_run,
-        "counts": table.counts,
-    }
+    first = RunRecord(world_size=1, parameters=1, dry_run=dry_run, counts=table.counts)
     states: dict[int, dict[str, torch.Tensor]] = {}
     if start:
         states[0] = _copy(model)
-        first |= {"learning_rate": rate, "choose": _scored(model, table)}
+        first = msgspec.structs.replace(first, learning_rate=rate, choose=_scored(model, table))
         save_start(output, state=states[0], manifest=_manifest(0, statistics))
-    append_line(output / "metrics.jsonl", first)
+    append_record(output / "metrics.jsonl", first)
     for epoch in range(1, epochs + 1):
         before = _copy(model)
         model.train()
@@ -122,28 +124,28 @@ def train(
                 optimizer.step()
         states[epoch] = _copy(model)
         record = _record(epoch, model, table, before, float(losses.total.detach()))
-        append_line(output / "metrics.jsonl", record)
+        append_record(output / "metrics.jsonl", record)
         save_epoch(output, epoch=epoch, state=states[epoch], manifest=_manifest(epoch, statistics))
     return SmallRun(output, table, states)
 
 
-def _manifest(epoch: int, statistics: TargetStatistics) -> dict[str, Any]:
-    return {
-        "global_step": 5 * epoch,
-        "preset": "tiny",
-        "d_embed": D_EMBED,
-        "model": DIMENSIONS.to_json(),
-        "statistics": statistics.to_json(),
-    }
+def _manifest(epoch: int, statistics: TargetStatistics) -> Manifest:
+    return Manifest(
+        global_step=5 * epoch,
+        preset="tiny",
+        d_embed=D_EMBED,
+        model=DIMENSIONS.to_json(),
+        statistics=statistics.to_json(),
+    )
 
 
-def _scored(model: UnifiedModel, table: SituationTable) -> dict[str, Any]:
-    return evaluation_record(evaluate_model(model, table, "choose", with_items=False))
+def _scored(model: UnifiedModel, table: SituationTable) -> SplitScores:
+    return evaluate_model(model, table, "choose", with_items=False).scores()
 
 
 def _record(
     epoch: int, model: UnifiedModel, table: SituationTable, before: dict[str, torch.Tensor], loss: float
-) -> dict[str, Any]:
+) -> EpochRecord:
     state = model.state_dict()
 
     def relative(module: str) -> float:
@@ -152,21 +154,22 @@ def _record(
         there = sum(float(before[name].double().square().sum()) for name in names)
         return (moved / max(there, 1e-12)) ** 0.5
 
-    return {
-        "kind": "epoch",
-        "epoch": epoch,
-        "global_step": 5 * epoch,
-        "learning_rate": 0.01 / epoch,
-        "seconds": 1.0,
-        "train": {"loss": loss, "terms": {}},
-        "choose": _scored(model, table),
-        "gradient": {
-            "total_norm_mean": 1.0 + 1 / epoch,
-            "modules": {module: {"mean": 0.3 + 0.1 / epoch, "std": 0.1, "max": 0.9} for module in MODULES},
-        },
-        "update": {"modules": {module: {"relative": relative(module), "dead_fraction": 0.0} for module in MODULES}},
-        "checkpoint": f"checkpoints/epoch_{epoch:04d}",
-    }
+    return EpochRecord(
+        epoch=epoch,
+        global_step=5 * epoch,
+        learning_rate=0.01 / epoch,
+        seconds=1.0,
+        train=TrainLosses(loss=loss),
+        choose=_scored(model, table),
+        gradient=GradientRecord(
+            total_norm_mean=1.0 + 1 / epoch,
+            modules={module: NormSpread(mean=0.3 + 0.1 / epoch, std=0.1, max=0.9) for module in MODULES},
+        ),
+        update=UpdateRecord(
+            modules={module: ModuleUpdate(relative=relative(module), dead_fraction=0.0) for module in MODULES}
+        ),
+        checkpoint=f"checkpoints/epoch_{epoch:04d}",
+    )
 
 
 def analysis_of(
@@ -178,9 +181,7 @@ def analysis_of(
         choices=None
         if choices is None
         else {
-            module: Choice(
-                epoch, 0.5, {name: Vote(name, epoch, 0.5, reason) for name in TECHNIQUES}, reason, epoch == epochs
-            )
+            module: Choice(epoch, 0.5, {name: Vote(epoch, 0.5, reason) for name in TECHNIQUES}, reason, epoch == epochs)
             for module, epoch in choices.items()
         },
         dry_run=dry_run,

@@ -11,10 +11,10 @@ import pytest
 from redheart.checkpoint.restore import restore_model
 from redheart.config import Config, CrossoverConfig, ReportConfig
 from redheart.crossover import run_crossover
-from redheart.crossover.beside_baseline import FILE_NAME, load_beside_baseline
-from redheart.crossover.result import FOLDER
+from redheart.crossover.beside_baseline import load_beside_baseline
 from redheart.errors import StorageError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.paths import OutputPaths
 from tests.crossover.small_run import SmallRun, analysis_of, mixed, small_table
 
 CONFIG = Config(crossover=CrossoverConfig(random_controls=0), report=ReportConfig(bootstrap_samples=200))
@@ -29,14 +29,14 @@ def test_it_is_about_the_delivered_model_and_found_again_by_its_weights(run: Sma
         scored = evaluate_model(model, run.table, split)
         for task, one in comparison.tasks.items():
             skill = one.metrics["skill"]
-            assert skill.model.value == pytest.approx(scored.tasks[task]["skill"], abs=1e-5)
+            assert skill.model.value == pytest.approx(scored.tasks[task].skill, abs=1e-5)
             assert skill.model.value == pytest.approx(
                 result[result.delivered].scores[split].tasks[task].skill, abs=1e-5
             )
             assert skill.difference.value == pytest.approx(skill.model.value - skill.baseline.value)
     assert found.baseline.trained_on == run.table.counts["train"]
     assert load_beside_baseline(run.output, "another") is None
-    path = run.output / FOLDER / FILE_NAME
+    path = OutputPaths(run.output).beside_baseline
     assert "NaN" not in path.read_text()
     path.write_text(json.dumps({"format": 1}))
     with pytest.raises(StorageError, match=r"rival\.json"):
@@ -60,4 +60,4 @@ def test_the_baseline_changes_no_decision_and_test_targets_change_no_baseline(ru
 
 def test_after_a_dry_run_there_is_nothing_to_compare(run: SmallRun) -> None:
     run_crossover(CONFIG, run.output, analysis_of(None, epochs=6, dry_run=True, weights_changed=False), run.table)
-    assert not (run.output / FOLDER / FILE_NAME).exists()
+    assert not (OutputPaths(run.output).beside_baseline).exists()

@@ -55,9 +55,9 @@ def test_the_whole_stage_on_a_real_run(run: SmallRun) -> None:
     scored = evaluate_model(best, run.table, "judge")
     winner = result[result.delivered].scores["judge"]
     assert scored.item_losses.mean() == pytest.approx(winner.loss)
-    selection = read_manifest(run.output / "best_model")["selection"]
-    assert selection["candidate"] == result.winner and selection["decided_on"] == "judge"
-    assert selection["judge"]["loss"] == winner.loss and selection["why"]
+    selection = read_manifest(run.output / "best_model").selection
+    assert selection.candidate == result.winner and selection.decided_on == "judge"
+    assert selection.judge.loss == winner.loss and selection.why
 
 
 def test_skills_and_differences_agree_with_an_evaluation_by_hand(run: SmallRun) -> None:
@@ -68,7 +68,7 @@ def test_skills_and_differences_agree_with_an_evaluation_by_hand(run: SmallRun) 
     other = evaluate_model(model, run.table, "test")
     score = result["average"].scores["test"]
     for task, skill in score.tasks.items():
-        assert skill.skill == pytest.approx(other.tasks[task]["skill"], abs=1e-5)
+        assert skill.skill == pytest.approx(other.tasks[task].skill, abs=1e-5)
         assert skill.low is not None and skill.high is not None and skill.low < skill.high
     assert score.difference is not None and score.count == len(run.table.split_indices["test"])
     assert score.difference.mean == pytest.approx((other.item_losses - last.item_losses).mean(), abs=1e-6)
@@ -95,8 +95,8 @@ def test_a_dry_run_claims_no_winner_and_keeps_the_last_epoch(tmp_path: Path) -> 
     assert result.outcome == "dry_run" and result.winner is None and [c.name for c in result.candidates] == ["last"]
     combined = torch.load(run.output / "crossover_final.pth", weights_only=True)
     assert combined["what"] == "last epoch, no crossover: dry_run" and set(combined["choices"].values()) == {2}
-    selection = read_manifest(run.output / "best_model")["selection"]
-    assert selection["winner"] is None and "Dry run" in selection["why"]
+    selection = read_manifest(run.output / "best_model").selection
+    assert selection.winner is None and "Dry run" in selection.why
     written = json.loads((run.output / "crossover" / "candidates.json").read_text())
     assert "did not change" in written["explanation"][0]
 
@@ -185,8 +185,7 @@ def test_epochs_of_another_model_are_refused(run: SmallRun) -> None:
     state["phases.extra"] = torch.zeros(2)
     from redheart.checkpoint import save_epoch
 
-    manifest = {key: value for key, value in read_manifest(path).items() if key not in ("files", "format", "epoch")}
-    save_epoch(run.output, epoch=2, state=state, manifest=manifest)
+    save_epoch(run.output, epoch=2, state=state, manifest=read_manifest(path).without_files())
     with pytest.raises(StorageError, match="different models"):
         run_crossover(CONFIG, run.output, analysis_of(dict.fromkeys(MODULES, 2), epochs=6), run.table)
 

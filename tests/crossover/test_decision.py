@@ -8,7 +8,8 @@ import re
 import pytest
 
 from redheart.crossover.decision import Decision, decide, explain, share_of_resamples
-from redheart.crossover.result import Candidate, CrossoverResult, Difference, Score
+from redheart.crossover.result import Candidate, CrossoverResult
+from redheart.facts.candidate import Difference, Score
 from redheart.messages import Language, set_language
 from redheart.tasks import MODULES
 

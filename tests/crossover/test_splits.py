@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from redheart.config import Config, CrossoverConfig, ReportConfig
-from redheart.crossover import evaluation, run_crossover, stage
+from redheart.crossover import crossover as stage
+from redheart.crossover import evaluation, run_crossover
 from redheart.crossover.controls import best_epoch
 from redheart.crossover.evaluation import served_loss
 from redheart.crossover.strategies import EpochFiles, uniform

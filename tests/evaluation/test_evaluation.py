@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,6 @@ from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import UnifiedModel, dimensions
 from redheart.model.losses import TERMS
 from redheart.tasks import MODULES
-from redheart.training.records import evaluation_record
 from tests.training.runs import metrics, train
 from tests.training.small_data import D_EMBED, embedded_items, write_embedded
 
@@ -35,7 +35,7 @@ def model(table):
 def assert_equal(a, b, tolerance=1e-5):
     assert a.loss == pytest.approx(b.loss, rel=tolerance)
     for name, task in a.tasks.items():
-        assert task.get("skill") == pytest.approx(b.tasks[name].get("skill"), abs=1e-4)
+        assert task.skill == pytest.approx(b.tasks[name].skill, abs=1e-4)
     assert a.ids == b.ids
 
 
@@ -81,7 +81,7 @@ def test_item_losses_average_to_the_heads_part_of_the_loss(model, table):
 
 
 def test_every_module_has_a_loss_and_nothing_is_nan(model, table):
-    record = evaluation_record(evaluate_model(model, table, "choose", with_items=False))
+    record = msgspec.to_builtins(evaluate_model(model, table, "choose", with_items=False).scores())
     json.dumps(record, allow_nan=False)
     assert set(record["modules"]) == set(MODULES)
     assert record["modules"]["backbone"]["loss"] == record["loss"]

@@ -31,7 +31,7 @@ def test_a_metric_of_sums_is_the_metric(task: Task) -> None:
     found = draw(measures_of(task, *arrays), Resamples(90, 100, 0))
     for name, drawn in found.items():
         metric, _, dimension = name.partition(".")
-        wanted = reported["dimensions"][dimension][metric] if dimension else reported[metric]
+        wanted = getattr(reported.dimensions[dimension] if dimension else reported, metric)
         assert drawn.value == pytest.approx(wanted, abs=1e-9), name
     names = {"skill", "kl", "log_loss", "accuracy", "macro_f1"} if task.is_distribution else {"skill", "r2", "mae"}
     assert names <= set(found)
@@ -47,7 +47,7 @@ def test_intervals_are_around_the_metric_and_shrink_onto_it_where_all_situations
         assert estimate.high - estimate.low < 0.8, name
     target, mask, prediction, constant = arrays
     same = [np.repeat(array[mask.all(axis=1)][:1], 5, axis=0) for array in (target, mask, prediction)]
-    again = task_metrics(task, *same, constant)["skill"]
+    again = task_metrics(task, *same, constant).skill
     estimate = draw(measures_of(task, *same, constant), Resamples(5, 100, 0))["skill"].estimate(0.95)
     assert (estimate.low, estimate.high) == pytest.approx((again, again), abs=1e-9)
 
@@ -61,7 +61,7 @@ def test_a_resample_has_the_metric_of_the_situations_that_it_drew(name: str) -> 
     generator = np.random.default_rng(7)
     for row, chosen in enumerate(generator.integers(0, 30, size=(3, 30))):
         again = task_metrics(task, target[chosen], mask[chosen], prediction[chosen], constant)
-        assert drawn.resampled[row] == pytest.approx(again[name])
+        assert drawn.resampled[row] == pytest.approx(getattr(again, name))
 
 
 def test_the_interval_of_a_correlation_covers_it_as_often_as_it_says() -> None:

@@ -19,10 +19,10 @@ from redheart.engine.compiled import compile_forward
 from redheart.model import Batch, Outputs, UnifiedModel, compute_losses, dimensions, modules_of
 from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.model.modules.kalman import KalmanFilter, smooth
-from redheart.training.records import training_metrics
 from redheart.training.trainer import Trainer
 from tests.model.conftest import fit, make_batch
 from tests.model.test_kalman import problem
+from tests.training.runs import training_metrics
 from tests.training.small_data import write_embedded
 
 pytestmark = [

@@ -10,8 +10,8 @@ import pytest
 
 from redheart.config import load_config
 from redheart.embedding import embed_dataset
-from redheart.training.records import training_metrics
 from redheart.training.trainer import Trainer
+from tests.training.runs import training_metrics
 
 pytestmark = pytest.mark.slow
 #: What a sweep of 25 trials of 12 epochs chose on this data.

@@ -92,5 +92,5 @@ def test_it_trains_is_analysed_crossed_reported_and_evaluated(
     assert main(["evaluate", *FAST]) == 0
     table = capsys.readouterr().out
     assert table.count("no target to score") == len(TASKS) - 1 and "No baseline for" in table
-    counts = read_manifest(output / "best_model")["target_counts"]
+    counts = read_manifest(output / "best_model").target_counts
     assert {name for name, one in counts.items() if any(one)} - {"votes"} == {only}

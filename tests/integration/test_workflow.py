@@ -14,6 +14,7 @@ import pytest
 from redheart.checkpoint import list_epochs, load_modules, read_manifest
 from redheart.data.locate import bundled_sample
 from redheart.data.splits import SPLITS, split_of
+from redheart.paths import OutputPaths
 from redheart.storage import read_lines
 from redheart.tasks import MODULES, TASKS
 
@@ -92,7 +93,7 @@ def test_every_file_of_the_table_is_there_and_valid(folder: Path, first: str) ->
     embedded = json.loads((folder / "claude_preprocessed_complete.embedded.json").read_text())
     assert len({item["embedding_key"] for item in embedded}) == sum(WANTED.values())
     assert [checkpoint.epoch for checkpoint in list_epochs(out, verify=True)] == [1, 2, 3]
-    assert read_manifest(out / "checkpoints" / "start")["epoch"] == 0
+    assert read_manifest(out / "checkpoints" / "start").epoch == 0
     curves = json.loads((out / "plots" / "training_curves.json").read_text())
     assert curves["epoch"] == [0, 1, 2, 3]
     with open(out / "plots" / "training_curves.csv", newline="") as table:
@@ -102,7 +103,12 @@ def test_every_file_of_the_table_is_there_and_valid(folder: Path, first: str) ->
     spots = json.loads((out / "sweet_spot_analysis" / "sweet_spot_analysis.json").read_text())
     assert set(spots["choices"]) == set(MODULES)
     assert (out / "report" / "report.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
-    assert read_manifest(out / "best_model")["files"]
+    assert read_manifest(out / "best_model").files
+
+
+def test_whatever_a_full_run_leaves_is_declared_as_a_runs_or_as_shared(folder: Path, first: str, dry: str) -> None:
+    for name in ("training", "dry"):
+        assert OutputPaths(folder / name).undeclared() == []
 
 
 def test_the_learning_rate_is_read_by_grep_and_cut_and_is_the_one_that_trained(folder: Path, first: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
@@ -23,6 +24,8 @@ from redheart.embedding import embed_dataset, find_model
 from redheart.embedding.encoder import Encoder
 from redheart.errors import ConfigError, RedHeartError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.facts.candidate import Score, TaskSkill
+from redheart.facts.model import EncoderFacts, Selection
 from redheart.messages import set_language
 from redheart.model import UnifiedModel, dimensions
 from redheart.model.statistics import TargetStatistics
@@ -162,8 +165,18 @@ def test_the_table_shows_every_number_with_a_bar_and_how_good_the_model_is(
 ) -> None:
     shutil.copytree(CHECKPOINT, "training/best_model")
     manifest = read_json(Path("training/best_model/manifest.json"))
-    skill = {"skill": 0.21, "low": 0.125, "high": 0.294}
-    manifest["selection"] = {"judge": {"tasks": {"emotion": skill}}}
+    skill = TaskSkill(0.21, 0.125, 0.294)
+    judged = Score(20, 1.0, 1.0, 0.21, None, {"emotion": skill})
+    manifest["selection"] = Selection(
+        candidate="last",
+        winner="last",
+        outcome="last_clear",
+        is_clear=True,
+        why="",
+        decided_on="judge",
+        judge=judged,
+        epochs={},
+    )
     write_json(Path("training/best_model/manifest.json"), manifest)
     assert main(["predict", "I lied to my sister about the money.", "--title", "A lie", "--lang", "en"]) == 0
     shown = capsys.readouterr().out
@@ -191,13 +204,18 @@ def test_what_does_not_fit_is_refused(folder: Path, capsys: pytest.CaptureFixtur
         Predictor(replace(restored, model=narrow), EmbeddingConfig())
     for part in ("preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers", "vectors of 384 numbers"):
         assert part in str(found.value)
-    trained = restored.manifest["encoder"]
+    trained = restored.manifest.encoder
     with pytest.raises(RedHeartError) as found:
-        other = {**restored.manifest, "encoder": {**trained, "fingerprint": "aaaa1111"}}
+        other = msgspec.structs.replace(
+            restored.manifest, encoder=msgspec.structs.replace(trained, fingerprint="aaaa1111")
+        )
         Predictor(replace(restored, manifest=other), EmbeddingConfig())
-    assert "aaaa1111" in str(found.value) and trained["fingerprint"] in str(found.value)
+    assert "aaaa1111" in str(found.value) and trained.fingerprint in str(found.value)
     with pytest.raises(RedHeartError, match="does not tell which encoder"):
-        Predictor(replace(restored, manifest={**restored.manifest, "encoder": {}}), EmbeddingConfig())
+        Predictor(
+            replace(restored, manifest=msgspec.structs.replace(restored.manifest, encoder=EncoderFacts())),
+            EmbeddingConfig(),
+        )
     words = ["predict", "a text", "--lang", "en"]
     assert main([*words, "--checkpoint", CHECKPOINT, "--preset", "small"]) == 2
     assert "model.preset=small asks for a width of 384" in capsys.readouterr().err

@@ -15,7 +15,7 @@ CONFIG = SweetSpotConfig()
 
 
 def vote(technique: str, epoch: int | None, confidence: float = 0.5) -> Vote:
-    return Vote(technique, epoch, confidence if epoch else 0.0, Reason("sweet_spot.task.constant"))
+    return Vote(epoch, confidence if epoch else 0.0, Reason("sweet_spot.task.constant"))
 
 
 def choose(**curves: ModuleCurve) -> dict[str, Choice]:

@@ -52,9 +52,9 @@ def settings() -> Callable[..., Config]:
 
 
 @pytest.fixture(autouse=True)
-def logged(tmp_path: Path) -> Iterator[Callable[[], str]]:
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
     """What was said in this test, as text."""
-    file = tmp_path / "said.log"
+    file = tmp_path_factory.mktemp("said") / "said.log"
     set_up_logging(file=file)
     yield lambda: file.read_text(encoding="utf-8")
     set_up_logging(quiet=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from redheart.batches.table import SituationTable
@@ -13,10 +14,11 @@ from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
 from redheart.engine.factory import make_engine
 from redheart.model import UnifiedModel, dimensions
+from redheart.paths import OutputPaths
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.records import training_metrics
+from redheart.training.records import read_records
 from redheart.training.trainer import Trainer, TrainingResult
 
 LEARNING_RATE = 1e-3
@@ -34,8 +36,13 @@ def weights(output: Path, epoch: int = -1) -> dict[str, torch.Tensor]:
     return load_modules(found[epoch if epoch < 0 else epoch - 1].path)
 
 
+def training_metrics(output: Path) -> list[dict[str, Any]]:
+    """The epochs' records that count, as their lines have them."""
+    return [msgspec.to_builtins(record) for record in read_records(OutputPaths(output).metrics).epochs.values()]
+
+
 def metrics(output: Path) -> list[dict[str, Any]]:
-    """The epochs' lines without what a clock decides."""
+    """The same without what a clock decides."""
     return [{key: value for key, value in line.items() if key != "seconds"} for line in training_metrics(output)]
 
 

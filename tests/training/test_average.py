@@ -17,8 +17,10 @@ from redheart.config import load_config
 from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.storage import read_json
 from redheart.training import average as average_module
 from redheart.training.average import WeightAverage, decay_at, read_average
+from redheart.training.progress import Cursor
 from redheart.training.trial import TrialRunner
 from redheart.workflow.consolidate import consolidate
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
@@ -136,7 +138,7 @@ def raw_weights(output) -> dict[str, torch.Tensor]:
     """What training goes on from."""
     from safetensors.torch import load_file
 
-    state, _ = newest_resume_state(output)
+    state, _ = newest_resume_state(output, Cursor)
     return load_file(str(state.path / "engine" / "model.safetensors"))
 
 
@@ -160,17 +162,17 @@ def test_training_goes_on_as_if_there_were_no_average(runs):
 
 def test_what_is_off_leaves_nothing(runs, table, settings):
     assert list((runs / "with").rglob("average_*")) and not list((runs / "without").rglob("average_*"))
-    assert "ema_decay" not in list_epochs(runs / "without")[-1].manifest
+    assert "ema_decay" not in read_json(list_epochs(runs / "without")[-1].path / "manifest.json")
     assert make_loop(settings(ema_decay=0), table).average is None
 
 
 def test_the_epochs_checkpoint_and_its_numbers_are_the_averages(runs, table):
-    state, _ = newest_resume_state(runs / "with")
+    state, _ = newest_resume_state(runs / "with", Cursor)
     kept, averaged = weights(runs / "with"), read_average(state.path)
     assert same_bits({name: kept[name] for name in averaged}, averaged) and len(averaged) > 300
     assert furthest({n: t for n, t in raw_weights(runs / "with").items() if n in averaged}, averaged) > 1e-4
     last = list_epochs(runs / "with")[-1]
-    assert last.manifest["ema_decay"] == DECAY
+    assert last.manifest.ema_decay == DECAY
     again = evaluate_model(restore_model(last.path), table, "choose")
     assert metrics(runs / "with")[-1]["choose"]["loss"] == pytest.approx(again.loss, rel=1e-6)
 
@@ -201,14 +203,14 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(dataset, 
         try:
             train(dataset, tmp_path / "cut", config, should_stop=StopAt(asked))
         except Interrupted:
-            state, _ = newest_resume_state(tmp_path / "cut")
-            places.append(state.cursor["batches_done"])
+            state, _ = newest_resume_state(tmp_path / "cut", Cursor)
+            places.append(state.cursor.batches_done)
     assert places == [3, 6, 0, 1], "within an epoch, in its evaluation, between two, within the next"
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
     for epoch in (1, 2):
         assert same_bits(weights(tmp_path / "cut", epoch), weights(tmp_path / "whole", epoch))
     assert same_bits(raw_weights(tmp_path / "cut"), raw_weights(tmp_path / "whole"))
-    ends = [read_average(newest_resume_state(tmp_path / name)[0].path) for name in ("cut", "whole")]
+    ends = [read_average(newest_resume_state(tmp_path / name, Cursor)[0].path) for name in ("cut", "whole")]
     assert same_bits(*ends)
 
 

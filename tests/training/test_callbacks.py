@@ -15,7 +15,7 @@ from redheart.storage import read_json
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.progress_bar import ProgressBar
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.progress import Kept
+from redheart.training.progress import Cursor, Kept
 from redheart.training.step import Step
 from tests.training.runs import metrics, same_bits, train, weights
 
@@ -36,7 +36,7 @@ class Diary(Callback):
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         if kept is not None:
-            self.seen = kept.values["seen"]
+            self.seen = kept.read(dict[str, int])["seen"]
             assert torch.equal(kept.tensors["marks"], torch.arange(float(self.seen)))
         self._write(f"before_run seen={self.seen} resumed={run.is_resumed}", run)
 
@@ -179,7 +179,7 @@ def test_a_state_says_what_each_callback_kept_under_its_name_in_the_cursor_and_i
     """The form of states that older versions wrote, and read."""
     with pytest.raises(Interrupted):
         train(dataset, tmp_path / "out", settings(epochs=2, liveness_steps=10), should_stop=stop_at(1 + 2))
-    state, _ = newest_resume_state(tmp_path / "out")
+    state, _ = newest_resume_state(tmp_path / "out", Cursor)
     cursor = read_json(state.path / "manifest.json")["cursor"]
     assert (cursor["epoch"], cursor["batches_done"], cursor["global_step"]) == (1, 2, 2)
     assert cursor["sums"]["updates"] == cursor["monitor"]["steps"] == cursor["liveness"]["observed"] == 2

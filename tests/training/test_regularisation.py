@@ -14,10 +14,9 @@ from redheart.model import Batch, compute_losses
 from redheart.model.losses import TERMS
 from redheart.storage import read_lines
 from redheart.tasks import TASK_BY_NAME, TASKS
-from redheart.training.records import training_metrics
 from tests.model.test_regularised_losses import apart, log_softmax
 from tests.training import fixed_dropout
-from tests.training.runs import furthest, make_loop, metrics, state_of, train
+from tests.training.runs import furthest, make_loop, metrics, state_of, train, training_metrics
 from tests.training.small_data import embedded_items, write_embedded
 
 R_DROP_TERMS = [f"r_drop.{task.name}" for task in TASKS]

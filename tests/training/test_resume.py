@@ -138,7 +138,7 @@ def test_another_learning_rate_moves_the_old_run_away_and_deletes_nothing(datase
     assert len(list((output / "previous").iterdir())) == 2 and "(다른 실행: --force)\n" in logged()
     train(dataset, output, config(epochs=1, weight_decay=0.2), learning_rate=5e-4)
     assert "(다른 실행: training.weight_decay: 0.05 → 0.2)\n" in logged()
-    assert [line["kind"] for line in read_lines(output / "metrics.jsonl")] == ["start", "epoch"]
+    assert [line["kind"] for line in read_lines(output / "metrics.jsonl")] == ["run", "epoch"]
 
 
 def test_a_state_that_other_processes_sharded_is_refused_by_name(dataset, tmp_path):

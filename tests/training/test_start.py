@@ -8,7 +8,7 @@ from redheart.checkpoint import find_start, list_epochs, load_modules
 from redheart.checkpoint.restore import restore_model
 from redheart.errors import Interrupted
 from redheart.evaluation.evaluate import evaluate_model
-from redheart.storage import read_lines
+from redheart.storage import read_json, read_lines
 from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.loop import TrainingLoop
 from tests.training.runs import make_loop, metrics, same_bits, state_of, train, weights
@@ -24,15 +24,16 @@ def config(settings):
 def test_the_start_is_the_untouched_model_scored_as_an_epoch_is(dataset, table, config, tmp_path, logged) -> None:
     train(dataset, tmp_path / "out", config)
     start = find_start(tmp_path / "out")
-    assert start is not None and (start.manifest["epoch"], start.manifest["global_step"]) == (0, 0)
+    assert start is not None and (start.manifest.epoch, start.manifest.global_step) == (0, 0)
     (epoch, _) = list_epochs(tmp_path / "out", verify=True)
-    assert start.manifest.keys() == epoch.manifest.keys()
+    kept, other = (read_json(one.path / "manifest.json") for one in (start, epoch))
+    assert kept.keys() == other.keys()
     assert same_bits(load_modules(start.path), state_of(make_loop(config, table)))
     (record, *_) = read_lines(tmp_path / "out" / "metrics.jsonl")
     scored = evaluate_model(restore_model(start.path), table, "choose", with_items=False)
-    assert record["kind"] == "start" and record["checkpoint"] == "checkpoints/start"
+    assert record["kind"] == "run" and record["checkpoint"] == "checkpoints/start"
     assert record["choose"]["loss"] == pytest.approx(scored.loss, rel=1e-6)
-    assert record["choose"] == start.manifest["metrics"]["choose"]
+    assert record["choose"] == kept["metrics"]["choose"]
     assert logged().count(f"{LINE}{scored.loss:.4f} ({scored.count}개), skill {scored.mean_skill:+.3f}") == 1
 
 
@@ -73,8 +74,8 @@ def test_a_run_killed_before_its_first_state_starts_again_with_the_same_bits(
     left = find_start(tmp_path / "cut")
     train(dataset, tmp_path / "cut", config)
     starts = [find_start(tmp_path / "cut"), find_start(tmp_path / "whole"), left]
-    assert len({str(one.manifest["files"]) for one in starts}) == 1
+    assert len({str(one.manifest.files) for one in starts}) == 1
     kinds = [line["kind"] for line in read_lines(tmp_path / "cut" / "metrics.jsonl")]
-    assert kinds == ["start", "epoch", "epoch"] and not (tmp_path / "cut" / "previous").exists()
+    assert kinds == ["run", "epoch", "epoch"] and not (tmp_path / "cut" / "previous").exists()
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
     assert same_bits(weights(tmp_path / "cut"), weights(tmp_path / "whole"))

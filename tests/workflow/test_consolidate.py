@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_resume_state
 from redheart.errors import StorageError
+from redheart.training.progress import Cursor
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 
@@ -20,7 +21,16 @@ def _save(output: Path, seed: int, *, epoch: int, batches_done: int, with_weight
         if with_weights:
             save_file(a_state(seed), str(folder / "engine" / "model.safetensors"))
 
-    cursor = {"epoch": epoch, "batches_done": batches_done, "global_step": 40 + seed, "manifest": MANIFEST}
+    cursor = Cursor(
+        run="a run",
+        epoch=epoch,
+        batches_done=batches_done,
+        global_step=40 + seed,
+        nonfinite_in_a_row=0,
+        engine="plain",
+        world_size=1,
+        manifest=MANIFEST,
+    )
     path = save_resume_state(output, cursor, write)
     assert path is not None
     return path
@@ -33,13 +43,13 @@ def test_the_newest_state_becomes_a_checkpoint_with_the_same_bits(tmp_path: Path
     assert path == tmp_path / "consolidated"
     manifest = read_manifest(path)
     assert same_bits(load_modules(path), a_state(2))
-    assert manifest["global_step"] == 42
-    assert manifest["epoch"] == 2, "epoch 3 has not begun"
+    assert manifest.global_step == 42
+    assert manifest.epoch == 2, "epoch 3 has not begun"
 
 
 def test_a_state_within_an_epoch_is_of_that_epoch(tmp_path: Path) -> None:
     _save(tmp_path, 1, epoch=3, batches_done=5)
-    assert read_manifest(consolidate(tmp_path, tmp_path / "elsewhere" / "model"))["epoch"] == 3
+    assert read_manifest(consolidate(tmp_path, tmp_path / "elsewhere" / "model")).epoch == 3
     assert (tmp_path / "elsewhere" / "model" / "manifest.json").exists()
 
 

@@ -107,6 +107,6 @@ def test_what_is_not_there_is_named_and_not_replaced(folder, capsys) -> None:
 
 def test_the_epochs_folder_is_the_model_that_training_scored(folder, capsys) -> None:
     found = scored(capsys, "--split", "choose")
-    recorded = list_epochs(folder / "training")[-1].manifest["metrics"]["choose"]
-    assert found["loss"] == pytest.approx(recorded["loss"], abs=1e-5)
-    assert found["tasks"]["emotion"]["kl"] == pytest.approx(recorded["tasks"]["emotion"]["kl"], abs=1e-5)
+    recorded = list_epochs(folder / "training")[-1].manifest.metrics["choose"]
+    assert found["loss"] == pytest.approx(recorded.loss, abs=1e-5)
+    assert found["tasks"]["emotion"]["kl"] == pytest.approx(recorded.tasks["emotion"].kl, abs=1e-5)

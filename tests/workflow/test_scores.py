@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgspec
 import pytest
 import torch
 
 from redheart.baseline.comparison import compare
 from redheart.baseline.run import baseline_of_run
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.facts.scores import TaskScores
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
 from redheart.tasks import TASKS
@@ -37,15 +39,15 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     baseline = baseline_of_run(table, table, ["judge"])
     said = baseline.predictions["judge"]
     comparison = compare(evaluation, model.statistics, said, samples=200, confidence=0.9, seed=0)
-    return Scored(evaluation, comparison, baseline.description, None)
+    return Scored(evaluation, comparison, baseline.description)
 
 
 def without(scored: Scored, task: str) -> Scored:
     """The same where the task had no target."""
-    evaluation = replace(scored.evaluation, tasks={**scored.evaluation.tasks, task: {"count": 0}})
+    evaluation = replace(scored.evaluation, tasks={**scored.evaluation.tasks, task: TaskScores(count=0)})
     comparison = scored.comparison
-    tasks = {**comparison.tasks, task: replace(comparison.tasks[task], metrics={}, standing=None)}
-    return replace(scored, evaluation=evaluation, comparison=replace(comparison, tasks=tasks))
+    tasks = {**comparison.tasks, task: msgspec.structs.replace(comparison.tasks[task], metrics={}, standing=None)}
+    return replace(scored, evaluation=evaluation, comparison=msgspec.structs.replace(comparison, tasks=tasks))
 
 
 def test_the_table_has_every_metric_of_every_task_beside_the_constants_and_the_rivals(scored: Scored) -> None:
@@ -87,8 +89,10 @@ def test_a_task_without_targets_and_a_missing_baseline_are_said_to_be_so(scored:
 
 
 def test_on_the_training_split_no_standing_is_told(scored: Scored) -> None:
-    tasks = {name: replace(task, standing=None) for name, task in scored.comparison.tasks.items()}
-    inside = replace(scored, comparison=replace(scored.comparison, tasks=tasks, standing=None, in_sample=True))
+    tasks = {name: msgspec.structs.replace(task, standing=None) for name, task in scored.comparison.tasks.items()}
+    inside = replace(
+        scored, comparison=msgspec.structs.replace(scored.comparison, tasks=tasks, standing=None, in_sample=True)
+    )
     table = as_table(inside)
     assert "nothing follows from who is better" in table
     assert "the simple baseline on" not in table
@@ -97,8 +101,8 @@ def test_on_the_training_split_no_standing_is_told(scored: Scored) -> None:
 def test_json_holds_the_same_numbers(scored: Scored) -> None:
     read = json.loads(as_json(scored))
     assert (read["split"], read["count"], read["loss"]) == ("judge", scored.evaluation.count, scored.evaluation.loss)
-    assert read["tasks"]["emotion"]["kl"] == scored.evaluation.tasks["emotion"]["kl"]
-    assert read["modules"]["backbone"]["skill"] == scored.evaluation.modules["backbone"]["skill"]
+    assert read["tasks"]["emotion"]["kl"] == scored.evaluation.tasks["emotion"].kl
+    assert read["modules"]["backbone"]["skill"] == scored.evaluation.modules["backbone"].skill
     metric = read["comparison"]["tasks"]["emotion"]["metrics"]["kl"]
     assert metric["model"]["value"] == pytest.approx(read["tasks"]["emotion"]["kl"])
     assert metric["constant"] == pytest.approx(read["tasks"]["emotion"]["kl_constant"])

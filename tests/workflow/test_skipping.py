@@ -17,7 +17,7 @@ INPUTS = {"metrics": "ab12", "settings": {"loss_weight": 0.3}}
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the messages that are said."""
     found: list[str] = []
-    monkeypatch.setattr(skipping, "say", lambda key, **_: found.append(key))
+    monkeypatch.setattr(skipping, "info", lambda key, **_: found.append(key))
     return found
 
 

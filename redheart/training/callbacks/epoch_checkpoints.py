@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from redheart.checkpoint import list_epochs, save_epoch
+import msgspec
+
+from redheart.checkpoint import Manifest, list_epochs, save_epoch
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.records import evaluation_record
 
 
 class EpochCheckpoints(Callback):
@@ -22,15 +21,15 @@ class EpochCheckpoints(Callback):
         newest: the folder that was written last by this process; None before any.
     """
 
-    def __init__(self, output: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, output: Path, manifest: Manifest) -> None:
         self._output, self._manifest = output, manifest
         self.newest: Path | None = None
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
         if not run.engine.is_main:
             return
-        scored = {"choose": evaluation_record(end.evaluation)}
-        manifest = {**self._manifest, "global_step": run.loop.global_step, "metrics": scored}
+        scored = {"choose": end.evaluation.scores()}
+        manifest = msgspec.structs.replace(self._manifest, global_step=run.loop.global_step, metrics=scored)
         self.newest = save_epoch(self._output, epoch=end.epoch, state=end.weights, manifest=manifest).path
 
 

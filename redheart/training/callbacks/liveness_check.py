@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redheart.health.liveness import LivenessProbe
+from redheart.health.liveness import LivenessProbe, LivenessState
 from redheart.health.liveness_check import announce_liveness
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
@@ -28,7 +28,7 @@ class LivenessCheck(Callback):
             return
         self._probe = LivenessProbe(run.engine, run.loop.table, steps=steps)
         if kept is not None:
-            self._probe.restore(kept.tensors, kept.values)
+            self._probe.restore(kept.tensors, kept.read(LivenessState))
         run.loop.watchers.append(self._probe)
 
     def after_step(self, run: Run, step: Step) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from redheart.checkpoint import Manifest
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
@@ -20,7 +19,7 @@ class ResumeStates(Callback):
         manifest: what a checkpoint that is made of a state would say of itself.
     """
 
-    def __init__(self, output: Path, identity: str, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, output: Path, identity: str, manifest: Manifest) -> None:
         self._output, self._identity, self._manifest = output, identity, manifest
         self._saved_at: Position | None = None
 

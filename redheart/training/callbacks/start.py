@@ -6,17 +6,17 @@ Its skill would look like training's otherwise: what the linear paths begin with
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from redheart.checkpoint import save_start
+import msgspec
+
+from redheart.checkpoint import Manifest, save_start
 from redheart.errors import Interrupted, TrainingError
+from redheart.facts.scores import SplitScores
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
 from redheart.training.progress import Kept
-from redheart.training.records import evaluation_record
 
 
 class StartCheckpoint(Callback):
@@ -26,12 +26,14 @@ class StartCheckpoint(Callback):
         manifest: what a checkpoint of this run says of itself.
 
     Attributes:
-        record: what ``metrics.jsonl`` says of it; empty where there is none.
+        scores: on ``choose``, on every process; None where there is none.
+        checkpoint: its folder relative to the output root, on the main process.
     """
 
-    def __init__(self, output: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, output: Path, manifest: Manifest) -> None:
         self._output, self._manifest = output, manifest
-        self.record: dict[str, Any] = {}
+        self.scores: SplitScores | None = None
+        self.checkpoint: str | None = None
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         training = run.config.training
@@ -46,11 +48,11 @@ class StartCheckpoint(Callback):
                 "the loss on the validation half 'choose' is not finite before the first step; train with "
                 "training.linear_start=false, or look at the vectors and targets"
             )
-        self.record = {"choose": evaluation_record(evaluation)}
+        self.scores = evaluation.scores()
         if run.engine.is_main:
-            manifest = {**self._manifest, "global_step": 0, "metrics": dict(self.record)}
+            manifest = msgspec.structs.replace(self._manifest, global_step=0, metrics={"choose": self.scores})
             path = save_start(self._output, state=weights, manifest=manifest)
-            self.record["checkpoint"] = str(path.relative_to(self._output))
+            self.checkpoint = str(path.relative_to(self._output))
             info(
                 "training.from",
                 choose=evaluation.loss,

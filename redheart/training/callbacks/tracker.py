@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from redheart.facts.scores import SplitScores
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.progress import Kept
-from redheart.training.records import evaluation_record
 from redheart.training.step import Step
 
 
@@ -24,8 +22,8 @@ class Tracker(Callback):
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         run.engine.start_tracking("redheart")
-        if self._start.record:
-            run.engine.track(_scores(self._start.record["choose"]), step=0)
+        if self._start.scores is not None:
+            run.engine.track(_values(self._start.scores), step=0)
 
     def after_step(self, run: Run, step: Step) -> None:
         values = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
@@ -34,13 +32,13 @@ class Tracker(Callback):
         run.engine.track(values, step=step.global_step)
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
-        run.engine.track(_scores(evaluation_record(end.evaluation)), step=run.loop.global_step)
+        run.engine.track(_values(end.evaluation.scores()), step=run.loop.global_step)
 
     def close(self, run: Run) -> None:
         run.engine.finish_tracking()
 
 
-def _scores(scored: dict[str, Any]) -> dict[str, float]:
-    """Of an evaluation's record: the loss, and the skill of each task that has one."""
-    skills = {f"choose/{name}": task["skill"] for name, task in scored["tasks"].items() if "skill" in task}
-    return {"choose/loss": scored["loss"], **skills}
+def _values(scored: SplitScores) -> dict[str, float]:
+    """Of an evaluation: the loss, and the skill of each task that has one."""
+    told = {"choose/loss": scored.loss} | {f"choose/{name}": task.skill for name, task in scored.tasks.items()}
+    return {name: value for name, value in told.items() if value is not None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -75,12 +74,12 @@ class TrialCurve(Callback):
 
     def outcome(self, *, train_count: int, seconds: float) -> TrialOutcome:
         """What came of it, in ``seconds``, on ``train_count`` situations."""
-        last: dict[str, Any] = {} if self.diverged or not self._curve else self._curve[-1]
+        last = None if self.diverged or not self._curve else self._curve[-1]
         scored = self._scored
         return TrialOutcome(
-            val_loss=last.get("val_loss"),
-            train_loss=last.get("train_loss"),
-            accuracy=None if self.diverged or scored is None else scored.tasks["verdict"].get("accuracy"),
+            val_loss=last["val_loss"] if last else None,
+            train_loss=last["train_loss"] if last else None,
+            accuracy=None if self.diverged or scored is None else scored.tasks["verdict"].accuracy,
             choose_count=0 if scored is None else scored.count,
             train_count=train_count,
             curve=self._curve,

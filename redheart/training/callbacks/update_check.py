@@ -8,6 +8,7 @@ from redheart.health.data_coverage import DataCoverage
 from redheart.health.untrainable import find_untrainable
 from redheart.health.update_check import announce_updates, is_due
 from redheart.health.update_monitor import UpdateMonitor, UpdateReport
+from redheart.health.weight_changes import ChangesState
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
 from redheart.training.progress import Kept
@@ -31,7 +32,7 @@ class UpdateCheck(Callback):
     def before_run(self, run: Run, kept: Kept | None) -> None:
         self._monitor = UpdateMonitor(run.engine)
         if kept is not None and kept.tensors:
-            self._monitor.restore(dict(kept.tensors), kept.values)
+            self._monitor.restore(dict(kept.tensors), kept.read(ChangesState))
         table = run.loop.table
         self._untrainable = find_untrainable(run.engine, table, DataCoverage.of(table, run.loop.train)).whole()
 

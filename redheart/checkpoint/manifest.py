@@ -1,0 +1,72 @@
+"""The manifest of a checkpoint: facts of the model, its metrics, and a hash of every file; written last, read first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from redheart.errors import StorageError
+from redheart.facts.model import ModelDescription
+from redheart.facts.scores import SplitScores
+from redheart.storage import as_struct, fingerprint, read_json, write_json
+from redheart.tasks import MODULES
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """One file of a checkpoint; ``tensors``: their shapes by full name."""
+
+    sha256: str
+    bytes: int
+    tensors: dict[str, list[int]]
+
+
+class Manifest(ModelDescription, frozen=True, kw_only=True, omit_defaults=True):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        format, dtype, files: filled in by whoever writes the files.
+        metrics: scores by split: an epoch's on ``choose``; None where nothing was measured.
+    """
+
+    format: int = 0
+    metrics: dict[str, SplitScores] | None = None
+    dtype: str = ""
+    files: dict[str, FileEntry] = msgspec.field(default_factory=dict)
+
+    @property
+    def weights_identity(self) -> str | None:
+        """16 hex digits that tell a checkpoint's weights from others'; None for what has no hashes of files."""
+        return fingerprint({name: entry.sha256 for name, entry in self.files.items()}) if self.files else None
+
+    def without_files(self) -> Manifest:
+        """The same of a model that is to be written elsewhere, and that is no epoch."""
+        return msgspec.structs.replace(self, format=0, epoch=None, metrics=None, files={})
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes ``folder/manifest.json``."""
+    write_json(folder / NAME, manifest)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """``folder/manifest.json``; what the files hold is not looked at.
+
+    Raises:
+        StorageError: it is missing, damaged, of another format, or without an entry for a module; naming the file.
+    """
+    path = folder / NAME
+    content = read_json(path)
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise StorageError(f"{path}: not a checkpoint manifest of format {FORMAT}")
+    manifest = as_struct(content, Manifest, f"{path}: not a checkpoint manifest of format {FORMAT}")
+    missing = [module for module in MODULES if f"{module}.safetensors" not in manifest.files]
+    if missing:
+        raise StorageError(
+            f"{path}: not a checkpoint manifest of format {FORMAT}: files: found none of module {missing[0]!r}"
+        )
+    return manifest

@@ -1,0 +1,352 @@
+"""The gathering of the report's facts from the files that the stages left. Reads, and writes nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+import redheart
+from redheart.baseline.sentences import about_baseline, standings
+from redheart.checkpoint import START_EPOCH
+from redheart.config import Config, resolved_yaml
+from redheart.crossover import Candidate, CrossoverResult, candidate_label, load_result
+from redheart.crossover.beside_baseline import load_beside_baseline
+from redheart.crossover.decision import explain
+from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
+from redheart.data.reader import read_dataset
+from redheart.errors import DataError, StorageError
+from redheart.facts.candidate import Score
+from redheart.facts.memory import read_oom_stats
+from redheart.machine import inspect_machine
+from redheart.paths import OutputPaths
+from redheart.report.curves import read_curves
+from redheart.report.facts import (
+    BaselineFacts,
+    CandidateFacts,
+    CandidateScore,
+    DatasetFacts,
+    FileFacts,
+    GpuFacts,
+    MachineFacts,
+    Missing,
+    ModuleRow,
+    ModulesFacts,
+    OomFacts,
+    ReportFacts,
+    ResultFacts,
+    RunFacts,
+    SkillFacts,
+    SweepFacts,
+    SweetSpotFacts,
+    TaskRow,
+    TrainingFacts,
+)
+from redheart.storage import read_json
+from redheart.sweet_spot import Choice, load_analysis
+from redheart.sweet_spot.curves import ModuleCurve, read_history
+from redheart.tasks import MODULES, TASKS
+from redheart.training.records import RunRecord, read_records
+from redheart.training.run_folder import RunDescription, read_run
+
+T = TypeVar("T")
+#: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
+SUMMED_FOLDERS = (
+    *(place.relative for place in (OutputPaths.checkpoints, OutputPaths.best_model, OutputPaths.embeddings)),
+    *(place.relative for place in (OutputPaths.previous, OutputPaths.tensorboard)),
+    *(OutputPaths.sweep.within(name).relative for name in ("logs", "sweeps", "trials")),
+)
+_PACKAGES = ("torch", "accelerate", "deepspeed", "sentence-transformers", "safetensors", "numpy", "scipy", "matplotlib")
+
+
+def gather_facts(config: Config, output: Path) -> ReportFacts:
+    """All facts of the run in ``output``."""
+    record, paths = _run_record(output), OutputPaths(output)
+    return ReportFacts(
+        written=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        output=str(output.absolute()),
+        dry_run=record is not None and record.dry_run,
+        run=_run(output, record),
+        result=_part(paths.candidates, lambda: _result(load_result(output))),
+        baseline=_part(paths.beside_baseline, lambda: _baseline(output)),
+        sweep=_part(paths.sweep, lambda: _sweep(paths)),
+        training=_part(paths.metrics, lambda: _training(output)),
+        modules=_part(paths.metrics, lambda: _modules(output)),
+        sweet_spots=_part(paths.analysis, lambda: _sweet_spots(output)),
+        data=_data(config, output, record),
+        oom=_part(paths.oom_stats, lambda: OomFacts(**msgspec.structs.asdict(read_oom_stats(output)))),
+        machine=_machine(output),
+        versions=_versions(),
+        config=_config_text(config, output),
+        files=_files(output),
+    )
+
+
+def _part(path: Path, gather: Callable[[], T]) -> T | Missing:
+    if not path.exists():
+        return Missing("absent", str(path))
+    try:
+        return gather()
+    except StorageError as error:
+        return Missing("damaged", str(path), str(error))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # well-formed JSON of another shape than ours
+        return Missing("damaged", str(path), f"{path}: {type(error).__name__}: {error}")
+
+
+def _run_record(output: Path) -> RunRecord | None:
+    try:
+        return read_records(OutputPaths(output).metrics).run
+    except StorageError:
+        return None  # the part "training" reads the same file and says what is wrong with it
+
+
+def _run(output: Path, record: RunRecord | None) -> RunFacts:
+    """``run.json``, with what only the run's record knows."""
+    described = _part(OutputPaths(output).run, lambda: read_run(output) or RunDescription())
+    told = msgspec.structs.asdict(described)
+    if isinstance(described, RunDescription):
+        told["status"] = "present"
+    if record is not None:
+        told |= {"preset": record.preset, "parameters": record.parameters, "learning_rate": record.learning_rate}
+        told["world_size"] = record.world_size if record.world_size is not None else told.get("world_size")
+    return RunFacts(**told)
+
+
+def _result(result: CrossoverResult) -> ResultFacts:
+    scores = result[result.delivered].scores
+    better, controls = result.better_controls()
+    return ResultFacts(
+        outcome=result.outcome,
+        winner=result.winner,
+        delivered=result.delivered,
+        delivered_label=candidate_label(result.delivered),
+        is_clear=result.is_clear,
+        sentences=explain(result),
+        confidence=result.confidence,
+        bootstrap_samples=result.bootstrap_samples,
+        comparisons=result.comparisons,
+        tasks=[
+            TaskRow(
+                task=task.name,
+                measure=task.skill,
+                judge=_skill(scores.get("judge"), task.name),
+                test=_skill(scores.get("test"), task.name),
+            )
+            for task in TASKS
+        ],
+        candidates=[_candidate(candidate, result.delivered) for candidate in result.candidates],
+        soup=result.soup,
+        better_controls=better,
+        controls=controls,
+    )
+
+
+def _skill(score: Score | None, task: str) -> SkillFacts | None:
+    if score is None:
+        return None
+    skill = score.tasks[task]
+    return SkillFacts(skill.skill, skill.low, skill.high, skill.metrics, items=skill.metrics.count or 0)
+
+
+def _baseline(output: Path) -> BaselineFacts | Missing:
+    """The delivered model beside the simple baseline; an earlier model's comparison says nothing about this one."""
+    result = load_result(output)
+    found = load_beside_baseline(output, result[result.delivered].identity)
+    if found is None:
+        return Missing("absent")
+    return BaselineFacts(
+        description=found.baseline,
+        about=about_baseline(found.baseline),
+        sentences={split: standings(comparison, split) for split, comparison in found.splits.items()},
+        splits=found.splits,
+    )
+
+
+def _candidate(candidate: Candidate, delivered: str) -> CandidateFacts:
+    epochs = candidate.epochs
+    same = len({tuple(chosen) for chosen in epochs.values()}) == 1
+    return CandidateFacts(
+        name=candidate.name,
+        label=candidate_label(candidate.name),
+        identical_to=candidate_label(candidate.identical_to) if candidate.identical_to else None,
+        is_control=candidate.is_control,
+        is_delivered=candidate.name == delivered,
+        epochs=epochs["backbone"] if same else None,
+        epochs_by_module=epochs,
+        scores={
+            split: CandidateScore(
+                count=score.count,
+                loss=score.loss,
+                mean_skill=score.mean_skill,
+                difference=score.difference,
+                skills={name: skill.skill for name, skill in score.tasks.items()},
+            )
+            for split, score in candidate.scores.items()
+        },
+    )
+
+
+def _sweep(paths: OutputPaths) -> SweepFacts:
+    return SweepFacts(
+        chosen=dict(read_json(paths.optimal_lr)) if paths.optimal_lr.is_file() else None,
+        tested=len(dict(read_json(paths.cumulative))) if paths.cumulative.is_file() else None,
+    )
+
+
+def _training(output: Path) -> TrainingFacts:
+    curves = read_curves(OutputPaths(output).metrics)
+    trained = sum(epoch != START_EPOCH for epoch in curves.epochs)
+    return {
+        "status": "present",
+        "best_epoch": curves.best_epoch,
+        "dry_run": curves.dry_run,
+        "trained_epochs": trained,
+        **curves.columns(),
+    }
+
+
+def _modules(output: Path) -> ModulesFacts:
+    paths = OutputPaths(output)
+    history = read_history(paths.metrics)
+    choices = (load_analysis(output).choices if paths.analysis.is_file() else None) or {}
+    return ModulesFacts(
+        epochs=history.epochs.tolist(),
+        weights_changed=history.weights_changed,
+        rows=[_module(history.curves[module], choices.get(module)) for module in MODULES],
+    )
+
+
+def _module(curve: ModuleCurve, choice: Choice | None) -> ModuleRow:
+    return ModuleRow(
+        module=curve.module,
+        task=curve.task,
+        chosen_epoch=choice.epoch if choice else None,
+        confidence=choice.confidence if choice else None,
+        still_improving=choice.still_improving if choice else False,
+        reason=choice.reason if choice else None,
+        loss=_measured(curve.loss),
+        skill=_measured(curve.skill),
+        gradient=_measured(curve.gradient_mean),
+        relative_update=_measured(curve.relative_update),
+        dead_fraction=_measured(curve.dead_fraction),
+    )
+
+
+def _measured(values: NDArray[np.float64]) -> list[float | None]:
+    """None for what was not measured: JSON has no NaN."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _sweet_spots(output: Path) -> SweetSpotFacts:
+    analysis = load_analysis(output)
+    return SweetSpotFacts(
+        explanation=str(analysis.explanation),
+        dry_run=analysis.dry_run,
+        weights_changed=analysis.weights_changed,
+        choices={name: choice.epoch for name, choice in (analysis.choices or {}).items()},
+        settings=analysis.settings,
+    )
+
+
+def _data(config: Config, output: Path, record: RunRecord | None) -> DatasetFacts:
+    try:
+        run = read_run(output) or RunDescription()
+    except StorageError:
+        run = RunDescription()  # the part "run" says what is wrong with it
+    counts = run.counts or (record.counts if record else None) or {}
+    return DatasetFacts(
+        dataset=run.dataset or config.data.path,
+        is_bundled_sample=_is_sample(run.dataset, counts),
+        counts=counts,
+        embedding_model=config.embedding.model,
+    )
+
+
+def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
+    """Whether the embedded dataset holds the bundled sample; None where it is not known which dataset it was."""
+    sample = bundled_sample()
+    if dataset is None or not sample.exists():
+        return None
+    path = Path(dataset)
+    if path.name != f"{sample.stem}{EMBEDDED_ENDING}" and path.name != sample.name:
+        return False
+    try:
+        own = {situation.id for situation in read_dataset(sample)}
+        if sum(counts.values()) != len(own):  # the cheap question first: another file of this name may be large
+            return False
+        return own == {situation.id for situation in read_dataset(path)}
+    except DataError:
+        return None
+
+
+def _machine(output: Path) -> MachineFacts:
+    machine = inspect_machine(output)
+    return MachineFacts(
+        system=f"{platform.system()} ({platform.machine()})",  # no release: it names one machine's kernel build
+        cpu=_processor(),
+        python=platform.python_version(),
+        cores=machine.cores,
+        host_bytes=machine.host_bytes,
+        memory_bytes=psutil.virtual_memory().total,
+        disk_bytes=machine.disk_bytes,
+        gpus=[GpuFacts(name=name, total_bytes=total) for name, total, _ in machine.gpus],
+    )
+
+
+def _processor() -> str | None:
+    """The model of the CPU as its maker calls it; None where the system doesn't say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next((name for name in named if name and name != "unknown"), platform.processor() or None)
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"redheart": redheart.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _config_text(config: Config, output: Path) -> str:
+    """What the training resolved to, where there was one; else what was asked for now."""
+    stored = OutputPaths(output).settings
+    try:
+        return stored.read_text(encoding="utf-8") if stored.is_file() else resolved_yaml(config)
+    except (OSError, UnicodeDecodeError):
+        return resolved_yaml(config)
+
+
+def _files(output: Path) -> list[FileFacts]:
+    """Files under ``output`` with their sizes; folders of many files as one line. The report itself is left out."""
+    listed: list[FileFacts] = []
+    sums: dict[str, list[int]] = {}
+    for folder, folders, names in os.walk(output):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder) / name
+            relative = path.relative_to(output).as_posix()
+            if name.startswith(".") or relative.startswith(f"{OutputPaths.report.relative}/") or not path.is_file():
+                continue
+            summed = next((one for one in SUMMED_FOLDERS if relative.startswith(f"{one}/")), None)
+            if summed is None:
+                listed.append(FileFacts(path=relative, files=1, bytes=path.stat().st_size))
+            else:
+                sums.setdefault(summed, []).append(path.stat().st_size)
+    listed += [FileFacts(path=f"{name}/", files=len(sizes), bytes=sum(sizes)) for name, sizes in sums.items()]
+    return sorted(listed, key=lambda file: file.path)
