@@ -68,7 +68,7 @@ def _generations(output: Path) -> list[Path]:
 
 def save_resume_state(
     output: Path,
-    cursor: msgspec.Struct | Mapping[str, object],
+    cursor: msgspec.Struct | Mapping[str, Json | msgspec.Struct],
     write: Callable[[Path], None],
     *,
     is_main: bool = True,

@@ -24,6 +24,7 @@ from redheart.messages import info
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, count_model, dimensions
 from redheart.paths import OutputPaths
 from redheart.storage import write_text
+from redheart.training.announcement import announce_training
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints, last_good
 from redheart.training.callbacks.liveness_check import LivenessCheck
@@ -39,7 +40,6 @@ from redheart.training.identity import run_identity
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
-from redheart.training.options import options_turned_on
 from redheart.training.progress import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.records import RunRecord
 from redheart.training.run_folder import RunFolder
@@ -128,32 +128,15 @@ class Trainer:
         self._train(engine)
         return result
 
-    def _announce(self, engine: Engine) -> None:
-        training, geometry = self.config.training, engine.geometry
-        info(
-            "training.start",
-            epochs=training.epochs,
+    def _train(self, engine: Engine) -> None:
+        announce_training(
+            self.config,
+            engine,
+            counts=self.table.counts,
             learning_rate=self.learning_rate,
             preset=self.preset,
             why=self.why,
-            engine=engine.kind,
-            precision="fp32" if engine.precision == "no" else engine.precision,
         )
-        info(
-            "training.geometry",
-            micro=geometry.micro_batch_size,
-            accumulation=geometry.gradient_accumulation_steps,
-            world=geometry.world_size,
-            total=geometry.global_batch_size,
-        )
-        info("training.splits", **self.table.counts)
-        if options := options_turned_on(training):
-            info("training.options", options=", ".join(options))
-        if training.no_param_update:
-            info("training.dry_run")
-
-    def _train(self, engine: Engine) -> None:
-        self._announce(engine)
         torch.manual_seed(self.config.seed)
         state = newest_state(self.output, self.folder.run, engine, self.shape)
         model = self._build_model(is_new=state is None)
