@@ -25,7 +25,7 @@ from redheart.config import Config, ModelConfig, TrainingConfig
 from redheart.data import read_dataset
 from redheart.embedding import open_embedded
 from redheart.embedding.dataset import EmbeddedDataset
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
 from redheart.model import UnifiedModel, dimensions
 from redheart.storage import replace_file
@@ -255,7 +255,7 @@ def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored:
     )
     statistics = table.statistics(train)
     torch.manual_seed(run.seed)
-    engine = Engine(config)
+    engine = make_engine(config)
     model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics)
     start_linear_paths(model, table, train, statistics)
     engine.prepare(model, build_optimizer(model, run.learning_rate, config.training))
@@ -278,7 +278,7 @@ def _epochs(division: Division, train: Indices, run: Run, *, until: int, scored:
             table.split_indices["judge"] = indices
             found[test] = evaluate_model(engine.model, table, "judge", statistics=statistics, device=engine.device)
         yield epoch, found
-    engine.accelerator.free_memory()
+    engine.free()
 
 
 def _choose_epoch(division: Division, run: Run) -> tuple[int, list[float]]:

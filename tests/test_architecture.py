@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -66,6 +68,85 @@ def test_no_folder_holds_more_files_than_one_takes_in() -> None:
     files = Counter(path.parent for path in (PROJECT / "redheart").rglob("*.py") if path.name != "__init__.py")
     fuller = {str(folder.relative_to(PROJECT)): n for folder, n in files.items() if n > MAX_FILES_IN_A_FOLDER}
     assert not fuller, f"more than {MAX_FILES_IN_A_FOLDER} files: {fuller}"
+
+
+def parsed() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((PROJECT / "redheart").rglob("*.py")):
+        yield path.relative_to(PROJECT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_what_an_engine_is_made_of_is_asked_by_nobody_outside_it() -> None:
+    """Neither for what Accelerate gave it, nor for its kind: a property of the contract says what is meant."""
+    found = []
+    for path, tree in parsed():
+        if path.parts[:2] == ("redheart", "engine"):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "accelerator":
+                found.append(f"{path}:{node.lineno} asks for .accelerator")
+            operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            if isinstance(node, ast.Match):
+                operands = [node.subject]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                operands = [node.func.value]  # a method of the name, such as startswith
+            elif isinstance(node, ast.Subscript):
+                operands = [node.value]
+            if any(_is_kind_of_engine(one) for one in operands):
+                found.append(f"{path}:{node.lineno} decides by the engine's kind")
+    assert not found, "\n".join(found)
+
+
+def _is_kind_of_engine(node: ast.expr) -> bool:
+    if not isinstance(node, ast.Attribute) or node.attr != "kind":
+        return False
+    owner = node.value
+    name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
+    return name.strip("_") == "engine"
+
+
+def test_no_method_but_the_first_gives_an_object_another_attribute() -> None:
+    """What an object has is read at one place: in ``__init__``, or in the fields of its class, or of a class it is made of."""
+    classes = {node.name: node for _, tree in parsed() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    found = []
+    for path, tree in parsed():
+        for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            declared = _declared(owner, classes)
+            for method in (node for node in owner.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+                if method.name in ("__init__", "__post_init__", "__new__"):
+                    continue
+                found += [
+                    f"{path}:{node.lineno} {owner.name}.{method.name} introduces {node.attr}"
+                    for node in _set_by(method)
+                    if node.attr not in declared
+                ]
+    assert not found, "\n".join(found)
+
+
+def _declared(owner: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> set[str]:
+    """Attributes that are set in a class's ``__init__`` or in its body, and in those of its base classes here."""
+    names: set[str] = set()
+    for node in owner.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.FunctionDef):
+            if node.name in ("__init__", "__post_init__", "__new__"):
+                names |= {attribute.attr for attribute in _set_by(node)}
+            elif any(isinstance(one, ast.Attribute) and one.attr == "setter" for one in node.decorator_list):
+                names.add(node.name)
+    for base in owner.bases:
+        name = base.id if isinstance(base, ast.Name) else base.attr if isinstance(base, ast.Attribute) else ""
+        if name in classes and classes[name] is not owner:
+            names |= _declared(classes[name], classes)
+    return names
+
+
+def _set_by(method: ast.AST) -> Iterator[ast.Attribute]:
+    """``self.name = …`` in all its forms."""
+    for node in ast.walk(method):
+        is_set = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if is_set and isinstance(node.value, ast.Name) and node.value.id == "self":
+            yield node
 
 
 def test_what_files_and_stages_hand_over_is_typed_but_at_the_edges() -> None:

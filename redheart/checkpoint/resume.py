@@ -8,7 +8,7 @@ unpickle, so they must see nothing but what this run wrote.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,7 +17,7 @@ import msgspec
 
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
-from redheart.storage import as_struct, read_json, sha256_of, write_json
+from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
 from redheart.storage.atomic import sync_file, sync_folder
 
 KEEP = 2
@@ -44,10 +44,12 @@ class ResumeState(Generic[C]):
     Attributes:
         path: the folder with the engine's files.
         cursor: where the run was; what it holds is for whoever goes on to say.
+        raw_cursor: the same as it lies there, with what ``cursor`` has no field for.
     """
 
     path: Path
     cursor: C
+    raw_cursor: Mapping[str, Json]
 
 
 def _folder(output: Path) -> Path:
@@ -66,7 +68,7 @@ def _generations(output: Path) -> list[Path]:
 
 def save_resume_state(
     output: Path,
-    cursor: msgspec.Struct,
+    cursor: msgspec.Struct | Mapping[str, Json | msgspec.Struct],
     write: Callable[[Path], None],
     *,
     is_main: bool = True,
@@ -141,7 +143,8 @@ def _is_of_storage(error: Exception) -> bool:
 
 def _open(path: Path, kind: type[C]) -> ResumeState[C]:
     where = f"{path / MANIFEST}: not the manifest of a resume state"
-    manifest = as_struct(read_json(path / MANIFEST), _Manifest[kind], where)  # type: ignore[valid-type]
+    content = read_json(path / MANIFEST)
+    manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
     files = manifest.files
     for name, expected in files.items():
         file = path / name
@@ -150,7 +153,7 @@ def _open(path: Path, kind: type[C]) -> ResumeState[C]:
     for file in path.rglob("*"):  # the loaders go by names and patterns: a file more might be read and unpickled
         if file.is_file() and str(file.relative_to(path)) not in (*files, MANIFEST):
             raise StorageError(f"{file}: was not written by the run that wrote {path.name}")
-    return ResumeState(path, manifest.cursor)
+    return ResumeState(path, manifest.cursor, content["cursor"])
 
 
 def newest_resume_state(output: Path, kind: type[C]) -> tuple[ResumeState[C] | None, list[str]]:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from redheart.batches.order import Indices
 from redheart.batches.table import SituationTable
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
+from redheart.errors import TrainingError
 from redheart.health.data_coverage import CoverageState, DataCoverage
 from redheart.health.liveness_report import LivenessReport, Measured, judge
 from redheart.health.untrainable import find_untrainable
@@ -54,6 +55,8 @@ class LivenessProbe:
         self._is_whole = take is not sample_of
         self._axes = input_axes(engine.unwrapped)
         self._squares: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}
+        self._missing: list[str] = []
         self._coverage = DataCoverage()
         self._changes = WeightChanges(engine, take)
 
@@ -62,15 +65,39 @@ class LivenessProbe:
         """Whether all steps that were asked for have been observed."""
         return self.observed >= self.steps
 
-    def row_norms(self, name: str, gradient: Tensor) -> Tensor:
-        """Norms of a gradient's rows: (outputs,) float32, where the gradient is. Nothing is kept yet."""
-        rows = as_rows(gradient.detach(), self._axes[name])
-        norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
-        return norms
+    def start_of_gradients(self) -> None:
+        """Drops what was seen of the step before."""
+        self._seen, self._missing = {}, []
 
-    def add(self, row_norms: Mapping[str, Tensor], batch: Indices, *, updated: bool) -> None:
-        """Tells of a step with finite gradients: its ``row_norms`` by name, its situations, and whether it was taken."""
-        for name, norms in row_norms.items():
+    def see_gradient(self, name: str, gradient: Tensor | None) -> None:
+        """Notes the norms of a gradient's rows; they count once the step is added."""
+        if gradient is None:
+            self._missing.append(name)
+            return
+        rows = as_rows(gradient.detach(), self._axes[name])
+        self._seen[name] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+
+    def end_of_gradients(self) -> None:
+        """Raises what a tensor without any gradient would lead to. Collective in several processes.
+
+        Raises:
+            TrainingError: where the exchange of gradients would wait for it for ever, in a first step. Every process raises it.
+        """
+        if self.observed == 0 and self._engine.waits_for_every_gradient:
+            self._refuse_missing()
+
+    def _refuse_missing(self) -> None:
+        held = [name for name in self._missing if name in self._engine.held]
+        if self._engine.any_rank(bool(held)):
+            raise TrainingError(
+                f"no gradient came to {', '.join(held[:8]) or 'a tensor of another process'}"
+                f"{', …' if len(held) > 8 else ''}: nothing of it reaches the loss, and training in several processes waits "
+                f"for every gradient. Look at the model with `redheart doctor liveness`"
+            )
+
+    def add(self, batch: Indices, *, updated: bool) -> None:
+        """Counts the step whose gradients were seen just now, all finite: its situations, and whether it was taken."""
+        for name, norms in self._seen.items():
             squares = norms.double().square()
             self._squares[name] = self._squares[name] + squares if name in self._squares else squares
         self._coverage.add(self._table, batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.errors import TrainingError
 from redheart.health.liveness import LivenessProbe
 from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, TensorLiveness

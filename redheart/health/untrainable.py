@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from redheart.batches.table import SituationTable
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.health.data_coverage import DataCoverage
 from redheart.model.batch import Batch
 from redheart.model.losses import TARGETS, compute_losses, valid_counts
@@ -71,7 +71,7 @@ def _row_norms(engine: Engine, batch: Batch) -> dict[str, Tensor]:
     batch = batch.to(engine.device)
     axes = input_axes(engine.unwrapped)
     engine.model.eval()
-    with engine.accelerator.autocast():
+    with engine.autocast():
         outputs = engine.model(*batch.inputs)
     counts = {name: count * engine.world_size for name, count in valid_counts(batch).items()}
     engine.backward(compute_losses(outputs, batch, engine.unwrapped.statistics, counts).total, is_last=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from redheart.checkpoint.epoch import module_of
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.health.weight_changes import ChangesState, WeightChanges, sample_of
 from redheart.tasks import MODULES
 

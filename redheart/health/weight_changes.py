@@ -14,7 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.model.rows import as_rows, input_axes
 
 SAMPLED = 128

@@ -30,7 +30,7 @@ from redheart.sweep.trials import EpochLosses, Trial, finite_or_none, trial_name
 from redheart.worker_pool import Parent, run_as_worker
 
 if TYPE_CHECKING:
-    from redheart.training.trial import TrialOutcome
+    from redheart.training.callbacks.trial_curve import TrialOutcome
 
 #: What runs a trial. Another one is given by tests of concurrency alone, where 25 real trainings would take too long.
 REAL_RUNNER = "redheart.training.trial:TrialRunner"

@@ -82,6 +82,8 @@ class _LineCost(BaseCost):  # type: ignore[misc]
 
     def __init__(self, epochs: Epochs) -> None:
         self.time = (epochs - epochs.mean()).astype(np.float64)
+        self.signal: Numbers = np.zeros((0, 1))
+        self.sums: Numbers = np.zeros((6, 1))  # nothing is fitted yet
 
     def fit(self, signal: Numbers) -> _LineCost:
         values = signal.ravel() - signal.mean()

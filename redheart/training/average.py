@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine
 from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
 
@@ -93,7 +93,7 @@ class WeightAverage:
 
     def save(self, folder: Path) -> None:
         """Writes this process's share; in the plain engine, where all processes have the same, the main one's."""
-        if not self._engine.is_deepspeed and not self._engine.is_main:
+        if not self._engine.shards_state and not self._engine.is_main:
             return
         places = {name: [share.start, *share.shape] for name, share in self._engine.weight_shards().items()}
         metadata = {"updates": str(self.updates), "places": json.dumps(places)}
@@ -114,7 +114,7 @@ class WeightAverage:
             average.copy_(shares[name].values)
 
     def _file(self, folder: Path) -> Path:
-        rank = self._engine.rank if self._engine.is_deepspeed else 0
+        rank = self._engine.rank if self._engine.shards_state else 0
         return folder / f"average_{rank:04d}.safetensors"
 
 

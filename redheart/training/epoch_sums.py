@@ -9,8 +9,8 @@ import numpy as np
 
 from redheart.health.update_monitor import UpdateReport
 from redheart.tasks import MODULES
-from redheart.training.loop import TERM_NAMES, Step
 from redheart.training.records import GradientRecord, ModuleUpdate, NormSpread, TrainLosses, UpdateRecord
+from redheart.training.step import TERM_NAMES, Step
 
 
 class EpochSums(msgspec.Struct):

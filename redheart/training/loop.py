@@ -10,55 +10,29 @@ import contextlib
 import gc
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from redheart.batches.order import Indices, epoch_order, global_batches, micro_batches
 from redheart.batches.table import SituationTable
-from redheart.engine.engine import Engine
+from redheart.engine.contract import Engine, StepOutcome
 from redheart.errors import MissingRequirement, TrainingError
-from redheart.health.gradient_norms import GradientNorms, measure_gradients
-from redheart.health.liveness import LivenessProbe
+from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
 from redheart.model.batch import Batch
-from redheart.model.losses import TERMS, Losses, compute_losses, valid_counts
+from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
 from redheart.training.oom import OomLog, is_out_of_memory
 from redheart.training.schedule import learning_rate_at, set_learning_rate
+from redheart.training.step import Step, StepVerdict
 
-#: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them.
+#: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them. Where it has
+#: come down to nothing, it is the gradient that is not finite.
 MAX_OVERFLOWS = 40
-TERM_NAMES = tuple(term.name for term in TERMS)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One global batch.
-
-    Attributes:
-        batch_index: within the epoch, from 0; ``batches`` of them.
-        global_step: over the run, from 1 after the first.
-        loss, terms: of this batch before the step, over all processes.
-        gradient_norm: before clipping; None where it was not measured.
-        module_norms: gradient norm a module; empty where it was not measured.
-        updated: an optimizer step was taken.
-    """
-
-    epoch: int
-    batch_index: int
-    batches: int
-    global_step: int
-    situations: int
-    loss: float
-    terms: dict[str, float]
-    learning_rate: float
-    gradient_norm: float | None
-    module_norms: dict[str, float] = field(default_factory=dict)
-    updated: bool = True
 
 
 class TrainingLoop:
@@ -72,7 +46,7 @@ class TrainingLoop:
         last_good: what a run that can't go on has to show, in words, such as its newest checkpoint.
 
     Attributes:
-        probe: told of every step while it is there; its owner takes it away when it has seen enough.
+        watchers: see the gradients of every step while there are any; their owner takes them away when they have seen enough.
     """
 
     def __init__(
@@ -101,7 +75,7 @@ class TrainingLoop:
         self.global_step = 0
         self.nonfinite_in_a_row = 0
         self.oom = oom or OomLog()
-        self.probe: LivenessProbe | None = None
+        self.watchers: list[GradientWatcher] = []
         self.average = WeightAverage(engine, self.config.ema_decay) if self.config.ema_decay else None
         self._norms_every = norms_every
         self._last_good = last_good
@@ -132,53 +106,58 @@ class TrainingLoop:
         set_learning_rate(self.engine.optimizer.param_groups, rate)
         batch = batches[index]
         loss, terms = self._accumulate_within_memory(batch, epoch)
-        norms: dict[str, float] = {}
-        measured: float | None = None
-        found: GradientNorms | None = None
-        finite = self.engine.all_finite(loss)
-        wanted = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        if finite and (wanted or self.probe is not None):
-            found = measure_gradients(self.engine, self.probe)
-            norms, measured = found.modules if wanted else {}, found.total
-            # A gradient may overflow where the loss did not.
-            finite = (
-                self.engine.all_finite(torch.tensor(measured, device=self.engine.device)) or self._scales_its_loss()
-            )
-        updated = False
-        if finite and not self.config.no_param_update:
-            updated, known = self._update(epoch)
-            if updated and self.average is not None:
-                self.average.update()
-            measured = known if measured is None else measured
-            finite = updated or self._scales_its_loss()
-        else:
-            self.engine.skip_step()
-        is_complete = updated or self.config.no_param_update
-        self._overflows_in_a_row = 0 if is_complete else self._overflows_in_a_row + 1
-        if self.probe is not None and found is not None and is_complete and math.isfinite(found.total):
-            self.probe.add(found.rows, batch, updated=updated)
-        if finite:
-            self.nonfinite_in_a_row = 0
-        else:
+        is_told = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
+        verdict, measured = self._look(loss, is_told=is_told)
+        verdict, norm = self._end_step(verdict, epoch)
+        if measured is not None:
+            norm = measured.total
+        self._overflows_in_a_row = 0 if verdict.is_complete else self._overflows_in_a_row + 1
+        if verdict.is_nonfinite:
             self._count_nonfinite(batch, epoch, index)
-        if not finite or (measured is not None and not math.isfinite(measured)):
-            norms, measured = {}, None
+        else:
+            self.nonfinite_in_a_row = 0
+        is_sound = not verdict.is_nonfinite and (norm is None or math.isfinite(norm))
         self.global_step += 1
         return Step(
             epoch=epoch,
             batch_index=index,
             batches=len(batches),
             global_step=self.global_step,
-            situations=len(batch),
+            batch=batch,
             loss=float(loss),
             terms=terms,
             learning_rate=rate,
-            gradient_norm=measured,
-            module_norms=norms,
-            updated=updated,
+            verdict=verdict,
+            gradient_norm=norm if is_sound else None,
+            module_norms=measured.modules if measured is not None and is_told and is_sound else {},
         )
 
-    def _update(self, epoch: int) -> tuple[bool, float | None]:
+    def _look(self, loss: Tensor, *, is_told: bool) -> tuple[StepVerdict, GradientNorms | None]:
+        """What is known before the optimizer's step; gradients are walked over where their norms are told or watched."""
+        verdict = StepVerdict(
+            loss_is_finite=self.engine.all_finite(loss),
+            gradients_are_finite=None,
+            scaler_may_skip=self.engine.scales_loss and self._overflows_in_a_row < MAX_OVERFLOWS,
+            is_dry_run=self.config.no_param_update,
+        )
+        if not verdict.loss_is_finite or not (is_told or self.watchers):
+            return verdict, None
+        measured = measure_gradients(self.engine, self.watchers)
+        # A gradient may overflow where the loss did not.
+        are_finite = self.engine.all_finite(torch.tensor(measured.total, device=self.engine.device))
+        return replace(verdict, gradients_are_finite=are_finite), measured
+
+    def _end_step(self, verdict: StepVerdict, epoch: int) -> tuple[StepVerdict, float | None]:
+        """Takes the optimizer's step or skips it; the gradients' norm where the engine knows it."""
+        if verdict.is_dry_run or not verdict.may_update:
+            self.engine.skip_step()
+            return verdict, None
+        updated, norm = self._update(epoch)
+        if updated and self.average is not None:
+            self.average.update()
+        return replace(verdict, updated=updated), norm
+
+    def _update(self, epoch: int) -> StepOutcome:
         """The optimizer's step. Its state is made in the first one, and a step that failed half way can't be repeated."""
         engine = self.engine
         try:
@@ -193,13 +172,6 @@ class TrainingLoop:
                 f"out of memory in the optimizer's step on process {engine.rank} ({message}): its state takes twice the "
                 "memory of the weights. Choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
             ) from error
-
-    def _scales_its_loss(self) -> bool:
-        """Under fp16 a gradient that overflows is the loss scaler's affair: it skips the step and halves its scale.
-
-        Only so often: where the scale has come down to nothing, it is the gradient that is not finite.
-        """
-        return self.engine.precision == "fp16" and self._overflows_in_a_row < MAX_OVERFLOWS
 
     def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, dict[str, float]]:
         while True:
@@ -227,7 +199,7 @@ class TrainingLoop:
                 f"out of memory with a micro-batch of one situation ({message}): "
                 "choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
             )
-        if engine.world_size > 1 or engine.is_deepspeed:
+        if not engine.can_recut_batches:
             # The other processes are inside a collective operation already and can't be told.
             raise MissingRequirement(
                 f"out of memory on process {engine.rank} ({message}): start again with "
@@ -265,7 +237,7 @@ class TrainingLoop:
         """Forward pass of a piece – under R-Drop two – and its share of the batch's loss."""
         r_drop, smoothing = self.config.r_drop, self.config.label_smoothing
         seen = data.twice() if r_drop else data
-        with self.engine.accelerator.autocast():
+        with self.engine.autocast():
             outputs = self.engine.model(*seen.inputs)
         if not r_drop:
             return compute_losses(outputs, data, self.statistics, counts, label_smoothing=smoothing)

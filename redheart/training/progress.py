@@ -1,37 +1,34 @@
-"""Where a run is, and going on from there: the engine's state, the loop's counters, the sums, and what monitor and
-liveness probe have seen."""
+"""Where a run is, and going on from there: the engine's state, the loop's counters, and what its callbacks keep."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
-from redheart.engine.engine import Engine
+from redheart.checkpoint.resume import MANIFEST
+from redheart.engine.contract import Engine
 from redheart.errors import ConfigError, StorageError
-from redheart.health.liveness import LivenessProbe, LivenessState
-from redheart.health.update_monitor import UpdateMonitor
-from redheart.health.weight_changes import ChangesState
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
-from redheart.training.epoch_sums import EpochSums
+from redheart.storage import as_struct
 from redheart.training.loop import TrainingLoop
 
-_MONITOR = "monitor.safetensors"
-_LIVENESS = "liveness.safetensors"
+T = TypeVar("T")
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run was when its resume state was written.
+    """Where a run was when its resume state was written; beside it stands, by name, what each callback kept.
 
     Attributes:
         epoch: the epoch under way, 1-based; ``batches_done``: its batches that are done.
-        sums: over them.
-        monitor, liveness: what watches the weights beside the tensors that it keeps; ``liveness`` None: its steps are over.
         engine, world_size: what the engine's files were written by.
         manifest: what a checkpoint made of this state would say of itself.
         shapes: of the weights by name; None in a state of before they were kept.
@@ -42,9 +39,6 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     batches_done: int
     global_step: int
     nonfinite_in_a_row: int
-    sums: EpochSums
-    monitor: ChangesState
-    liveness: LivenessState | None = None
     engine: str
     world_size: int
     manifest: Manifest
@@ -52,12 +46,34 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """The epoch that is under way (1-based), its batches that are done, and the sums over them."""
+class Position:
+    """The epoch that is under way (1-based), and its batches that are done."""
 
     epoch: int = 1
     batches_done: int = 0
-    sums: EpochSums = field(default_factory=EpochSums)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a callback keeps across a stop.
+
+    Attributes:
+        values: a struct or plain JSON, stored in the state's cursor under the callback's name; read back, it is JSON.
+        tensors: on the CPU, stored in ``<name>.safetensors``; without any there is no file.
+        where: it was read from, for an error's message.
+    """
+
+    values: Any
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    where: str = ""
+
+    def read(self, kind: type[T]) -> T:
+        """The values that were read, as a ``kind``.
+
+        Raises:
+            StorageError: they are none; names the place, the field, what was found and what is wanted.
+        """
+        return as_struct(self.values, kind, self.where)
 
 
 def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState[Cursor] | None:
@@ -75,8 +91,7 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
     if state is None or state.cursor.run != run:
         return None
     was, world = state.cursor.engine, state.cursor.world_size
-    # ZeRO's optimizer state is cut by the number of processes; a plain one is whole and fits any number.
-    if was != engine.kind or (was != "plain" and world != engine.world_size):
+    if not engine.loads_state_of(was, world):
         raise ConfigError(
             f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
@@ -101,13 +116,13 @@ def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
             )
 
 
-def load_progress(state: ResumeState[Cursor], engine: Engine, loop: TrainingLoop) -> Progress:
-    """Puts weights, optimizer and counters back. Collective.
+def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
+    """Puts weights, optimizer and the loop's counters back. Collective.
 
     Raises:
         StorageError: the weights are of another version of the model, naming both shapes; or their average can't be read.
     """
-    cursor = state.cursor
+    cursor, engine = state.cursor, loop.engine
     _check_tensors(state, engine)
     try:
         engine.load_state(state.path / "engine")
@@ -123,71 +138,65 @@ def load_progress(state: ResumeState[Cursor], engine: Engine, loop: TrainingLoop
     loop.global_step = cursor.global_step
     loop.nonfinite_in_a_row = cursor.nonfinite_in_a_row
     info("training.resumed", epoch=cursor.epoch, batch=cursor.batches_done, path=state.path)
-    return Progress(cursor.epoch, cursor.batches_done, cursor.sums)
+    return Position(cursor.epoch, cursor.batches_done)
 
 
-def load_monitor(state: ResumeState[Cursor], monitor: UpdateMonitor) -> None:
-    """In the midst of an epoch: what the monitor saw last. At its start it has just looked."""
-    if state.cursor.batches_done:
-        monitor.restore(load_file(str(state.path / _MONITOR)), state.cursor.monitor)
+def load_kept(state: ResumeState[Cursor], names: Iterable[str]) -> dict[str, Kept]:
+    """What callbacks of these names kept; those that kept nothing, or were not there, are absent."""
+    kept = {}
+    for name in names:
+        if (values := state.raw_cursor.get(name)) is not None:
+            file = _file(state.path, name)
+            where = f"{state.path / MANIFEST}: cursor.{name}"
+            kept[name] = Kept(values, load_file(str(file)) if file.exists() else {}, where)
+    return kept
 
 
-def watch_first_steps(loop: TrainingLoop, state: ResumeState[Cursor] | None) -> None:
-    """Gives the loop its liveness probe, unless it is off or its steps are over. Collective.
-
-    A probe compares with the weights that a run started from: one that was stopped within these steps gets back what was
-    measured, and one that was stopped later is not watched again.
-    """
-    steps = loop.config.liveness_steps
-    measured = None if state is None else state.cursor.liveness
-    if not steps or (state is not None and measured is None):
-        return
-    loop.probe = LivenessProbe(loop.engine, loop.table, steps=steps)
-    if state is not None and measured is not None:
-        loop.probe.restore(load_file(str(state.path / _LIVENESS)), measured)
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.safetensors"
 
 
 def save_progress(
     output: Path,
     run: str,
     manifest: Manifest,
-    engine: Engine,
     loop: TrainingLoop,
-    monitor: UpdateMonitor,
-    progress: Progress,
+    position: Position,
+    kept: Mapping[str, Kept | None],
 ) -> None:
     """Writes a resume state. Collective.
 
     Args:
         manifest: what a checkpoint made of this state would say of itself.
+        kept: by callback.
 
     Raises:
         StorageError: it could not be written; the earlier state is intact.
     """
-    samples, changes = monitor.to_state()
-    watched, measured = loop.probe.to_state() if loop.probe is not None else ({}, None)
+    engine = loop.engine
     cursor = Cursor(
         run=run,
-        epoch=progress.epoch,
-        batches_done=progress.batches_done,
+        epoch=position.epoch,
+        batches_done=position.batches_done,
         global_step=loop.global_step,
         nonfinite_in_a_row=loop.nonfinite_in_a_row,
-        sums=progress.sums,
-        monitor=changes,
-        liveness=measured,
         engine=engine.kind,
         world_size=engine.world_size,
         manifest=manifest,
         shapes=engine.weight_shapes(),
     )
+    if taken := set(Cursor.__struct_fields__) & kept.keys():
+        raise ValueError(f"a callback keeps its state under a name of the cursor's own: {', '.join(sorted(taken))}")
+    values = {name: None if one is None else one.values for name, one in kept.items()}
 
     def write(folder: Path) -> None:
         engine.save_state(folder / "engine")
         if loop.average is not None:
             loop.average.save(folder)
-        if engine.is_main and progress.batches_done:
-            save_file(samples, str(folder / _MONITOR))
-        if engine.is_main and measured is not None:
-            save_file(watched, str(folder / _LIVENESS))
+        for name, one in kept.items():
+            if engine.is_main and one is not None and one.tensors:
+                save_file(dict(one.tensors), str(_file(folder, name)))
 
-    save_resume_state(output, cursor, write, is_main=engine.is_main, any_rank=engine.any_rank)
+    save_resume_state(
+        output, msgspec.structs.asdict(cursor) | values, write, is_main=engine.is_main, any_rank=engine.any_rank
+    )

@@ -5,10 +5,8 @@ It uses the same model, optimizer, batch and loss as the main training; what dif
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,44 +17,22 @@ from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import EmbeddedDataset
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
-from redheart.evaluation.evaluate import Evaluation, evaluate_model
+from redheart.evaluation.evaluate import Evaluation
 from redheart.machine import choose_preset
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
+from redheart.training.callbacks.callback import Callbacks
+from redheart.training.callbacks.run import EpochEnd, Run
+from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
 from redheart.training.linear_start import LinearStart, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
+from redheart.training.progress import Position
 
-#: A validation loss this many times its first value has diverged, whatever it does later.
-DIVERGENCE = 3.0
 Build = Callable[[ModelDimensions, TargetStatistics], Model]
 #: Told of each epoch: its number, the evaluation on ``choose``, and a way to have the same weights evaluated elsewhere.
 OnEpoch = Callable[[int, Evaluation, Callable[[Split], Evaluation]], None]
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """What a learning rate did.
-
-    Attributes:
-        val_loss: on the whole ``choose`` half after the last epoch; None when the trial diverged.
-        train_loss: mean over the last epoch.
-        accuracy: share of ``choose`` whose verdict is the label with most votes.
-        choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
-        curve: ``epoch``, ``val_loss``, ``train_loss`` an epoch.
-        gradient_norm: mean over the last epoch, before clipping.
-    """
-
-    val_loss: float | None
-    train_loss: float | None
-    accuracy: float | None
-    choose_count: int
-    train_count: int
-    curve: list[dict[str, float]]
-    gradient_norm: float | None
-    diverged: bool
-    seconds: float
 
 
 class TrialRunner:
@@ -109,82 +85,52 @@ class TrialRunner:
             Interrupted: ``should_stop`` said so; nothing of the trial is kept.
         """
         started = time.monotonic()
-        torch.manual_seed(seed)
-        engine = Engine(self.config)
-        model = build(self.dimensions, self.statistics)
-        if self.config.training.linear_start:
-            apply_linear_start(model, self._linear_start(centres_of(model)))
-        engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
-        epochs = self.config.trial_epochs
-        loop = TrainingLoop(
-            engine,
-            self.table,
-            self.train,
-            self.statistics,
-            learning_rate=learning_rate,
-            total_epochs=epochs,
-            seed=seed,
-            norms_every=10,
-        )
 
         def asked_to_stop() -> bool:
             heartbeat()
             return should_stop()
 
-        def evaluate(split: Split) -> Evaluation:
-            return evaluate_model(
-                engine.model,
-                self.table,
-                split,
-                statistics=self.statistics,
-                device=engine.device,
-                autocast=engine.accelerator.autocast,
-                with_items=False,
-                should_stop=asked_to_stop,
-            )
-
-        curve: list[dict[str, float]] = []
-        norms: list[float] = []
-        accuracy: float | None = None
-        diverged, choose_count = False, 0
+        loop = self._make_loop(build, learning_rate, seed)
+        run = Run(self.config, loop, self.config.trial_epochs, should_stop=asked_to_stop)
+        curve = TrialCurve()
         try:
             if score_start:
-                on_epoch(0, evaluate("choose"), evaluate)
-            for epoch in range(1, epochs + 1):
-                losses, norms = [], []
-                for step in loop.epoch(epoch):
-                    if asked_to_stop():
-                        raise Interrupted(f"the trial at learning rate {learning_rate:g} was stopped")
-                    losses.append((step.loss, step.situations))
-                    if step.gradient_norm is not None:
-                        norms.append(step.gradient_norm)
-                with loop.evaluated_weights():
-                    scored = evaluate("choose")
-                    on_epoch(epoch, scored, evaluate)
-                heartbeat()
-                choose_count = scored.count
-                train_loss = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
-                if not math.isfinite(scored.loss) or not math.isfinite(train_loss):
-                    diverged = True
-                    break
-                curve.append({"epoch": epoch, "val_loss": scored.loss, "train_loss": train_loss})
-                accuracy = scored.tasks["verdict"].accuracy
-                if scored.loss > DIVERGENCE * curve[0]["val_loss"]:
-                    diverged = True
-                    break
+                on_epoch(0, run.score(), run.score)
+            while run.position.epoch <= run.epochs and not curve.diverged:
+                self._run_epoch(run, curve, on_epoch, heartbeat)
         except TrainingError:
-            diverged = True
+            curve.diverged = True
         finally:
-            engine.accelerator.free_memory()
-        last = None if diverged or not curve else curve[-1]
-        return TrialOutcome(
-            val_loss=last["val_loss"] if last else None,
-            train_loss=last["train_loss"] if last else None,
-            accuracy=None if diverged else accuracy,
-            choose_count=choose_count,
-            train_count=len(self.train),
-            curve=curve,
-            gradient_norm=float(np.mean(norms)) if norms and np.isfinite(norms).all() else None,
-            diverged=diverged,
-            seconds=time.monotonic() - started,
+            loop.engine.free()
+        return curve.outcome(train_count=len(self.train), seconds=time.monotonic() - started)
+
+    def _run_epoch(self, run: Run, curve: TrialCurve, on_epoch: OnEpoch, heartbeat: Callable[[], None]) -> None:
+        callbacks, epoch = Callbacks([curve]), run.position.epoch
+        for _ in callbacks.around_steps(run):
+            if run.is_asked_to_stop():
+                raise Interrupted(f"the trial at learning rate {run.loop.peak:g} was stopped")
+        with run.loop.evaluated_weights():
+            scored = run.score()
+            on_epoch(epoch, scored, run.score)
+        heartbeat()
+        run.position = Position(epoch + 1)
+        callbacks.after_epoch(run, EpochEnd(epoch, scored))
+
+    def _make_loop(self, build: Build, learning_rate: float, seed: int) -> TrainingLoop:
+        """From the initial weights of ``seed``."""
+        torch.manual_seed(seed)
+        engine = make_engine(self.config)
+        model = build(self.dimensions, self.statistics)
+        if self.config.training.linear_start:
+            apply_linear_start(model, self._linear_start(centres_of(model)))
+        engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
+        return TrainingLoop(
+            engine,
+            self.table,
+            self.train,
+            self.statistics,
+            learning_rate=learning_rate,
+            total_epochs=self.config.trial_epochs,
+            seed=seed,
+            norms_every=10,
         )

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.embedding import EmbeddedDataset
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, MissingRequirement, UsageError
 from redheart.health.gradient_check import GradientCheck, GradientSummary, check_gradients
 from redheart.health.liveness import LivenessProbe
@@ -34,8 +34,9 @@ from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.paths import OutputPaths
 from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
-from redheart.training.loop import Step, TrainingLoop
+from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
+from redheart.training.step import Step
 from redheart.workflow.resolve import choose_learning_rate, resolve
 from redheart.workflow.stages import Stop
 
@@ -170,7 +171,8 @@ def examine_liveness(
     config = msgspec.structs.replace(config, training=training)
     loop = _prepare(config, table, preset, batches, learning_rate)
     engine = loop.engine
-    loop.probe = probe = LivenessProbe(engine, table, steps=batches, take=all_of)
+    probe = LivenessProbe(engine, table, steps=batches, take=all_of)
+    loop.watchers.append(probe)
     seconds = []
     bar = tqdm(total=batches, unit="batch", disable=None if engine.is_main else True, dynamic_ncols=True)
     with bar:
@@ -179,12 +181,14 @@ def examine_liveness(
             seconds.append(time.monotonic() - started)
             bar.set_postfix(loss=f"{step.loss:.4f}")
             bar.update()
+            if step.verdict.is_watched:
+                probe.add(step.batch, updated=step.updated)
             if probe.is_due:
                 break
             if engine.any_rank(should_stop()):
                 raise Interrupted(f"stopped after {probe.observed} of {batches} batches; nothing was written")
             started = time.monotonic()
-    loop.probe = None
+    loop.watchers.clear()
     report = probe.report()
     gradients = _check_gradients(loop, table, preset) if with_gradients else None
     examination = LivenessExamination(
@@ -216,8 +220,8 @@ def _prepare(config: Config, table: SituationTable, preset: str, batches: int, l
     training = config.training
     train = table.split_indices["train"]
     statistics_ = table.statistics(train)
-    engine = Engine(config)
-    if engine.kind == "plain" and engine.device.type == "cpu":
+    engine = make_engine(config)
+    if not engine.shards_state and engine.device.type == "cpu":
         _check_memory(preset, table.d_embed, Path(config.output))
     torch.manual_seed(config.seed)
     model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics_)

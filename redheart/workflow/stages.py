@@ -56,7 +56,7 @@ def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDat
 
 def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``prepare`` in the first of several processes; the others wait and find what it wrote."""
-    from redheart.engine.engine import wait_for_first_process
+    from redheart.engine.launch import wait_for_first_process
 
     with wait_for_first_process():
         return prepare(config, should_stop=should_stop)
@@ -64,7 +64,7 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Embedd
 
 def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
-    from redheart.engine.engine import wait_for_first_process
+    from redheart.engine.launch import wait_for_first_process
 
     with wait_for_first_process():
         return embed(config, should_stop=should_stop)

@@ -10,9 +10,10 @@ import torch
 
 from redheart.checkpoint import list_epochs, newest_resume_state
 from redheart.checkpoint.restore import check_preset, check_same_model, check_vectors, open_model
-from redheart.config import Config, CrossoverConfig, ReportConfig
+from redheart.config import Config, CrossoverConfig, ReportConfig, load_config
 from redheart.crossover import run_crossover
 from redheart.embedding import open_embedded
+from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
@@ -128,16 +129,14 @@ def test_another_preset_than_the_one_asked_for_is_refused_with_both(trained):
 
 
 def test_a_run_does_not_go_on_from_a_state_of_another_shape(trained):
-    class Plain:
-        kind, world_size = "plain", 1
-
+    engine = make_engine(load_config(None, ["model.preset=tiny"]))
     state, _ = newest_resume_state(trained, Cursor)
     run = state.cursor.run
-    assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16)) is not None
-    assert newest_state(trained, run, Plain(), dimensions("tiny", d_embed=16, dropout=0.0)) is not None
-    assert newest_state(trained, "another", Plain(), dimensions("small", d_embed=16)) is None
+    assert newest_state(trained, run, engine, dimensions("tiny", d_embed=16)) is not None
+    assert newest_state(trained, run, engine, dimensions("tiny", d_embed=16, dropout=0.0)) is not None
+    assert newest_state(trained, "another", engine, dimensions("small", d_embed=16)) is None
     with pytest.raises(ConfigError) as found:
-        newest_state(trained, run, Plain(), dimensions("small", d_embed=8))
+        newest_state(trained, run, engine, dimensions("small", d_embed=8))
     for part in (
         str(state.path),
         "found preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers",

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from redheart.config import Config
 from redheart.engine.compiled import compile_forward
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
+from redheart.engine.plain import PlainEngine
 from redheart.errors import ConfigError
 from redheart.model import Batch, Outputs, TargetStatistics, UnifiedModel, compute_losses, dimensions
 from redheart.model.modules.activation_checkpointing import recompute_blocks
@@ -92,16 +93,20 @@ def test_evaluation_adds_one_graph_and_checkpointed_blocks_are_in_one_too() -> N
     assert graphs() == 2, "and needs no graph of its own"
 
 
-def test_the_setting_compiles_in_place_and_is_refused_under_zero3(settings: Callable[..., Config]) -> None:
+def test_the_setting_compiles_in_place_and_is_refused_where_no_graph_can_be_made(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which engine that is, is a check of ``test_contract.py``."""
     config = settings(compile=True, activation_checkpointing=True)
     model = UnifiedModel(dimensions("tiny", d_embed=16), TargetStatistics.neutral())
     names, plain = list(model.state_dict()), model.forward
-    engine = Engine(config)
+    engine = make_engine(config)
     engine.prepare(model, build_optimizer(model, 1e-3, config.training))
     assert model.forward != plain and list(model.state_dict()) == names
     assert all(block.recomputes for block in model.backbone.blocks)
-    engine.kind = "zero3"
-    with pytest.raises(ConfigError, match="ZeRO-3"):
+    monkeypatch.setattr(PlainEngine, "is_compilable", False)
+    monkeypatch.setattr(PlainEngine, "_why_not_compilable", lambda _: "not under this one")
+    with pytest.raises(ConfigError, match="not under this one"):
         engine.prepare(model, build_optimizer(model, 1e-3, config.training))
 
 
@@ -110,5 +115,5 @@ def test_off_is_off(settings: Callable[..., Config]) -> None:
     model = UnifiedModel(dimensions("tiny", d_embed=16), TargetStatistics.neutral())
     recompute_blocks(model)
     plain = model.forward
-    Engine(config).prepare(model, build_optimizer(model, 1e-3, config.training))
+    make_engine(config).prepare(model, build_optimizer(model, 1e-3, config.training))
     assert model.forward == plain and not any(block.recomputes for block in model.backbone.blocks)

@@ -9,7 +9,7 @@ import torch
 
 from redheart.batches.table import SituationTable
 from redheart.config import Config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.health.liveness import LivenessProbe
 from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport
 from redheart.health.weight_changes import all_of, sample_of
@@ -29,7 +29,7 @@ def planted_loop(
     torch.manual_seed(config.seed)
     train = table.split_indices["train"]
     statistics = table.statistics(train)
-    engine = Engine(config)
+    engine = make_engine(config)
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout), statistics)
     plant.plant(model)
     optimizer = build_optimizer(model, learning_rate, config.training)
@@ -40,11 +40,14 @@ def planted_loop(
 
 
 def watch(loop: TrainingLoop, steps: int = 4, take: Callable[[torch.Tensor], torch.Tensor] = all_of) -> LivenessReport:
-    loop.probe = LivenessProbe(loop.engine, loop.table, steps=steps, take=take)
-    for _ in loop.epoch(1):
-        if loop.probe.is_due:
+    probe = LivenessProbe(loop.engine, loop.table, steps=steps, take=take)
+    loop.watchers.append(probe)
+    for step in loop.epoch(1):
+        if step.verdict.is_watched:
+            probe.add(step.batch, updated=step.updated)
+        if probe.is_due:
             break
-    return loop.probe.report()
+    return probe.report()
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_a_probe_changes_no_bit_of_the_training(table, settings):
     numbers = []
     for watched in (True, False):
         loop = planted_loop(settings(dropout=0.1), table, NOTHING)
-        loop.probe = LivenessProbe(loop.engine, table, steps=2) if watched else None
+        loop.watchers = [LivenessProbe(loop.engine, table, steps=2)] if watched else []
         steps = [(step.loss, step.gradient_norm, step.module_norms) for step in loop.epoch(1)]
         numbers.append((steps, loop.engine.full_state_dict()))
     (watched_steps, watched_state), (steps, state) = numbers

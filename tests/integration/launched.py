@@ -1,8 +1,12 @@
-"""What ``accelerate launch`` starts in the tests of engines: a training that stops or fails where it is told to, a probe
-that drops steps' gradients, or epochs with and without checkpointed blocks."""
+"""What ``accelerate launch`` starts in the tests of engines: one act, or several one after the other, since a start is dear.
+
+An act is the contract's checks, a training that stops or fails where it is told to, a probe that drops steps' gradients, or
+epochs with and without checkpointed blocks.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -18,7 +22,8 @@ from safetensors.torch import save_file
 from redheart.batches.table import SituationTable
 from redheart.cli.main import main
 from redheart.config import load_config
-from redheart.engine.engine import Engine
+from redheart.engine.accelerated import AcceleratedEngine
+from redheart.engine.plain import PlainEngine
 from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.health.liveness import LivenessProbe
@@ -28,6 +33,7 @@ from redheart.model.modules import backbone
 from redheart.training.loop import TrainingLoop
 from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
+from tests.engine.contract_checks import Stage, outcomes
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE, plant_in_all
 from tests.training.runs import make_loop, same_bits
@@ -60,7 +66,6 @@ def train(order: dict[str, Any]) -> int:
 
 def probe(order: dict[str, Any]) -> int:
     """Two real steps, with dropped gradients before each: see ``steps_with_drops``. Then a dry run of two epochs."""
-    os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = order["ds_config"]
     config = load_config(None, order["overrides"])
     loop = make_loop(config, SituationTable.open(Path(order["dataset"])), order["learning_rate"])
     engine = loop.engine
@@ -79,10 +84,21 @@ def probe(order: dict[str, Any]) -> int:
         save_file(state, order["state"])
         save_file(averaged, f"{order['state']}.averaged")
         Path(order["state"]).with_suffix(".json").write_text(json.dumps(found))
-    engine.accelerator.free_memory()
+    engine.free()
     AcceleratorState._reset_state()  # or it takes no second DeepSpeed configuration in one process
     order["overrides"] = [*order["overrides"], "training.no_param_update=true"]
     return train(order)
+
+
+def contract(order: dict[str, Any]) -> int:
+    """The checks of the engines' contract, whose outcomes go to ``order["said"].<rank>``."""
+    table = SituationTable.open(Path(order["dataset"]))
+    loop = make_loop(load_config(None, order["overrides"]), table, order["learning_rate"])
+    stage = Stage.of(loop, order["expected"], Path(order["output"]))
+    found = dict(outcomes(stage))
+    Path(f"{order['said']}.{loop.engine.rank}").write_text(json.dumps(found))
+    loop.engine.free()
+    return 0
 
 
 def loss_on_choose(loop: Any) -> float:
@@ -136,7 +152,7 @@ def recompute(order: dict[str, Any]) -> int:
         loop.engine.unwrapped.get_submodule("backbone.blocks.1.feed_forward.expand").register_forward_hook(count)
         steps = list(loop.epoch(1))
         ends.append(loop.engine.full_state_dict() | {"losses": torch.tensor([step.loss for step in steps])})
-        loop.engine.accelerator.free_memory()
+        loop.engine.free()
         AcceleratorState._reset_state()
     if os.environ["RANK"] == "0":
         same = [name for name in ends[0] if torch.equal(ends[0][name], ends[1][name])]
@@ -200,19 +216,37 @@ def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
 
 def fail(order: dict[str, Any]) -> int:
     """The command line, on whose second process a later step runs out of memory."""
-    original, calls = Engine.backward, 0
+    original, calls = PlainEngine.backward, 0
 
-    def backward(self: Engine, loss: torch.Tensor, *, is_last: bool) -> None:
+    def backward(self: PlainEngine, loss: torch.Tensor, *, is_last: bool) -> None:
         nonlocal calls
         calls += 1
         if self.rank == 1 and calls == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         original(self, loss, is_last=is_last)
 
-    Engine.backward = backward  # type: ignore[method-assign]
+    PlainEngine.backward = backward  # type: ignore[method-assign]
     return main(order["command"])
+
+
+ACTS = {one.__name__: one for one in (contract, train, probe, recompute, faults, fail)}
+
+
+def perform(order: dict[str, Any], *, is_last: bool) -> int:
+    """An act; after one that is not the last, another engine can be made in this process, and the group is still there."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "ds_config" in order:
+            patch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", order["ds_config"])
+        if not is_last:
+            patch.setattr(AcceleratedEngine, "end", lambda self: None)
+        code = ACTS[order["do"]](order)
+    gc.collect()
+    AcceleratorState._reset_state()
+    return code
 
 
 if __name__ == "__main__":
     spec = json.loads(Path(sys.argv[1]).read_text())
-    sys.exit({"train": train, "probe": probe, "recompute": recompute, "faults": faults, "fail": fail}[spec["do"]](spec))
+    acts = spec.get("acts", [spec])
+    codes = [perform({**spec, **act}, is_last=number == len(acts)) for number, act in enumerate(acts, start=1)]
+    sys.exit(codes[-1])

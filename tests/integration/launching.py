@@ -55,6 +55,17 @@ def run_unless_silent(
     return done
 
 
+def compile_extensions() -> None:
+    """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else."""
+    program = (
+        "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
+        "from redheart.engine.deepspeed_extensions import load_extensions\n"
+        "load_extensions(json.load(open('ds_configs/zero2_offload.json')), on_cuda=False)"
+    )
+    done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)
+    assert done.returncode == 0, done.stderr
+
+
 def _end_with_stacks(pid: int) -> None:
     """Ends a process and all below it; Python's say on standard error where they were."""
     started = psutil.Process(pid)

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from redheart.batches.order import BatchGeometry, epoch_order, global_batches, micro_batches
 from redheart.batches.table import SituationTable
 from redheart.config import load_config
-from redheart.data.splits import split_of
-from tests.integration.launching import LEARNING_RATE, launched
-from tests.training.runs import assert_same_but_few, make_loop, metrics, train, weights
-from tests.training.small_data import embedded_items, write_embedded
+from tests.integration.launching import LEARNING_RATE
+from tests.integration.without_targets import OVERRIDES, embedded_without_targets
+from tests.training.runs import make_loop
 
-OVERRIDES = ["training.epochs=2", "training.global_batch_size=8", "model.preset=tiny", "model.dropout=0.0"]
 CUT = [*OVERRIDES, "training.gradient_accumulation_steps=2"]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Regret everywhere; of the training situations two have a label, three emotions, and none anything of SURD."""
-    items: list[dict[str, Any]] = embedded_items()
-    seen = 0
-    for item in items:
-        del item["surd_metrics"]
-        if split_of(item["text"]) == "train":
-            seen += 1
-            for field, places in (("label", (5, 30)), ("label_scores", ()), ("emotions", (2, 17, 40))):
-                if seen not in places:
-                    item.pop(field, None)
-    return write_embedded(tmp_path_factory.mktemp("data"), items)
-
-
-@pytest.fixture(scope="module")
-def plain(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One process, nothing cut."""
-    output = tmp_path_factory.mktemp("plain")
-    train(dataset, output, load_config(None, OVERRIDES), learning_rate=LEARNING_RATE)
-    return output
+    return embedded_without_targets(tmp_path_factory.mktemp("data"))
 
 
 def test_a_step_without_any_target_of_a_head_counts_it_as_nothing_and_trains_the_others(dataset: Path) -> None:
@@ -59,26 +38,8 @@ def test_a_step_without_any_target_of_a_head_counts_it_as_nothing_and_trains_the
         before = now
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["multi_cpu", "zero2_offload"])
-def test_two_processes_whose_pieces_lack_targets_equal_one_process(
-    dataset: Path, plain: Path, tmp_path: Path, strategy: str
-) -> None:
-    """Each piece is two situations: nearly all of them have no target for the verdict, and some processes never have."""
-    output = tmp_path / "out"
-    done = launched(strategy, "train", dataset, output, overrides=CUT)
-    assert done.returncode == 0, done.stderr
-    for line, expected in zip(metrics(output), metrics(plain), strict=True):
-        assert line["updates"] == expected["updates"] > 4
-        for part in ("train", "choose"):
-            assert line[part]["loss"] == pytest.approx(expected[part]["loss"], rel=1e-4)
-            assert line[part]["terms"] == pytest.approx(expected[part]["terms"], rel=1e-3, abs=1e-6)
-    assert expected["train"]["terms"]["heads.surd"] == 0 < expected["train"]["terms"]["heads.verdict"]
-    assert_same_but_few(weights(output), weights(plain))
-
-
 def test_in_the_cut_some_process_has_no_target_for_a_head_in_a_whole_epoch(dataset: Path) -> None:
-    """What the test above rests on."""
+    """What the comparisons in ``tests/engine/test_contract.py`` rest on."""
     table = SituationTable.open(dataset)
     geometry = BatchGeometry.resolve(load_config(None, CUT).training, 2)
     order = epoch_order(table.split_indices["train"], seed=0, epoch=1)

@@ -1,36 +1,28 @@
-"""Plain, data parallel and ZeRO: the same numbers; states, checkpoints and failures of several processes."""
+"""Whole trainings in several processes: the same numbers as in one, stopped, gone on with and consolidated."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.utils.cpp_extension import _get_build_directory
 
-from redheart.batches.order import epoch_order, global_batches
-from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start, list_epochs, load_modules, read_manifest
 from redheart.checkpoint.restore import restore_model
 from redheart.config import load_config
 from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS
-from redheart.training.schedule import set_learning_rate
 from redheart.workflow.consolidate import consolidate
-from tests.integration.launched import loss_on_choose, steps_with_drops
-from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, launch, launched, run_unless_silent
+from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, compile_extensions, launch, launched
 from tests.training import fixed_dropout
-from tests.training.planted import ALL_AT_ONCE
-from tests.training.runs import assert_same_but_few, furthest, make_loop, metrics, same_bits, train, weights
+from tests.training.runs import assert_same_but_few, furthest, metrics, same_bits, train, weights
 from tests.training.small_data import write_embedded
 
 AVERAGED = ["training.ema_decay=0.5", "training.label_smoothing=0.1"]
@@ -45,14 +37,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled() -> None:
-    """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else."""
-    program = (
-        "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
-        "from redheart.engine.deepspeed_extensions import load_extensions\n"
-        "load_extensions(json.load(open('ds_configs/zero2_offload.json')), on_cuda=False)"
-    )
-    done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)
-    assert done.returncode == 0, done.stderr
+    compile_extensions()
 
 
 def one_process(dataset: Path, output: Path, *own: str) -> Path:
@@ -162,112 +147,6 @@ def test_zero3_with_offload_stopped_and_resumed_equals_one_process(dataset, tmp_
         train(dataset, output, load_config(None, [*OVERRIDES, *EVERYTHING]), learning_rate=LEARNING_RATE)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["zero2_offload", "zero3"])
-def test_dropped_gradients_leave_no_trace_and_a_dry_run_changes_no_bit(dataset, tmp_path, strategy):
-    """Nor does the exchange with the average of the weights; and layers learn at their own rates, as in one process."""
-    state = tmp_path / "state.safetensors"
-    output = tmp_path / "out"
-    own = ["training.ema_decay=0.5", "training.layer_lr_decay=0.9"]
-    content = json.loads((PROJECT / "ds_configs" / f"{strategy}.json").read_text())
-    if strategy == "zero3":  # or all of so small a model would stay gathered
-        content["zero_optimization"]["stage3_param_persistence_threshold"] = 5000
-    (tmp_path / "ds.json").write_text(json.dumps(content))
-    order = {"state": str(state), "ds_config": str(tmp_path / "ds.json"), "overrides": [*CUT, *own]}
-    done = launched(strategy, "probe", dataset, output, **order)
-    assert done.returncode == 0, done.stderr
-    found = read_json(state.with_suffix(".json"))
-    assert found["kind"] == strategy[:5] and found["updated"] == [True, False, True]
-
-    loop = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
-    initial = loop.engine.full_state_dict()
-    batches = [loop.train[start : start + 16] for start in (16, 30)]
-    set_learning_rate(loop.engine.optimizer.param_groups, loop.peak)
-    for batch in batches:
-        loop._accumulate(batch)
-        loop.engine.step()
-        loop.average.update()
-    expected = loop.engine.full_state_dict()
-    assert furthest(load_file(str(state)), expected) < 1e-4
-    assert furthest(initial, expected) > 1e-3
-    assert found["rates"] == sorted({group["lr"] for group in loop.engine.optimizer.param_groups})
-    assert len(found["rates"]) > 5
-    dropped = make_loop(load_config(None, [*OVERRIDES, *own]), SituationTable.open(dataset), LEARNING_RATE)
-    assert steps_with_drops(dropped) == [True, False, True]
-    assert same_bits(dropped.engine.full_state_dict(), expected), "so it is in the plain engine"
-
-    losses = [loss_on_choose(loop)]
-    with loop.evaluated_weights():
-        averaged = loop.engine.full_state_dict()
-        losses.append(loss_on_choose(loop))
-    assert furthest(averaged, expected) > 1e-4 and abs(losses[0] - losses[1]) > 1e-4
-    assert furthest(load_file(f"{state}.averaged"), averaged) < 1e-4
-    assert found["losses"] == pytest.approx([*losses, losses[0]], rel=1e-4), (
-        "by forward passes, before, while and after"
-    )
-    assert found["came back"] and found["losses"][2] == found["losses"][0]
-    total = sum(parameter.numel() for parameter in loop.engine.unwrapped.parameters())
-    assert sum(found["held"]) == total and max(found["held"]) < 0.55 * total, "each holds its share and no more"
-
-    assert [line["updates"] for line in metrics(output)] == [0, 0]
-    for epoch in (1, 2):
-        assert same_bits(weights(output, epoch), initial)
-
-
-@pytest.mark.slow
-def test_checkpointed_blocks_change_no_bit_under_zero3(dataset, tmp_path):
-    """With dropout, and with even the smallest weights gathered anew for the second computation, as large ones are."""
-    settings = json.loads((PROJECT / "ds_configs" / "zero3.json").read_text())
-    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    (tmp_path / "mine.json").write_text(json.dumps(settings))
-    launcher = (PROJECT / "launch" / "zero3.yaml").read_text()
-    (tmp_path / "mine.yaml").write_text(launcher.replace("ds_configs/zero3.json", str(tmp_path / "mine.json")))
-    report = tmp_path / "report.json"
-    overrides = [*CUT, "model.dropout=0.1"]
-    done = launched(
-        str(tmp_path / "mine.yaml"), "recompute", dataset, tmp_path / "out", state=str(report), overrides=overrides
-    )
-    assert done.returncode == 0, done.stderr
-    found = read_json(report)
-    assert found["same"] == found["tensors"] > 150
-    assert found["calls"] == [4, 8], "two steps of two pieces, each computed once, or twice"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["zero2", "zero3_offload"])
-def test_the_dead_are_found_and_losses_that_are_no_number_stop_every_process_alike(dataset, tmp_path, strategy):
-    """Each kind of dead tensor, by name and fault, through DeepSpeed's accessors; then NaN on one process of two."""
-    output, said = tmp_path / "out", tmp_path / "said"
-    done = launched(strategy, "faults", dataset, output, said=str(said), healthy=2)  # steps: an epoch
-    assert done.returncode == 0, done.stderr
-    first, second = (read_json(Path(f"{said}.{rank}")) for rank in (0, 1))
-    assert first == second
-    assert {name: tuple(faults) for name, faults in first["dead"].items()} == ALL_AT_ONCE.dead
-    assert {name: list(rows) for name, rows in first["rows"].items()} == {
-        name: list(rows) for name, rows in ALL_AT_ONCE.rows.items()
-    }
-    for name in (*ALL_AT_ONCE.dead, *ALL_AT_ONCE.rows):
-        assert name in first["strict"] and f"Dead tensor: {name} (module " in done.stderr
-    assert "2 steps in a row had a loss or gradient that is not finite" in first["nonfinite"]
-    assert f"the last good checkpoint is {output / 'spoiled' / 'checkpoints' / 'epoch_0001'}" in first["nonfinite"]
-    assert "backbone.kind.weight: found [5, 96], wanted [4, 96]" in first["older"] and first["stopped"] == 130
-    table = SituationTable.open(dataset)
-    order = epoch_order(table.split_indices["train"], seed=0, epoch=2)
-    for number, batch in enumerate(global_batches(order, 24), start=1):
-        ids = ", ".join(table.ids[position] for position in batch)
-        assert f"Epoch 2, batch {number}: loss or gradient not finite, step skipped. Situations: {ids}\n" in done.stderr
-
-
-@pytest.mark.slow
-def test_one_process_that_fails_ends_the_group_with_its_error_shown(dataset, tmp_path):
-    command = ["train", "--data", str(dataset), "--output", str(tmp_path / "out"), "--lr", str(LEARNING_RATE), *CUT]
-    done = launched("multi_cpu", "fail", dataset, tmp_path / "order", command=command)
-    assert done.returncode != 0
-    assert "out of memory on process 1" in done.stderr and "training.micro_batch_size=3" in done.stderr
-    (event,) = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
-    assert event["smaller_micro_batch_size"] == 3
-
-
 class TestDeepSpeedConfig:
     @pytest.fixture
     def config_file(self, tmp_path, monkeypatch):
@@ -297,7 +176,7 @@ class TestDeepSpeedConfig:
         key, theirs = next(iter(changes.items()))
         theirs = theirs["enabled"] if isinstance(theirs, dict) else theirs
         with pytest.raises(ConfigError) as found:
-            Engine(load_config(None, OVERRIDES))
+            make_engine(load_config(None, OVERRIDES))
         for part in (str(path), key, repr(theirs), repr(ours)):
             assert part in str(found.value)
 
@@ -311,7 +190,7 @@ class TestDeepSpeedConfig:
         monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
         monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ds_configs/none.json")
         with pytest.raises(ConfigError, match=r"ds_configs/none\.json"):
-            Engine(load_config(None, OVERRIDES))
+            make_engine(load_config(None, OVERRIDES))
 
     @pytest.mark.parametrize("path", sorted((PROJECT / "ds_configs").glob("*.json")), ids=lambda path: path.stem)
     def test_what_is_ours_is_auto_in_every_strategy(self, path):

@@ -12,7 +12,7 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import list_epochs, load_modules
 from redheart.config import Config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.model import UnifiedModel, dimensions
 from redheart.paths import OutputPaths
 from redheart.training.linear_start import start_linear_paths
@@ -77,7 +77,7 @@ def make_loop(
     torch.manual_seed(config.seed)
     train_indices = table.split_indices["train"]
     statistics = table.statistics(train_indices)
-    engine = Engine(config)
+    engine = make_engine(config)
     shape = dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout)
     model = UnifiedModel(replace(shape, without=without), statistics)
     if config.training.linear_start:

@@ -10,7 +10,7 @@ import torch
 from redheart.batches.order import epoch_order
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start
-from redheart.engine.engine import Engine
+from redheart.engine.plain import PlainEngine
 from redheart.errors import MissingRequirement, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
@@ -168,7 +168,7 @@ class TestMemory:
     @staticmethod
     def plant(monkeypatch, most: int) -> None:
         """Forward passes of more than ``most`` situations run out of memory."""
-        original = Engine.backward
+        original = PlainEngine.backward
 
         def backward(self, loss, *, is_last):
             if self.geometry.micro_batch_size > most:
@@ -176,7 +176,7 @@ class TestMemory:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             original(self, loss, is_last=is_last)
 
-        monkeypatch.setattr(Engine, "backward", backward)
+        monkeypatch.setattr(PlainEngine, "backward", backward)
 
     def test_the_batch_is_computed_again_in_halves_and_nothing_is_lost(self, dataset, settings, monkeypatch, tmp_path):
         config = settings(global_batch_size=32)
@@ -217,7 +217,7 @@ class TestMemory:
         def backward(self, loss, *, is_last):
             raise RuntimeError("shapes do not match")
 
-        monkeypatch.setattr(Engine, "backward", backward)
+        monkeypatch.setattr(PlainEngine, "backward", backward)
         with pytest.raises(RuntimeError, match="shapes do not match"):
             train(dataset, tmp_path / "out", settings())
 
@@ -240,14 +240,14 @@ class TestLossScaling:
 
     @pytest.fixture
     def scaled(self, table, settings, monkeypatch):
-        prepare = Engine.prepare
+        prepare = PlainEngine.prepare
 
         def with_scaler(self, model, optimizer):
             self.precision = "fp16"
             self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
             prepare(self, model, optimizer)
 
-        monkeypatch.setattr(Engine, "prepare", with_scaler)
+        monkeypatch.setattr(PlainEngine, "prepare", with_scaler)
         return lambda norms_every=1: make_loop(settings(), table, norms_every=norms_every)
 
     @pytest.mark.parametrize("norms_every", [1, 1000])

@@ -9,8 +9,8 @@ from redheart.checkpoint.restore import restore_model
 from redheart.errors import Interrupted
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.storage import read_json, read_lines
+from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.loop import TrainingLoop
-from redheart.training.trainer import Trainer
 from tests.training.runs import make_loop, metrics, same_bits, state_of, train, weights
 
 LINE = "출발점 (닫힌 해, 학습 전): 검증 "
@@ -40,7 +40,7 @@ def test_the_start_is_the_untouched_model_scored_as_an_epoch_is(dataset, table, 
 def test_it_changes_no_bit_of_what_follows(dataset, config, tmp_path, monkeypatch) -> None:
     """Neither dropout, nor the order of the data, nor the average of the weights."""
     train(dataset, tmp_path / "with", config)
-    monkeypatch.setattr(Trainer, "_keep_start", lambda *_: (None, None))
+    monkeypatch.setattr(StartCheckpoint, "before_run", lambda *_: None)
     train(dataset, tmp_path / "without", config)
     assert find_start(tmp_path / "without") is None
     assert metrics(tmp_path / "with") == metrics(tmp_path / "without")

@@ -9,8 +9,6 @@ from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_resume_state
 from redheart.errors import StorageError
-from redheart.health.weight_changes import ChangesState
-from redheart.training.epoch_sums import EpochSums
 from redheart.training.progress import Cursor
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
@@ -29,8 +27,6 @@ def _save(output: Path, seed: int, *, epoch: int, batches_done: int, with_weight
         batches_done=batches_done,
         global_step=40 + seed,
         nonfinite_in_a_row=0,
-        sums=EpochSums(),
-        monitor=ChangesState(0, []),
         engine="plain",
         world_size=1,
         manifest=MANIFEST,

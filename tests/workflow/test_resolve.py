@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from redheart.config import Config, load_config
-from redheart.engine.engine import Engine
+from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError, StorageError
 from redheart.messages import text
 from redheart.storage import write_json
@@ -77,7 +77,7 @@ def test_the_given_rate_goes_over_the_sweeps_and_that_over_the_default(tmp_path:
 def test_fp16_without_a_cuda_device_is_refused_by_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"training\.precision fp16 needs a CUDA device"):
-        Engine(load_config(None, ["training.precision=fp16"]))
+        make_engine(load_config(None, ["training.precision=fp16"]))
 
 
 def _asked_where(folder: Path, wanted: str, **run: Any) -> Config:

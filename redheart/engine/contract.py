@@ -1,0 +1,191 @@
+"""The contract between a training and the engine that holds its weights: what every engine does, and who must take part.
+
+A method that is *collective* has to be called by every process of the group, in the same order, or the group waits for
+ever. "Collective under ZeRO" means that it is so where ``shards_state`` is true: there no process holds a whole tensor.
+Everything else is local. ``tests/engine/test_contract.py`` runs one suite of checks against every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from redheart.batches.order import BatchGeometry
+from redheart.config import Config
+from redheart.engine.shards import Shard
+from redheart.model import Model
+
+
+class StepOutcome(NamedTuple):
+    """What became of an optimizer step.
+
+    Attributes:
+        updated: the weights were updated: the same on every process.
+        gradient_norm: over all parameters and processes, before clipping; None where the engine does not know it or it
+            is not finite.
+    """
+
+    updated: bool
+    gradient_norm: float | None
+
+
+class Engine(Protocol):
+    """Model and optimizer in the hands of one strategy, in one process or several.
+
+    Attributes:
+        config: what it was made of.
+        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        world_size: processes in the group.
+        geometry: how a global batch is cut; may be set anew only where ``can_recut_batches``.
+        model: call it for a forward pass; set by ``prepare``.
+        unwrapped: the model inside; set by ``prepare``.
+        optimizer: as the strategy wraps it; its ``param_groups`` are the ones it was given. Set by ``prepare``.
+    """
+
+    config: Config
+    precision: str
+    world_size: int
+    geometry: BatchGeometry
+    model: Any
+    unwrapped: Model
+    optimizer: Any
+
+    @property
+    def kind(self) -> str:
+        """``plain``, ``zero1``, ``zero2`` or ``zero3``: to be told and stored, not to be asked; see the properties below."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks: the first."""
+
+    @property
+    def shards_state(self) -> bool:
+        """Whether a process holds only a share of weights and optimizer state, and a saved state fits as many processes."""
+
+    @property
+    def gradients_are_local(self) -> bool:
+        """Whether whole gradients lie in every process, so that reading them sends nothing and costs little."""
+
+    @property
+    def waits_for_every_gradient(self) -> bool:
+        """Whether a parameter without any gradient keeps the exchange between processes waiting, in the next pass, for ever."""
+
+    @property
+    def can_recut_batches(self) -> bool:
+        """Whether a batch that ran out of memory can be computed again in smaller pieces: no other process is amid it."""
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether a gradient that overflows is first a loss scaler's affair, which skips the step and halves its scale."""
+
+    @property
+    def is_compilable(self) -> bool:
+        """Whether the forward pass can be one graph."""
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """The parameters that the optimizer holds, as it says itself: name -> number of its parameter group."""
+
+    def loads_state_of(self, kind: str, world_size: int) -> bool:
+        """Whether it can go on from a state that an engine of ``kind`` with ``world_size`` processes saved."""
+
+    def prepare(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
+        """Takes both over; after this, only the engine's own methods touch weights and gradients. Collective.
+
+        Raises:
+            ConfigError: ``training.compile`` where it is not ``is_compilable``.
+            MissingRequirement: ``training.compile`` without a compiler.
+        """
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """A context for forward passes, in which they compute in ``precision``."""
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Adds a piece's gradients. Collective where ``is_last``, and for every piece under ZeRO.
+
+        Args:
+            loss: (), this piece's share of the global batch's loss: the shares of all pieces of all processes add up.
+            is_last: whether this is the step's last piece on this process.
+        """
+
+    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        """A context for forward and backward of a piece: gradients travel between processes with the last one only."""
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        """Every parameter's whole gradient, in the parameter's shape, after a step's last backward and before its end.
+
+        None where there is none. Collective under ZeRO: every process goes through all of them.
+        """
+
+    def step(self) -> StepOutcome:
+        """Clips and updates; a step whose gradients are not finite is dropped instead. Collective."""
+
+    def skip_step(self) -> None:
+        """Ends a step without an update: gradients are dropped, weights and optimizer state stay."""
+
+    def decay_of_step(self) -> list[float]:
+        """By parameter group: what AdamW's decay alone multiplies weights by in a step at the learning rate now set."""
+
+    def all_finite(self, loss: Tensor) -> bool:
+        """Whether all numbers of ``loss``, of any shape, are finite on every process: agreed by all. Collective."""
+
+    def sum_over_processes(self, values: Tensor) -> Tensor:
+        """Element-wise sum over all processes, on every process, in the shape of ``values``. Collective."""
+
+    def any_rank(self, flag: bool) -> bool:
+        """Whether the flag is set anywhere: agreed by all, so that all act alike. Collective."""
+
+    def gather(self, values: Tensor) -> Tensor:
+        """(world_size × rows, …) concatenation over processes of (rows, …), the same shape on each. Collective."""
+
+    def barrier(self) -> None:
+        """Waits for every process. Collective."""
+
+    def full_parameter(self, name: str, parameter: nn.Parameter) -> Tensor:
+        """One parameter, whole, in fp32 where the engine keeps it so. Collective under ZeRO."""
+
+    def full_state_dict(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Every tensor of the model, whole, on the CPU, in fp32 for parameters; empty where ``keep`` is false. Collective."""
+
+    def weight_shapes(self) -> dict[str, list[int]]:
+        """The shape of every parameter, whole."""
+
+    def weight_shards(self) -> dict[str, Shard]:
+        """The fp32 weights that this process holds, by parameter: see ``shards.py``."""
+
+    def broadcast_weights(self) -> None:
+        """Lets the forward pass see what was written into ``weight_shards``. Collective under ZeRO."""
+
+    def save_state(self, folder: Path) -> None:
+        """Writes what resuming needs of weights, optimizer and random states. Collective."""
+
+    def load_state(self, folder: Path) -> None:
+        """Reads it back; the caller has checked that the files are this run's own. Collective."""
+
+    def start_tracking(self, name: str) -> None:
+        """Opens the trackers' record of a run, if it was made with a folder for them."""
+
+    def track(self, values: Mapping[str, float], *, step: int) -> None:
+        """Tells the trackers, which are those of the main process."""
+
+    def finish_tracking(self) -> None:
+        """Closes the trackers' files; may be done twice."""
+
+    def free(self) -> None:
+        """Lets go of model and optimizer. Collective under ZeRO."""
+
+    def end(self) -> None:
+        """Ends the group of processes: nothing collective after this. Collective."""

@@ -1,0 +1,167 @@
+"""The engine under DeepSpeed: ZeRO-1, 2 and 3, with or without offload, in one process or several."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redheart.config import Config
+from redheart.engine.accelerated import AcceleratedEngine
+from redheart.engine.contract import StepOutcome
+from redheart.engine.deepspeed_access import (
+    drop_gradients,
+    full_parameter_outside,
+    held_gradients_are_finite,
+    optimized_groups,
+)
+from redheart.engine.deepspeed_config import fill_deepspeed_config
+from redheart.engine.deepspeed_extensions import extensions_to_build, load_extensions
+from redheart.engine.launch import Launch
+from redheart.engine.shards import Shard, broadcast_zero_shards, zero_shards
+from redheart.messages import info
+from redheart.model import Model
+from redheart.storage import Scalar
+
+
+class DeepSpeedEngine(AcceleratedEngine):
+    """Every process holds a share of the optimizer state, under ZeRO-3 of the weights too.
+
+    Args:
+        file: the DeepSpeed JSON, whose ``"auto"`` is filled in from ``config``.
+
+    Raises:
+        ConfigError: the JSON contradicts ``config``.
+        MissingRequirement: an extension of DeepSpeed's can't be built.
+    """
+
+    def __init__(self, config: Config, launch: Launch, file: Path, *, tracking_folder: Path | None = None) -> None:
+        self._file = file
+        plugin = _make_plugin(config, launch, file)
+        self._zero_stage = int(plugin.zero_stage)
+        super().__init__(config, launch, plugin=plugin, tracking_folder=tracking_folder)
+
+    @property
+    def kind(self) -> str:
+        return f"zero{self._zero_stage}"
+
+    @property
+    def shards_state(self) -> bool:
+        return True
+
+    @property
+    def gradients_are_local(self) -> bool:
+        return False
+
+    @property
+    def waits_for_every_gradient(self) -> bool:
+        return False
+
+    @property
+    def can_recut_batches(self) -> bool:
+        return False  # DeepSpeed counts the pieces it was told of
+
+    @property
+    def is_compilable(self) -> bool:
+        # ZeRO-3 gathers each layer's weights in hooks around the layer, which no single graph can hold.
+        return self._zero_stage < 3
+
+    def _why_not_compilable(self) -> str:
+        return (
+            f"training.compile: the forward pass can't be compiled under ZeRO-3 ({self._file}): "
+            "launch with launch/zero2.yaml, or set training.compile=false"
+        )
+
+    def loads_state_of(self, kind: str, world_size: int) -> bool:
+        return kind == self.kind and world_size == self.world_size  # the optimizer's is cut by the number of processes
+
+    def _inner_model(self) -> Model:
+        inner: Model = self.model.module
+        return inner
+
+    def _groups(self) -> list[tuple[int, list[nn.Parameter]]]:
+        return optimized_groups(self.model.optimizer)
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        self.model.set_gradient_accumulation_boundary(is_boundary=is_last)
+        # Gradients are averaged over processes, and the shares want the sum.
+        self.model.backward(loss * self.world_size, scale_wrt_gas=False)
+
+    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext()  # the boundary that ``backward`` sets says so
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        from deepspeed.utils import safe_get_full_grad
+
+        for name, parameter in self.unwrapped.named_parameters():
+            # Of what its optimizer does not hold DeepSpeed has no gradient to give.
+            yield name, safe_get_full_grad(parameter) if name in self._group_of else parameter.grad
+
+    def step(self) -> StepOutcome:
+        # ZeRO-1 and 2 look for themselves; ZeRO-3 looks under fp16 only, and would clip every weight to NaN.
+        if self._zero_stage == 3 and not self.scales_loss:
+            flag = torch.tensor([float(held_gradients_are_finite(self.model.optimizer))], device=self.device)
+            if self._reduce(flag, "min").item() < 0.5:
+                self.skip_step()
+                return StepOutcome(False, None)
+        self.model.step()
+        if not self.model.was_step_applied():
+            return StepOutcome(False, None)
+        norm = self.model.get_global_grad_norm()
+        return StepOutcome(True, None if norm is None or not math.isfinite(float(norm)) else float(norm))
+
+    def skip_step(self) -> None:
+        drop_gradients(self.model)
+
+    def full_parameter(self, name: str, parameter: nn.Parameter) -> Tensor:
+        if name not in self._group_of:
+            return full_parameter_outside(parameter)
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        full: Tensor = safe_get_full_fp32_param(parameter)
+        return full.detach().view(getattr(parameter, "ds_shape", parameter.shape))
+
+    def weight_shards(self) -> dict[str, Shard]:
+        held = {name: one for name, one in self.unwrapped.named_parameters() if name in self._group_of}
+        return zero_shards(self.model.optimizer, held, stage=self._zero_stage, rank=self.rank)
+
+    def broadcast_weights(self) -> None:
+        broadcast_zero_shards(self.model.optimizer, stage=self._zero_stage)
+
+
+def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:
+    """Accelerate's plugin of the filled-in JSON; what of DeepSpeed has to be compiled for it is so afterwards."""
+    from accelerate.utils import DeepSpeedPlugin
+
+    on_cuda = torch.cuda.is_available()
+    filled = fill_deepspeed_config(file, _values(config, launch))
+    plugin = DeepSpeedPlugin(hf_ds_config=filled)
+    missing = extensions_to_build(filled, on_cuda=on_cuda)
+    if missing and launch.is_first:
+        info("training.building", names=", ".join(missing))
+    if not on_cuda:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    load_extensions(filled, on_cuda=on_cuda)
+    return plugin
+
+
+def _values(config: Config, launch: Launch) -> dict[str, Scalar]:
+    """What ``"auto"`` stands for in the JSON, by dotted key."""
+    geometry, on_cuda = launch.geometry, torch.cuda.is_available()
+    return {
+        "train_micro_batch_size_per_gpu": geometry.micro_batch_size,
+        "gradient_accumulation_steps": geometry.gradient_accumulation_steps,
+        "train_batch_size": geometry.global_batch_size,
+        "gradient_clipping": config.training.max_grad_norm,
+        "bf16.enabled": launch.precision == "bf16",
+        "fp16.enabled": launch.precision == "fp16",
+        "zero_optimization.offload_optimizer.pin_memory": on_cuda,
+        "zero_optimization.offload_param.pin_memory": on_cuda,
+    }

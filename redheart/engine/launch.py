@@ -1,0 +1,87 @@
+"""The launch of this process, read once: how many processes there are, under which DeepSpeed file, in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from redheart.batches.order import BatchGeometry
+from redheart.config import Config
+from redheart.engine.deepspeed_config import deepspeed_config_file
+from redheart.errors import ConfigError
+from redheart.machine import Precision, choose_precision
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the launcher decided, and what follows from it for a configuration.
+
+    Attributes:
+        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+        deepspeed_file: the DeepSpeed JSON that the launcher named; None: none.
+    """
+
+    world_size: int
+    is_first: bool
+    precision: str
+    geometry: BatchGeometry
+    deepspeed_file: Path | None
+
+    @staticmethod
+    def of(config: Config) -> Launch:
+        """The launch of this process.
+
+        Raises:
+            ConfigError: precision, batch or DeepSpeed file can't be had here.
+        """
+        precision, file = _possible_precision(config), deepspeed_config_file()
+        return Launch(
+            world_size=world_size(),
+            is_first=os.environ.get("RANK", "0") == "0",
+            precision=precision,
+            geometry=BatchGeometry.resolve(config.training, world_size()),
+            deepspeed_file=file,
+        )
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether there is a group of processes: DeepSpeed makes one of a single process too."""
+        return self.deepspeed_file is not None or self.world_size > 1
+
+
+def world_size() -> int:
+    """How many processes the launcher started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_data_parallel_on_cpu() -> bool:
+    """Several processes without DeepSpeed and without a GPU: what Accelerate has to be told of."""
+    return deepspeed_config_file() is None and world_size() > 1 and not torch.cuda.is_available()
+
+
+def _possible_precision(config: Config) -> Precision:
+    precision, _ = choose_precision(config)
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("training.precision fp16 needs a CUDA device; on CPU use 'no' or 'bf16'")
+    return precision
+
+
+@contextlib.contextmanager
+def wait_for_first_process() -> Iterator[None]:
+    """The first process runs the body; the others wait for it and run it then, finding its files."""
+    if world_size() == 1:
+        yield
+        return
+    from accelerate import PartialState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    on_cuda = torch.cuda.is_available()
+    settings = {} if on_cuda else InitProcessGroupKwargs(backend="gloo").to_kwargs()
+    state = PartialState(cpu=is_data_parallel_on_cpu(), **settings)
+    with state.main_process_first():
+        yield

@@ -1,0 +1,110 @@
+"""The engine without DeepSpeed: one process, or several whose gradients are averaged (data parallel)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redheart.config import Config
+from redheart.engine.accelerated import AcceleratedEngine
+from redheart.engine.contract import StepOutcome
+from redheart.engine.launch import Launch
+from redheart.engine.shards import Shard, plain_shards
+from redheart.model import Model
+
+
+class PlainEngine(AcceleratedEngine):
+    """Every process holds the whole model and the whole optimizer state."""
+
+    def __init__(self, config: Config, launch: Launch, *, tracking_folder: Path | None = None) -> None:
+        super().__init__(config, launch, plugin=None, tracking_folder=tracking_folder)
+        self._is_unscaled = False
+
+    @property
+    def kind(self) -> str:
+        return "plain"
+
+    @property
+    def shards_state(self) -> bool:
+        return False
+
+    @property
+    def gradients_are_local(self) -> bool:
+        return True
+
+    @property
+    def waits_for_every_gradient(self) -> bool:
+        return self.world_size > 1
+
+    @property
+    def can_recut_batches(self) -> bool:
+        return self.world_size == 1
+
+    @property
+    def is_compilable(self) -> bool:
+        return True
+
+    def loads_state_of(self, kind: str, world_size: int) -> bool:
+        return kind == self.kind  # it is whole, and fits any number of processes
+
+    def _inner_model(self) -> Model:
+        return self.unwrapped  # data parallel training wraps the model itself, and prepares no copy
+
+    def _groups(self) -> list[tuple[int, list[nn.Parameter]]]:
+        return [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        share = loss * self.world_size  # gradients are averaged over processes, and the shares want the sum
+        scaler = self.accelerator.scaler
+        (scaler.scale(share) if scaler is not None else share).backward()
+
+    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
+        if self.world_size == 1 or is_last:
+            return contextlib.nullcontext()
+        found: AbstractContextManager[Any] = self.model.no_sync()
+        return found
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        self._unscale()
+        for name, parameter in self.unwrapped.named_parameters():
+            yield name, parameter.grad
+
+    def _unscale(self) -> None:
+        """Takes fp16's loss scale out of the gradients, once a step: a second time is an error of the scaler's."""
+        if self.accelerator.scaler is not None and not self._is_unscaled:
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)
+            self._is_unscaled = True
+
+    def step(self) -> StepOutcome:
+        self._unscale()
+        total = torch.nn.utils.clip_grad_norm_(self.unwrapped.parameters(), self.config.training.max_grad_norm)
+        norm = float(total) if math.isfinite(float(total)) else None
+        if norm is None and self.accelerator.scaler is None:
+            self.skip_step()
+            return StepOutcome(False, None)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._is_unscaled = False
+        return StepOutcome(not self.accelerator.optimizer_step_was_skipped, norm)
+
+    def skip_step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._is_unscaled:
+            self.accelerator.scaler.update()  # or the scaler believes that the next gradients are unscaled already
+            self._is_unscaled = False
+
+    def full_parameter(self, name: str, parameter: nn.Parameter) -> Tensor:
+        return parameter.detach()
+
+    def weight_shards(self) -> dict[str, Shard]:
+        return plain_shards(self.unwrapped)
+
+    def broadcast_weights(self) -> None:
+        """Nothing to do: the forward pass reads the shards themselves."""
