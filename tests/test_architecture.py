@@ -35,9 +35,6 @@ UNTYPED = {
 MAX_COMPLEXITY = 15
 #: What is more complex, and why it stays so for now. An entry goes with its reason.
 COMPLEX = {
-    "redheart/training/loop.py:TrainingLoop._step": "a step and everything that watches it: measuring is to part from stepping",
-    "redheart/training/trainer.py:Trainer._train": "set-up, epochs and end in one: to part with callbacks",
-    "redheart/training/trial.py:TrialRunner.run": "a trial and what may go wrong with it: to part with the trainer's loop",
     "benchmarks/model_quality.py:plan": "a benchmark's list of runs, by case",
     "benchmarks/model_quality.py:score": "a benchmark's tables, by case",
     "benchmarks/train_step_profile.py:profile_steps": "one measurement, top to bottom",
