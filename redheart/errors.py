@@ -7,15 +7,22 @@ from __future__ import annotations
 
 
 class RedHeartError(Exception):
-    """A failure that a user can act on; its text is the whole explanation."""
+    """A failure that a user can act on; its text is the whole explanation.
+
+    Attributes:
+        is_refusal: what was asked for is not begun. Every process of a group finds so alike, so the first one's message is
+            enough, and nothing is left behind.
+    """
 
     exit_code = 1
+    is_refusal = False
 
 
 class UsageError(RedHeartError):
     """The command line, the configuration or a file's content is not what is asked for."""
 
     exit_code = 2
+    is_refusal = True
 
 
 class ConfigError(UsageError):
@@ -32,7 +39,7 @@ class DataError(UsageError):
 
 
 class MissingRequirement(RedHeartError):
-    """Something outside the program is missing: a model, a compiler, memory, a device. Names the fix."""
+    """Something outside the program is missing: an encoder, a compiler, a device, a launcher. Names the fix."""
 
     exit_code = 3
 
@@ -47,6 +54,40 @@ class TrainingError(RedHeartError):
     """Training can't go on: non-finite losses in a row, or a dead parameter under ``strict``."""
 
     exit_code = 5
+
+
+class NotYetDone(RedHeartError):
+    """What is asked for needs what an earlier command writes; names that command."""
+
+    exit_code = 6
+    is_refusal = True
+
+
+class OutOfMemory(RedHeartError):
+    """Device or host memory did not suffice, or is seen not to before anything starts. Names what needs less."""
+
+    exit_code = 7
+
+
+class AnotherEncoder(RedHeartError):
+    """Vectors, or the encoder that is there, are not what the model was trained on; names both."""
+
+    exit_code = 8
+    is_refusal = True
+
+
+class AnotherModel(RedHeartError):
+    """A checkpoint or a resume state is of another model than is asked for: another preset, shape or version; names both."""
+
+    exit_code = 9
+    is_refusal = True
+
+
+class FolderInUse(RedHeartError):
+    """Another run is at work in the output folder; names it."""
+
+    exit_code = 10
+    is_refusal = True
 
 
 class Interrupted(RedHeartError):

@@ -13,7 +13,7 @@ import msgspec
 from redheart.checkpoint import Manifest, load_modules, read_manifest
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
-from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
+from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageError
 from redheart.facts.model import ModelDescription
 from redheart.model.exported import CONFIG, read_config
 from redheart.model.presets import PRESETS, ModelDimensions
@@ -30,13 +30,13 @@ def build_from_manifest(manifest: ModelDescription) -> UnifiedModel:
     """A model of the manifest's dimensions and statistics with random weights, in evaluation mode, on the CPU.
 
     Raises:
-        StorageError: the manifest describes no model of this version.
+        AnotherModel: the manifest describes no model of this version.
     """
     try:
         dimensions = ModelDimensions.from_json(manifest.model)
         statistics = TargetStatistics.from_json(manifest.statistics)
     except (ValueError, TypeError) as error:
-        raise StorageError(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
+        raise AnotherModel(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
     model = UnifiedModel(dimensions, statistics).eval()
     model.facts = manifest.facts()
     return model
@@ -49,12 +49,12 @@ def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
     A checkpoint or vectors of before fingerprints were kept are let through: nothing is known against them.
 
     Raises:
-        RedHeartError: both fingerprints are known and differ; naming both encoders.
+        AnotherEncoder: both fingerprints are known and differ; naming both encoders.
     """
     trained = manifest.encoder
     wanted, found = trained.fingerprint, dataset.model_fingerprint
     if wanted and found and wanted != found:
-        raise RedHeartError(
+        raise AnotherEncoder(
             f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
             f"trained on those of {trained.name!r} ({wanted}): embed this data again with that encoder "
             f"(embedding.model)"
@@ -74,24 +74,24 @@ def build_dimensions(manifest: ModelDescription, what: Path) -> ModelDimensions:
     """The shape of the model that a manifest describes.
 
     Raises:
-        StorageError: it describes none of this version.
+        AnotherModel: it describes none of this version.
     """
     try:
         return ModelDimensions.from_json(manifest.model)
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{what}: its manifest describes no model of this version: {error}") from error
+        raise AnotherModel(f"{what}: its manifest describes no model of this version: {error}") from error
 
 
 def check_preset(manifest: ModelDescription, what: Path, preset: str) -> None:
     """Whether ``what`` holds a model of the preset that was asked for; ``auto`` asks for none.
 
     Raises:
-        ConfigError: it does not; naming both shapes.
+        AnotherModel: it does not; naming both shapes.
     """
     found = build_dimensions(manifest, what)
     if preset not in ("auto", found.preset):
         asked = PRESETS[preset]
-        raise ConfigError(
+        raise AnotherModel(
             f"{what}: found {shape_of(found)}, and model.preset={preset} asks for a width of {asked.d_model} and "
             f"{asked.layers} layers: leave --preset out, or name a checkpoint of that preset"
         )
@@ -104,7 +104,7 @@ def check_same_model(manifest: ModelDescription, what: Path, wanted: ModelDimens
         whose: what has the wanted shape, for the message.
 
     Raises:
-        ConfigError: it has not; naming both shapes, and where these do not differ the settings that do.
+        AnotherModel: it has not; naming both shapes, and where these do not differ the settings that do.
     """
     found = build_dimensions(manifest, what)
     # Dropout changes no shape: weights trained with one value fit a model with another.
@@ -113,20 +113,19 @@ def check_same_model(manifest: ModelDescription, what: Path, wanted: ModelDimens
     )
     if one != other:
         differ = "; ".join(f"{key} {one[key]} and {other[key]}" for key in one if one[key] != other[key])
-        raise ConfigError(f"{what}: found {shape_of(found)}; {whose} has {shape_of(wanted)} (different: {differ})")
+        raise AnotherModel(f"{what}: found {shape_of(found)}; {whose} has {shape_of(wanted)} (different: {differ})")
 
 
 def check_vectors(manifest: ModelDescription, what: Path, dataset: EmbeddedDataset) -> None:
     """Whether the vectors of ``dataset`` are such as the model in ``what`` was trained on: their size, and their encoder.
 
     Raises:
-        ConfigError: they are of another size; naming both.
-        RedHeartError: they are from another encoder; naming both.
+        AnotherEncoder: they are of another size, or from another encoder; naming both.
     """
     found = build_dimensions(manifest, what)
     if found.d_embed != dataset.d_embed:
         trained = manifest.encoder.name or "an encoder that is not known"
-        raise ConfigError(
+        raise AnotherEncoder(
             f"{what}: found {shape_of(found)}; {dataset.path} has vectors of {dataset.d_embed} numbers "
             f"({dataset.model_name or 'encoder not known'}): embed this data with {trained} (embedding.model)"
         )
@@ -207,7 +206,7 @@ def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str 
 
 def _filled(model: UnifiedModel, state: Mapping[str, Tensor], path: Path) -> UnifiedModel:
     if misfit := misfit_of(state, model.state_dict()):
-        raise StorageError(
+        raise AnotherModel(
             f"{path}: its tensors don't fit the model that its manifest describes: {misfit}; they are of another version of "
             "the model: use the one that wrote them, or train anew"
         )

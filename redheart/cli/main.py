@@ -99,7 +99,7 @@ def _report(command: str, error: RedHeartError) -> None:
     """The message, once: from the first process, or from the only one of a group that has something to say."""
     if _is_first_process():
         print(f"redheart {command}: {error}", file=sys.stderr)
-    elif not isinstance(error, (UsageError, Interrupted)):  # those two are the same in every process
+    elif not (error.is_refusal or isinstance(error, Interrupted)):  # those are the same in every process
         print(f"redheart {command} [process {os.environ['RANK']}]: {error}", file=sys.stderr)
 
 
@@ -115,10 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
         _report(arguments.command, error)
-        if isinstance(error, UsageError):
+        if error.is_refusal:
             from redheart.messages import forget_new_log
 
-            forget_new_log()  # what was refused leaves nothing behind
+            forget_new_log()
         return error.exit_code
     except KeyboardInterrupt:
         print(f"redheart {arguments.command}: interrupted", file=sys.stderr)

@@ -13,7 +13,7 @@ from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import build_from_manifest, misfit_of
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
-from redheart.errors import Interrupted, StorageError
+from redheart.errors import AnotherModel, Interrupted
 from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
 from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
 from redheart.evaluation.intervals import draw, measures_of
@@ -49,7 +49,7 @@ def load_into(
         stop_if(should_stop)
         own = {name: tensor for name, tensor in wanted.items() if name.startswith(f"{module}.")}
         if misfit := misfit_of(tensors, own):
-            raise StorageError(
+            raise AnotherModel(
                 f"{files.folder}: module {module!r} of epochs {list(recipe.epochs[module])} does not fit the model "
                 f"that the last epoch's manifest describes: {misfit}; the epochs are of different models, or of another "
                 "version of it: train anew into an empty folder"

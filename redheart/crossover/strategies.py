@@ -21,7 +21,7 @@ from redheart.checkpoint import (
     list_epochs,
     load_modules,
 )
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.storage import fingerprint, sha256_of
 from redheart.tasks import MODULES
 
@@ -69,13 +69,15 @@ class EpochFiles:
         """Lists the checkpoints under ``output/checkpoints``.
 
         Raises:
-            StorageError: there is none, or the start is damaged.
+            NotYetDone: there is none.
+            StorageError: none of them is valid, or the start is damaged.
         """
         self.folder = epochs_folder(output)
         self._checkpoints: dict[int, EpochCheckpoint] = {found.epoch: found for found in list_epochs(output)}
         self._verified: set[Path] = set()
         if not self._checkpoints:
-            raise StorageError(f"{self.folder}: no valid checkpoint of an epoch; `redheart train` writes them")
+            kind = StorageError if any(self.folder.glob("epoch_*")) else NotYetDone
+            raise kind(f"{self.folder}: no valid checkpoint of an epoch; `redheart train` writes them")
         self.epochs = sorted(self._checkpoints)
         start = find_start(output)
         self.has_start = start is not None

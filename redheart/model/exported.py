@@ -14,7 +14,7 @@ import msgspec
 from torch import Tensor, nn
 
 import redheart
-from redheart.errors import StorageError
+from redheart.errors import AnotherModel, StorageError
 from redheart.facts.model import ModelDescription, ModelFacts
 from redheart.model.meta_device import meta_device
 from redheart.model.presets import ModelDimensions
@@ -135,7 +135,7 @@ def read_config(folder: Path) -> ExportConfig:
     wanted = {task.name: list(task.dimensions) for task in TASKS}
     found = {name: task.dimensions for name, task in config.tasks.items()}
     if found != wanted:
-        raise StorageError(f"{path}: found the tasks {found}, wanted those of this version: {wanted}")
+        raise AnotherModel(f"{path}: found the tasks {found}, wanted those of this version: {wanted}")
     return config
 
 
@@ -161,7 +161,7 @@ def build_exported(
         dimensions = ModelDimensions.from_json(config.model)
         statistics = TargetStatistics.from_json(config.statistics)
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{weights.parent / CONFIG}: describes no model of this version: {error}") from error
+        raise AnotherModel(f"{weights.parent / CONFIG}: describes no model of this version: {error}") from error
     if not weights.is_file():
         raise StorageError(f"{weights}: not found")
     if sha256_of(weights) != config.export.sha256:

@@ -17,7 +17,7 @@ from redheart.config import EmbeddingConfig
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset, find_model
 from redheart.embedding.encoder import Encoder
-from redheart.errors import ConfigError, Interrupted, RedHeartError
+from redheart.errors import AnotherEncoder, Interrupted
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
 from redheart.model.statistics import natural_units
@@ -49,13 +49,13 @@ class Predictor:
             given: the user's settings; see ``embedding_settings``.
 
         Raises:
-            RedHeartError: the checkpoint does not tell its encoder, or what is found under that name is another one.
-            ConfigError: the encoder's vectors are of another size; naming both.
+            AnotherEncoder: the checkpoint does not tell its encoder, what is found under that name is another one, or its
+                vectors are of another size; naming both.
             MissingRequirement: the encoder is not to be had.
         """
         trained = restored.manifest.encoder
         if not trained.fingerprint:
-            raise RedHeartError(
+            raise AnotherEncoder(
                 f"{restored.path}: does not tell which encoder made the vectors that it was trained on, so a text can't be "
                 "embedded for it; train on a dataset that `redheart embed` embedded"
             )
@@ -64,12 +64,12 @@ class Predictor:
         self._encoder = Encoder(source, batch_size=self._settings.batch_size, precision=self._settings.precision)
         shape = restored.model.config
         if self._encoder.d_embed != shape.d_embed:
-            raise ConfigError(
+            raise AnotherEncoder(
                 f"{restored.path}: found {shape_of(shape)}; the encoder {self._settings.model!r} gives vectors of "
                 f"{self._encoder.d_embed} numbers: name the one it was trained with, {trained.name!r} (embedding.model)"
             )
         if source.fingerprint != trained.fingerprint:
-            raise RedHeartError(
+            raise AnotherEncoder(
                 f"{restored.path}: was trained on vectors of the encoder {trained.name!r} ({trained.fingerprint}); "
                 f"{self._settings.model!r} is another one here ({source.fingerprint}): name the right one (embedding.model)"
             )

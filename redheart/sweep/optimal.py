@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 from redheart.storage.structs import read_struct
@@ -109,7 +109,7 @@ def read_optimal_lr(path: Path) -> float:
         StorageError: the file is missing, damaged, or holds no positive number there.
     """
     if not path.exists():
-        raise StorageError(f"{path}: there is no chosen learning rate; run the sweep first, or give one with --lr")
+        raise NotYetDone(f"{path}: there is no chosen learning rate; run the sweep first, or give one with --lr")
     content = read_json(path)
     found = content.get("optimal_lr") if isinstance(content, dict) else None
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from redheart.batches.order import Indices, epoch_order, global_batches, micro_batches
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine, StepOutcome
-from redheart.errors import MissingRequirement, TrainingError
+from redheart.errors import OutOfMemory, TrainingError
 from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
 from redheart.model.batch import Batch
@@ -90,7 +90,7 @@ class TrainingLoop:
 
         Raises:
             TrainingError: too many losses in a row were not finite.
-            MissingRequirement: a single situation does not fit into memory, or one of several processes ran out of it.
+            OutOfMemory: a single situation does not fit into memory, or one of several processes ran out of it.
         """
         order = epoch_order(self.train, seed=self.seed, epoch=epoch)
         batches = global_batches(order, self.config.global_batch_size)
@@ -168,7 +168,7 @@ class TrainingLoop:
             message = (str(error) or type(error).__name__).splitlines()[0]
             size = engine.geometry.micro_batch_size
             self.oom.record(epoch=epoch, step=self.global_step, micro_batch_size=size, smaller=None, message=message)
-            raise MissingRequirement(
+            raise OutOfMemory(
                 f"out of memory in the optimizer's step on process {engine.rank} ({message}): its state takes twice the "
                 "memory of the weights. Choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
             ) from error
@@ -195,13 +195,13 @@ class TrainingLoop:
             message=message,
         )
         if smaller is None:
-            raise MissingRequirement(
+            raise OutOfMemory(
                 f"out of memory with a micro-batch of one situation ({message}): "
                 "choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
             )
         if not engine.can_recut_batches:
             # The other processes are inside a collective operation already and can't be told.
-            raise MissingRequirement(
+            raise OutOfMemory(
                 f"out of memory on process {engine.rank} ({message}): start again with "
                 f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
             )

@@ -15,7 +15,7 @@ from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save
 from redheart.checkpoint.restore import check_same_model
 from redheart.checkpoint.resume import MANIFEST
 from redheart.engine.contract import Engine
-from redheart.errors import ConfigError, StorageError
+from redheart.errors import AnotherModel, ConfigError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.storage import as_struct
@@ -104,13 +104,13 @@ def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
     """Before the engine reads: under ZeRO what lies there is cut and flattened, and fails to fit as a raw number's count.
 
     Raises:
-        StorageError: a weight is of another shape than in the model that is to go on, or only one of them has it.
+        AnotherModel: a weight is of another shape than in the model that is to go on, or only one of them has it.
     """
     wanted = engine.weight_shapes()
     found = wanted if state.cursor.shapes is None else state.cursor.shapes
     for name in (*wanted, *found):
         if (one := found.get(name)) != (other := wanted.get(name)):
-            raise StorageError(
+            raise AnotherModel(
                 f"{state.path}: its weights are of another version of the model: {name}: found {'nothing' if one is None else one}, "
                 f"wanted {'nothing' if other is None else other}; go on with the version that wrote it, or start anew with --force"
             )
@@ -120,7 +120,8 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     """Puts weights, optimizer and the loop's counters back. Collective.
 
     Raises:
-        StorageError: the weights are of another version of the model, naming both shapes; or their average can't be read.
+        AnotherModel: the weights are of another version of the model, naming both shapes.
+        StorageError: their average can't be read.
     """
     cursor, engine = state.cursor, loop.engine
     _check_tensors(state, engine)
@@ -129,7 +130,7 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     except RuntimeError as error:
         if "state_dict" not in str(error):  # torch has no error of its own for weights that don't fit
             raise
-        raise StorageError(
+        raise AnotherModel(
             f"{state.path}: its weights are of another version of the model: {' '.join(str(error).split())}; go on with the "
             "version that wrote it, or start anew with --force"
         ) from error

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from redheart.config import Config
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.facts.scores import SplitScores
 from redheart.messages import debug
 from redheart.storage import append_line, as_struct, read_lines
@@ -131,10 +131,10 @@ class TrainingRecords:
         """The same, if there is an epoch in it.
 
         Raises:
-            StorageError: there is none.
+            NotYetDone: there is none.
         """
         if not self.epochs:
-            raise StorageError(f"{self.path}: found no epoch, wanted at least one; `redheart train` writes them")
+            raise NotYetDone(f"{self.path}: found no epoch, wanted at least one; `redheart train` writes them")
         return self
 
 
@@ -151,10 +151,11 @@ def read_records(path: Path) -> TrainingRecords:
     """What counts of the file at ``path``.
 
     Raises:
-        StorageError: it is missing, or a line is damaged; names the line, the field, what was found and what is wanted.
+        NotYetDone: it is missing.
+        StorageError: a line is damaged; names the line, the field, what was found and what is wanted.
     """
     if not path.is_file():
-        raise StorageError(f"{path}: not found; `redheart train` writes it")
+        raise NotYetDone(f"{path}: not found; `redheart train` writes it")
     run: RunRecord | None = None
     epochs: dict[int, EpochRecord] = {}
     lines: dict[int, int] = {}

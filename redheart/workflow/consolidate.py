@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import newest_resume_state, save_model
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.training.average import read_average
@@ -26,13 +26,17 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
         target: the folder to write; ``output/consolidated`` if None.
 
     Raises:
-        StorageError: there is no valid state, it holds no weights, or a share of their average is missing.
+        NotYetDone: there is no state yet.
+        StorageError: no state is valid, it holds no weights, or a share of their average is missing.
     """
     state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
     if state is None:
-        raise StorageError(f"{OutputPaths(output).resume}: there is no valid resume state to consolidate")
+        kind = StorageError if reasons else NotYetDone
+        raise kind(
+            f"{OutputPaths(output).resume}: there is no valid resume state to consolidate; `redheart train` writes them"
+        )
     engine = state.path / "engine"
     cursor = state.cursor
     epoch = cursor.epoch - (0 if cursor.batches_done else 1)

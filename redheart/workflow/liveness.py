@@ -23,7 +23,7 @@ from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
-from redheart.errors import Interrupted, MissingRequirement, UsageError
+from redheart.errors import Interrupted, OutOfMemory, UsageError
 from redheart.health.gradient_check import GradientCheck, GradientSummary, check_gradients
 from redheart.health.liveness import LivenessProbe
 from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, ModuleLiveness, TensorLiveness
@@ -252,7 +252,7 @@ def _check_memory(preset: str, d_embed: int, output: Path) -> None:
     needed = count_parameters(preset, d_embed).total * BYTES_A_PARAMETER + BYTES_BESIDE
     found = inspect_machine(output).host_bytes
     if found < needed:
-        raise MissingRequirement(
+        raise OutOfMemory(
             f"preset {preset} wants about {needed / GIB:.1f} GiB of memory (weights, gradients, two moments of the optimizer "
             f"and a copy to compare with), and {found / GIB:.1f} GiB are free: end other programs, or choose a smaller --preset"
         )

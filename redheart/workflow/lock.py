@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from redheart.errors import StorageError, UsageError
+from redheart.errors import FolderInUse, RedHeartError, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 
@@ -31,7 +31,7 @@ def sole_user(output: Path) -> Iterator[None]:
     """Holds ``output`` for this run and what it starts.
 
     Raises:
-        UsageError: another run is at work there; the message names it.
+        FolderInUse: another run is at work there; the message names it.
     """
     held = os.environ.get(HELD_VARIABLE)
     if held == str(output.absolute()) or os.environ.get("RANK", "0") != "0":
@@ -43,7 +43,7 @@ def sole_user(output: Path) -> Iterator[None]:
         lock = FileLock(OutputPaths(output).lock, timeout=0)
         lock.acquire()
     except Timeout:
-        raise UsageError(
+        raise FolderInUse(
             f"{output}: another run is at work there ({_holder(output)}); wait for it, stop it, or give this one a folder "
             "of its own with --output"
         ) from None
@@ -54,8 +54,8 @@ def sole_user(output: Path) -> Iterator[None]:
         write_json(OutputPaths(output).lock_holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
         os.environ[HELD_VARIABLE] = str(output.absolute())
         yield
-    except UsageError:
-        if is_new:  # what was refused leaves nothing behind
+    except RedHeartError as error:
+        if is_new and error.is_refusal:
             (OutputPaths(output).lock).unlink(missing_ok=True)
         raise
     finally:

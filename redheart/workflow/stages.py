@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import Interrupted, StorageError, TrainingError, UsageError
+from redheart.errors import Interrupted, NotYetDone, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import sha256_of, write_text
@@ -212,7 +212,7 @@ def check_dataset_of_run(config: Config) -> None:
 def _metrics_file(config: Config) -> Path:
     path = OutputPaths(config.output).metrics
     if not path.exists():
-        raise StorageError(f"{path}: there is no training to look at; run `redheart train` first")
+        raise NotYetDone(f"{path}: there is no training to look at; run `redheart train` first")
     return path
 
 
@@ -220,11 +220,11 @@ def analysis_file(config: Config) -> Path:
     """Where the sweet spots are.
 
     Raises:
-        StorageError: there are none yet.
+        NotYetDone: there are none yet.
     """
     path = OutputPaths(config.output).analysis
     if not path.exists():
-        raise StorageError(f"{path}: there is no analysis; run `redheart analyze` first")
+        raise NotYetDone(f"{path}: there is no analysis; run `redheart analyze` first")
     return path
 
 
@@ -232,13 +232,11 @@ def delivered_model(config: Config) -> Path:
     """The model to use.
 
     Raises:
-        StorageError: there is none yet.
+        NotYetDone: there is none yet.
     """
     path = OutputPaths(config.output).best_model
     if not path.exists():
-        raise StorageError(
-            f"{path}: there is no finished model; run `redheart crossover` first, or name a --checkpoint"
-        )
+        raise NotYetDone(f"{path}: there is no finished model; run `redheart crossover` first, or name a --checkpoint")
     return path
 
 
@@ -309,7 +307,7 @@ def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:
 
     paths = OutputPaths(config.output)
     if not any(path.exists() for path in (paths.metrics, paths.sweep, paths.run)):
-        raise StorageError(
+        raise NotYetDone(
             f"{config.output}: there is nothing to report on; run `redheart sweep` or `redheart train` first"
         )
     return build_report(config, Path(config.output), should_stop=should_stop)

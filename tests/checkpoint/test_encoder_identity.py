@@ -12,7 +12,7 @@ from redheart.checkpoint import Manifest, list_epochs
 from redheart.checkpoint.restore import check_encoder
 from redheart.embedding import open_embedded
 from redheart.embedding.store import NewRecord, VectorStoreWriter
-from redheart.errors import RedHeartError
+from redheart.errors import AnotherEncoder
 from redheart.facts.model import EncoderFacts
 from tests.training.runs import train
 from tests.training.small_data import D_EMBED, embedded_items
@@ -50,7 +50,7 @@ def test_the_manifest_names_the_encoder_and_vectors_of_the_same_one_are_fine(man
 
 def test_vectors_of_another_encoder_of_the_same_size_are_refused_naming_both(manifest, tmp_path):
     other = open_embedded(stored(tmp_path / "two", "bbbb2222", "another-encoder"))
-    with pytest.raises(RedHeartError) as found:
+    with pytest.raises(AnotherEncoder) as found:
         check_encoder(manifest, other)
     for part in ("one-encoder", "aaaa1111", "another-encoder", "bbbb2222"):
         assert part in str(found.value)

@@ -10,7 +10,7 @@ import pytest
 
 from redheart.checkpoint import Manifest, list_epochs, read_manifest, save_epoch
 from redheart.checkpoint.restore import build_dimensions
-from redheart.errors import StorageError
+from redheart.errors import AnotherModel, StorageError
 from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
 from redheart.facts.scores import SplitScores, TaskScores
 from redheart.model import TargetStatistics, dimensions
@@ -71,7 +71,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_what_another_version_adds_is_passed_over_and_what_an_older_one_lacks_is_none(tmp_path: Path) -> None:
     path = changed(saved(tmp_path), weather="fine", model={"depth": 3, "blocks": ["a"]})
     assert list_epochs(tmp_path)[0].manifest.model == {"depth": 3, "blocks": ["a"]}
-    with pytest.raises(StorageError, match="describes no model of this version"):
+    with pytest.raises(AnotherModel, match="describes no model of this version"):
         build_dimensions(read_manifest(path), path)
     content = json.loads((path / "manifest.json").read_text())
     for name in ("encoder", "segmentation", "target_counts", "data"):

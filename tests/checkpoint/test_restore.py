@@ -14,7 +14,7 @@ from redheart.config import Config, CrossoverConfig, ReportConfig, load_config
 from redheart.crossover import run_crossover
 from redheart.embedding import open_embedded
 from redheart.engine.factory import make_engine
-from redheart.errors import ConfigError, StorageError, UsageError
+from redheart.errors import AnotherEncoder, AnotherModel, ConfigError, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.paths import OutputPaths
@@ -151,7 +151,7 @@ def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trai
     config, analysis = Config(), analysis_of(mixed(2), epochs=2)
     from redheart.batches.table import SituationTable
 
-    with pytest.raises(ConfigError, match=r"for vectors of 16 numbers; .* has vectors of 8 numbers"):
+    with pytest.raises(AnotherEncoder, match=r"for vectors of 16 numbers; .* has vectors of 8 numbers"):
         run_crossover(config, output, analysis, SituationTable.open(narrow(tmp_path)))
     path = list_epochs(output)[0].path / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -161,12 +161,12 @@ def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trai
         run_crossover(config, output, analysis, table)
     for part in ("epoch_0001", "(width 96, 3 layers)", "epoch 2 has", "(width 96, 2 layers)", "layers 3 and 2"):
         assert part in str(found.value)
-    with pytest.raises(ConfigError, match=r"model\.preset=small asks for"):
+    with pytest.raises(AnotherModel, match=r"model\.preset=small asks for"):
         run_crossover(Config(model=type(config.model)(preset="small")), output, analysis, table)
 
 
 def test_weights_that_do_not_fit_their_own_manifest_are_refused_with_both_shapes(trained):
     checkpoint = list_epochs(trained)[-1]
     wider = dimensions("tiny", d_embed=8)
-    with pytest.raises(ConfigError, match=r"16 numbers; another has .* 8 numbers"):
+    with pytest.raises(AnotherModel, match=r"16 numbers; another has .* 8 numbers"):
         check_same_model(checkpoint.manifest, checkpoint.path, wider, "another")

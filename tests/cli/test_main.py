@@ -135,6 +135,11 @@ def test_options_and_settings_become_one_configuration(monkeypatch: pytest.Monke
         errors.TrainingError("what is wrong"),
         errors.Interrupted("what is wrong"),
         errors.RedHeartError("what is wrong"),
+        errors.NotYetDone("what is wrong"),
+        errors.OutOfMemory("what is wrong"),
+        errors.AnotherEncoder("what is wrong"),
+        errors.AnotherModel("what is wrong"),
+        errors.FolderInUse("what is wrong"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -150,6 +155,11 @@ def test_each_kind_of_error_has_its_exit_code_and_one_message(
         "TrainingError": 5,
         "Interrupted": 130,
         "RedHeartError": 1,
+        "NotYetDone": 6,
+        "OutOfMemory": 7,
+        "AnotherEncoder": 8,
+        "AnotherModel": 9,
+        "FolderInUse": 10,
     }
 
     def fail(arguments: Any, config: Any) -> int:

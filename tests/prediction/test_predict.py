@@ -22,7 +22,7 @@ from redheart.data.locate import bundled_sample
 from redheart.data.splits import split_of
 from redheart.embedding import embed_dataset, find_model
 from redheart.embedding.encoder import Encoder
-from redheart.errors import ConfigError, RedHeartError
+from redheart.errors import AnotherEncoder, ConfigError, RedHeartError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.facts.candidate import Score, TaskSkill
 from redheart.facts.model import EncoderFacts, Selection
@@ -214,15 +214,15 @@ def test_what_does_not_fit_is_refused(folder: Path, capsys: pytest.CaptureFixtur
         )
         Predictor(replace(restored, manifest=other), EmbeddingConfig())
     assert "aaaa1111" in str(found.value) and trained.fingerprint in str(found.value)
-    with pytest.raises(RedHeartError, match="does not tell which encoder"):
+    with pytest.raises(AnotherEncoder, match="does not tell which encoder"):
         Predictor(
             replace(restored, manifest=msgspec.structs.replace(restored.manifest, encoder=EncoderFacts())),
             EmbeddingConfig(),
         )
     words = ["predict", "a text", "--lang", "en"]
-    assert main([*words, "--checkpoint", CHECKPOINT, "--preset", "small"]) == 2
+    assert main([*words, "--checkpoint", CHECKPOINT, "--preset", "small"]) == 9
     assert "model.preset=small asks for a width of 384" in capsys.readouterr().err
-    assert main(words) == 4
+    assert main(words) == 6
     assert "best_model: there is no finished model; run `redheart crossover`" in capsys.readouterr().err
     assert main(["predict", "", "--lang", "en"]) == 2
     assert "redheart predict: the text, field text: found an empty string" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from redheart.config import SweepConfig
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.sweep.fit import fit_learning_rate
 from redheart.sweep.optimal import read_optimal_lr, write_optimal_lr
 from redheart.sweep.planner import plan_stage
@@ -164,5 +164,5 @@ def test_a_choice_that_is_not_a_positive_number_is_refused_by_name(tmp_path, con
 
 
 def test_a_missing_choice_names_the_fix(tmp_path):
-    with pytest.raises(StorageError, match="run the sweep first"):
+    with pytest.raises(NotYetDone, match="run the sweep first"):
         read_optimal_lr(tmp_path / "optimal_lr.json")

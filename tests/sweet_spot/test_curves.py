@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sweet_spot_records import START, epoch_record, realistic_run, write_records
 
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.sweet_spot.curves import read_history
 
 
@@ -68,9 +68,9 @@ def test_infinite_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_files_and_files_without_epochs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="not found"):
+    with pytest.raises(NotYetDone, match="not found"):
         read_history(tmp_path / "metrics.jsonl")
-    with pytest.raises(StorageError, match="no epoch"):
+    with pytest.raises(NotYetDone, match="no epoch"):
         read_history(write_records(tmp_path / "metrics.jsonl", [START]))
 
 

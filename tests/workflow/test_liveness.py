@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from redheart.cli.main import main
-from redheart.errors import MissingRequirement
+from redheart.errors import OutOfMemory
 from redheart.machine import Machine
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
@@ -85,7 +85,7 @@ def test_too_little_memory_is_said_before_anything_is_allocated(tmp_path, monkey
 
     monkeypatch.setattr(liveness_module, "inspect_machine", lambda _: Machine((), 8 * 1024**3, 2, 10**12))
     config = load_config(None, [("model.preset", "730m"), ("output", str(tmp_path / "out"))])
-    with pytest.raises(MissingRequirement, match=r"preset 730m wants about 15\.\d GiB .* 8\.0 GiB are free"):
+    with pytest.raises(OutOfMemory, match=r"preset 730m wants about 15\.\d GiB .* 8\.0 GiB are free"):
         examine_liveness(config, write_embedded(tmp_path), batches=1, batch_size=1)
     assert not (tmp_path / "out" / "liveness.json").exists()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.errors import UsageError
+from redheart.errors import FolderInUse
 from redheart.workflow.lock import HELD_VARIABLE, sole_user
 
 HOLD = """
@@ -33,7 +33,7 @@ def holder(tmp_path: Path):
 
 
 def test_a_second_run_is_refused_and_told_who_is_there(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(UsageError, match=f"process {holder.pid} on ") as caught, sole_user(tmp_path / "out"):
+    with pytest.raises(FolderInUse, match=f"process {holder.pid} on ") as caught, sole_user(tmp_path / "out"):
         pass
     assert "--output" in str(caught.value)
 
