@@ -94,7 +94,8 @@ class Annotations:
         votes, label = columns["votes"], columns["label"]
         both = ~np.isnan(votes[:, 0]) & ~np.isnan(label[:, 0])
         own = (votes[both] * label[both]).sum(axis=1)
-        return np.flatnonzero(both)[own < votes[both].max(axis=1, initial=0.0)]
+        positions: NDArray[np.int64] = np.flatnonzero(both)[own < votes[both].max(axis=1, initial=0.0)]
+        return positions
 
 
 def _distributions(weights: NDArray[np.float64]) -> NDArray[np.float64]:
