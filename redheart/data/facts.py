@@ -83,11 +83,12 @@ class FactsGathering:
     def facts(self) -> DatasetFacts:
         """All that was gathered."""
         targets = self._annotations.targets()
+        known = np.concatenate(list(targets.mask.values()), axis=1)
         outvoted = self._annotations.outvoted()
         return DatasetFacts(
             self._ids,
             np.frombuffer(bytes(self._splits), np.int8),
-            np.asarray(np.concatenate(list(targets.mask.values()), axis=1).any(axis=1)),
+            np.asarray(known.any(axis=1), np.bool_),
             targets,
             len(outvoted),
             self._ids[outvoted[0]] if len(outvoted) else "",

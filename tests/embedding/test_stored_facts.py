@@ -310,14 +310,19 @@ def test_a_dataset_that_changed_by_a_label_keeps_its_vectors_and_has_other_targe
     assert reads == []
 
 
+@pytest.mark.parametrize("opened_between", [False, True])
 def test_an_embedded_file_that_was_edited_in_place_does_not_stand_for_the_dataset(
-    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], opened_between: bool
 ) -> None:
     path = write_items(tmp_path / "x.json", make_items(4))
     first = embed_dataset(path, config, output_root=tmp_path)
+    written = first.path.read_bytes()
     edit_in_place(first.path, b'"regret_factor": 0.3', b'"regret_factor": 0.9')
+    if opened_between:
+        assert open_embedded(first.path).identity != first.identity
     again = embed_dataset(path, config, output_root=tmp_path)
     assert again.identity == first.identity
+    assert first.path.read_bytes() == written
     assert open_embedded(first.path).identity == first.identity
 
 
