@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.checkpoint import Manifest, load_modules, read_manifest
+from redheart.checkpoint.manifest import NAME as MANIFEST
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import ConfigError, RedHeartError, StorageError, UsageError
@@ -171,7 +172,7 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
     combined = OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
     if combined.is_file():
         return _open_combined(combined)
-    if not (path / "manifest.json").is_file():
+    if not (path / MANIFEST).is_file():
         if (path / CONFIG).is_file():
             return Restored(path, read_config(path), UnifiedModel.from_pretrained(path))
         found = "a folder without manifest.json" if path.is_dir() else "no such file or folder"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Callable
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
-import redheart
 from redheart.baseline.sentences import about_baseline, standings
 from redheart.checkpoint import START_EPOCH
 from redheart.config import Config, resolved_yaml
@@ -28,7 +23,6 @@ from redheart.data.reader import read_dataset
 from redheart.errors import DataError, StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.memory import read_oom_stats
-from redheart.machine import inspect_machine
 from redheart.paths import OutputPaths
 from redheart.report.curves import read_curves
 from redheart.report.facts import (
@@ -36,9 +30,6 @@ from redheart.report.facts import (
     CandidateFacts,
     CandidateScore,
     DatasetFacts,
-    FileFacts,
-    GpuFacts,
-    MachineFacts,
     Missing,
     ModuleRow,
     ModulesFacts,
@@ -52,6 +43,7 @@ from redheart.report.facts import (
     TaskRow,
     TrainingFacts,
 )
+from redheart.report.surroundings import files_under, machine_facts, package_versions
 from redheart.storage import read_json
 from redheart.sweet_spot import Choice, load_analysis
 from redheart.sweet_spot.curves import ModuleCurve, read_history
@@ -60,13 +52,6 @@ from redheart.training.records import RunRecord, read_records
 from redheart.training.run_folder import RunDescription, read_run
 
 T = TypeVar("T")
-#: Folders whose content is summed up in one line of the list of files: hundreds of files that nobody reads one by one.
-SUMMED_FOLDERS = (
-    *(place.relative for place in (OutputPaths.checkpoints, OutputPaths.best_model, OutputPaths.embeddings)),
-    *(place.relative for place in (OutputPaths.previous, OutputPaths.tensorboard)),
-    *(OutputPaths.sweep.within(name).relative for name in ("logs", "sweeps", "trials")),
-)
-_PACKAGES = ("torch", "accelerate", "deepspeed", "sentence-transformers", "safetensors", "numpy", "scipy", "matplotlib")
 
 
 def gather_facts(config: Config, output: Path) -> ReportFacts:
@@ -85,10 +70,10 @@ def gather_facts(config: Config, output: Path) -> ReportFacts:
         sweet_spots=_part(paths.analysis, lambda: _sweet_spots(output)),
         data=_data(config, output, record),
         oom=_part(paths.oom_stats, lambda: OomFacts(**msgspec.structs.asdict(read_oom_stats(output)))),
-        machine=_machine(output),
-        versions=_versions(),
+        machine=machine_facts(output),
+        versions=package_versions(),
         config=_config_text(config, output),
-        files=_files(output),
+        files=files_under(output),
     )
 
 
@@ -289,40 +274,6 @@ def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
         return None
 
 
-def _machine(output: Path) -> MachineFacts:
-    machine = inspect_machine(output)
-    return MachineFacts(
-        system=f"{platform.system()} ({platform.machine()})",  # no release: it names one machine's kernel build
-        cpu=_processor(),
-        python=platform.python_version(),
-        cores=machine.cores,
-        host_bytes=machine.host_bytes,
-        memory_bytes=psutil.virtual_memory().total,
-        disk_bytes=machine.disk_bytes,
-        gpus=[GpuFacts(name=name, total_bytes=total) for name, total, _ in machine.gpus],
-    )
-
-
-def _processor() -> str | None:
-    """The model of the CPU as its maker calls it; None where the system doesn't say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next((name for name in named if name and name != "unknown"), platform.processor() or None)
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {"redheart": redheart.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
-
-
 def _config_text(config: Config, output: Path) -> str:
     """What the training resolved to, where there was one; else what was asked for now."""
     stored = OutputPaths(output).settings
@@ -330,23 +281,3 @@ def _config_text(config: Config, output: Path) -> str:
         return stored.read_text(encoding="utf-8") if stored.is_file() else resolved_yaml(config)
     except (OSError, UnicodeDecodeError):
         return resolved_yaml(config)
-
-
-def _files(output: Path) -> list[FileFacts]:
-    """Files under ``output`` with their sizes; folders of many files as one line. The report itself is left out."""
-    listed: list[FileFacts] = []
-    sums: dict[str, list[int]] = {}
-    for folder, folders, names in os.walk(output):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            relative = path.relative_to(output).as_posix()
-            if name.startswith(".") or relative.startswith(f"{OutputPaths.report.relative}/") or not path.is_file():
-                continue
-            summed = next((one for one in SUMMED_FOLDERS if relative.startswith(f"{one}/")), None)
-            if summed is None:
-                listed.append(FileFacts(path=relative, files=1, bytes=path.stat().st_size))
-            else:
-                sums.setdefault(summed, []).append(path.stat().st_size)
-    listed += [FileFacts(path=f"{name}/", files=len(sizes), bytes=sum(sizes)) for name, sizes in sums.items()]
-    return sorted(listed, key=lambda file: file.path)

@@ -76,10 +76,27 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """``value``, structs too, as JSON.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity. msgspec's own JSON would have null for them.
+    """
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A struct as the mapping it stands for, and NumPy's floats, which are Python's as well, as these."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value, enc_hook=_plain)
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     """Replaces ``path`` by ``value`` – structs too – as JSON. NaN and infinities are refused: they are not JSON."""
-    plain = msgspec.to_builtins(value)  # not msgspec's own JSON: it writes null for NaN
-    write_text(path, json.dumps(plain, ensure_ascii=False, indent=indent, allow_nan=False) + "\n")
+    write_text(path, to_json(value, indent=indent) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -112,6 +129,6 @@ def _sha256(source: Any) -> str:  # Python 3.10 has no file_digest
 def fingerprint(value: Any) -> str:
     """A 16-hex-digit identity of a JSON-able value: equal values, equal fingerprint, on every machine."""
     canonical = json.dumps(
-        msgspec.to_builtins(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
     )
     return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

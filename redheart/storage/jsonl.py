@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from redheart.errors import StorageError
-from redheart.storage.atomic import sync_folder
+from redheart.storage.atomic import sync_folder, to_json
 
 
 def _whole_length(content: bytes) -> int:
@@ -32,7 +30,7 @@ def append_line(path: Path, value: Any) -> None:
     Raises:
         StorageError: naming ``path``; the lines that were there are all that it holds.
     """
-    line = (json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    line = f"{to_json(value)}\n".encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()

@@ -123,7 +123,7 @@ def as_table(scored: Scored) -> str:
         f"{evaluation.split}: {evaluation.count} situations, loss {evaluation.loss:.4f}; in brackets {confidence} % "
         f"intervals from {comparison.bootstrap_samples} resamples of the situations",
         "",
-        _line("task", "items", "metric", "model", "constant", "rival", "model − baseline"),
+        _line("task", "items", "metric", "model", "constant", "rival", "model − rival"),
     ]
     for task in TASKS:
         lines += _rows(task, scored)

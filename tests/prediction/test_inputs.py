@@ -42,10 +42,10 @@ def test_a_storys_own_id_is_shown_whatever_it_is(typed, name: str) -> None:
     (named,) = read_inputs([], None)
     (typed_one,) = read_inputs(["one"], None)
     values = {task.name: (0.5,) * len(task.dimensions) for task in TASKS}
-    assert record(Prediction(named, values))["id"] == name
-    assert as_table(Prediction(named, values), {}).splitlines()[0] == name
-    assert record(Prediction(typed_one, values))["id"] is None
-    assert as_table(Prediction(typed_one, values), {}).splitlines()[0] == "one"
+    assert record(Prediction(named, values)).id == name
+    assert as_table(Prediction(named, values), None).splitlines()[0] == name
+    assert record(Prediction(typed_one, values)).id is None
+    assert as_table(Prediction(typed_one, values), None).splitlines()[0] == "one"
 
 
 def test_a_text_file_is_one_text_and_a_data_file_holds_situations(typed, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 {
                     "time": "t",
                     "epoch": 1,
+                    "global_step": 1,
                     "micro_batch_size": 8,
                     "smaller_micro_batch_size": 4,
                     "message": "<script>boom</script>",

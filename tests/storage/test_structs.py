@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from redheart.errors import StorageError
@@ -86,3 +87,17 @@ def test_without_nonfinite_leaves_out_what_is_no_number() -> None:
 
 def test_a_struct_has_the_fingerprint_of_its_json() -> None:
     assert fingerprint(Whole(Part(1))) == fingerprint({"parts": None, "part": {"count": 1}})
+
+
+def test_numpys_floats_and_words_of_an_enumeration_are_written_as_before(tmp_path: Path) -> None:
+    class Word(str):
+        pass
+
+    write_json(tmp_path / "a.json", {"a": np.float64(0.5), "b": Word("c"), "d": Part(1, {"e": np.float64(0.25)})})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": 0.5,
+        "b": "c",
+        "d": {"count": 1, "rates": {"e": 0.25}},
+    }
+    with pytest.raises(TypeError, match="object has no form in JSON"):
+        write_json(tmp_path / "a.json", {"a": object()})

@@ -13,6 +13,7 @@ import torch
 from redheart.baseline.comparison import compare
 from redheart.baseline.run import baseline_of_run
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.facts.comparison import BaselineDescription
 from redheart.facts.scores import TaskScores
 from redheart.messages import set_language
 from redheart.model import UnifiedModel
@@ -83,7 +84,7 @@ def test_where_the_model_stands_is_said_in_words(scored: Scored) -> None:
 def test_a_task_without_targets_and_a_missing_baseline_are_said_to_be_so(scored: Scored) -> None:
     (row,) = [line for line in as_table(without(scored, "regret")).splitlines() if line.startswith("regret")]
     assert row.split() == ["regret", "0", "no", "target", "to", "score"]
-    alone = Scored(scored.evaluation, scored.comparison, None, "its data is gone")
+    alone = Scored(scored.evaluation, scored.comparison, BaselineDescription(absent="its data is gone"))
     assert "No simple baseline: its data is gone" in as_table(alone)
     assert json.loads(as_json(alone))["rival"] == {"absent": "its data is gone"}
 
