@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from redheart.health.update_monitor import UpdateMonitor
+from redheart.health.weight_changes import ChangesState
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.tasks import TASKS
 from redheart.training.optimizer import build_optimizer, learning_rate_scales, slower_tasks
@@ -178,11 +179,11 @@ def test_the_monitor_takes_each_groups_own_decay_out(table, settings):
 def test_a_monitor_takes_the_counters_of_before_layers_had_rates_of_their_own(table, settings):
     loop = make_loop(settings(weight_decay=0.5, linear_start=False), table)
     monitor = UpdateMonitor(loop.engine)
-    samples, counters = monitor.to_state()
-    monitor.restore(samples, {**counters, "steps": 3, "decay": 0.75})
+    samples, _ = monitor.to_state()
+    monitor.restore(samples, ChangesState(steps=3, decay=0.75))
     loop.engine.set_learning_rate(0.1)
     monitor.stepped()
-    assert monitor.to_state()[1] == {"steps": 4, "decay": [0.75 * 0.95, 1.0]}, "matrices, then vectors"
+    assert monitor.to_state()[1] == ChangesState(4, [0.75 * 0.95, 1.0]), "matrices, then vectors"
 
 
 def test_an_unset_decay_trains_to_the_same_bits_as_one(table, settings):
