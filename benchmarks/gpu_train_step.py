@@ -1,6 +1,6 @@
 """A whole training step, forward, backward, clipping and fused AdamW: ``python -m benchmarks.gpu_train_step``.
 
-On a CUDA device: the 730M model in bf16 with 16 segments a situation over batch sizes, eager alone, then eager and compiled in turn;
+On a CUDA device: the 730M model in bf16 with 16 segments per situation over batch sizes, eager alone, then eager and compiled in turn;
 then where the time goes, and a plain ``torch.nn.TransformerEncoder`` of as many operations in turn with the model. Without a CUDA
 device, or with ``--reduced``, the same for ``tiny``, which shows that all of it runs. One command, less than nine minutes: what
 takes too long, fails or does not fit is told in the result, and the rest goes on (exit code 1 where something failed).
@@ -38,7 +38,7 @@ from redheart.model import PRESETS, Batch, ModelDimensions, dimensions
 from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.training.oom import is_out_of_memory
 
-#: Dense bf16 operations a second by NVIDIA's data sheets (H100: 1,979 with sparsity; A100: 624 with sparsity; halves).
+#: Dense bf16 operations per second by NVIDIA's data sheets (H100: 1,979 with sparsity; A100: 624 with sparsity; halves).
 PEAKS = {
     "NVIDIA H100 80GB HBM3": (989.4e12, "NVIDIA H100 data sheet, SXM, bf16 dense"),
     "NVIDIA H200": (989.4e12, "NVIDIA H200 data sheet, SXM, bf16 dense"),
@@ -380,7 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", choices=tuple(PRESETS), help="default: 730m, or tiny where reduced")
     parser.add_argument("--batches", metavar="N,N", help="batch sizes (default: 16,32,64,128,256,512; reduced: 4,8,16)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each subject (default: 3)")
-    parser.add_argument("--steps", type=int, help="steps a turn (default: 6; reduced: 2)")
+    parser.add_argument("--steps", type=int, help="steps per turn (default: 6; reduced: 2)")
     parser.add_argument(
         "--backend", help="of torch.compile (default: inductor; reduced: aot_eager, which compiles nothing)"
     )

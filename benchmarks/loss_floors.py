@@ -292,7 +292,7 @@ def missed(parts: dict[str, Any]) -> list[str]:
 
 
 def as_table(parts: dict[str, Any]) -> str:
-    """A line a term: where it starts, the least it can be, what was reached, and the floors."""
+    """One line per term: where it starts, the least it can be, what was reached, and the floors."""
     lines = []
     for name, part in parts.items():
         lines.append(

@@ -1,12 +1,12 @@
 """The model against a constant and against its simple baseline, on held-out data: ``python -m benchmarks.model_quality``.
 
-The baseline is linear: ridge regression a number, logistic regression a distribution, on the encoder's vectors of title,
+The baseline is linear: ridge regression for each number, logistic regression for each distribution, on the encoder's vectors of title,
 action, whole text and the mean of the windows, with penalties chosen by cross-validation on what it is fitted to.
 
 Two more say where a lead comes from: the baseline with title and action at half the size, as the model has them, and the model
 untrained, as its closed-form start leaves it.
 
-- *annotated*: 5-fold cross-validation over ids of fully annotated situations, 3 seeds a fold. The epoch is chosen on a part of
+- *annotated*: 5-fold cross-validation over ids of fully annotated situations, 3 seeds per fold. The epoch is chosen on a part of
   the training folds, then the model is trained on all of them with the same schedule for as long.
 - *curve*: the same with 25, 50 and 100 % of the training folds.
 - *votes*: situations with votes alone, one division into trained and tested, 5 seeds.
@@ -100,7 +100,7 @@ def gathered(runs: list[Run], folder: Path, test: str) -> tuple[dict[str, np.nda
 
 
 def of_folds(by_seed: list[list[Run]], folder: Path, test: str) -> tuple[Predictions, list[str]]:
-    """Runs of one way of predicting, a list a seed, as predictions of all tested situations."""
+    """Runs of one way of predicting, one list per seed, as predictions of all tested situations."""
     found = [gathered(runs, folder, test) for runs in by_seed]
     ids = found[0][1]
     if any(other != ids for _, other in found):

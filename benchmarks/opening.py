@@ -169,7 +169,7 @@ def summary(found: dict[str, list[Measured]]) -> dict[str, object]:
 def main() -> int:
     """Makes the dataset, measures, stores; exit code 1 where a promise does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="made, and removed in the end; 20 KB a situation")
+    parser.add_argument("--folder", type=Path, required=True, help="made, and removed in the end; 20 KB per situation")
     parser.add_argument("--situations", type=int, default=150_000)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--to", type=Path, default=RESULT)

@@ -38,7 +38,7 @@ Indices = NDArray[np.int64]
 FOLDS = 5
 #: Title, action, whole text, mean of the windows: the sizes that the model's linear views have.
 BASELINE_WEIGHTS = (0.5, 0.5, 1.0, 1.0)
-#: Shard of the training situations on which the epoch is chosen.
+#: Fraction of the training situations on which the epoch is chosen.
 VALIDATION = 0.15
 
 

@@ -36,7 +36,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Truth:
-    """Targets and masks ``(situations, dims)`` a task; ``base``: what the constant predictor says of each."""
+    """Targets and masks ``(situations, dims)`` per task; ``base``: what the constant predictor says of each."""
 
     targets: Mapping[str, Array]
     masks: Mapping[str, NDArray[np.bool_]]

@@ -16,7 +16,7 @@ from redheart.storage import write_text
 RESULT = Path(__file__).parent / "results" / "gpu_train_step.json"
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=1)]
-Shard = Annotated[float, Meta(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class NotMeasured(Struct, frozen=True, forbid_unknown_fields=True, tag_field="status", tag="not measured"):
@@ -27,7 +27,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     """What it ran on.
 
     Attributes:
-        peak_flops: dense bf16 matrix products a second by the maker's data sheet; null where the device is not in our table.
+        peak_flops: dense bf16 matrix products per second by the maker's data sheet; null where the device is not in our table.
         matmul_flops: what a large bf16 matrix product reached here in this run.
     """
 
@@ -70,7 +70,7 @@ class Kernel(Struct, frozen=True, forbid_unknown_fields=True):
     category: str
     calls: Count
     seconds: Positive
-    share: Shard
+    share: Fraction
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +83,7 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     subject: str
     situations: Count
     seconds: Positive
-    shares: dict[str, Shard]
+    shares: dict[str, Fraction]
     top: list[Kernel]
 
 

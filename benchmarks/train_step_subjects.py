@@ -114,7 +114,7 @@ class Peer(nn.Module):
 
 
 def peer_flops(dims: ModelDimensions, layers: int) -> float:
-    """Operations of a situation's forward pass: 24 s w² + 4 s² w a layer, s segments of width w, and both ends."""
+    """Operations of a situation's forward pass: 24 s w² + 4 s² w per layer, s segments of width w, and both ends."""
     s, w = dims.max_segments, dims.d_model
     return layers * (24 * s * w * w + 4 * s * s * w) + 2 * s * dims.d_embed * w + 2 * w * 24
 

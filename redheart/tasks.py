@@ -27,7 +27,7 @@ class Task:
         field: the field of a situation that holds its target.
         dimensions: names of the target's numbers, in order.
         loss: ``distribution`` – cross-entropy against a distribution over the dimensions; ``regression`` –
-            squared error a dimension; ``robust_regression`` – Huber (both on targets standardised by the
+            squared error per dimension; ``robust_regression`` – Huber (both on targets standardised by the
             training split).
         skill: the headline metric, larger is better, 0 for the constant predictor fitted on the training split.
     """

@@ -56,7 +56,7 @@ class FinishedRun(msgspec.Struct, frozen=True, kw_only=True):
         without: the groups that the variant lacks.
         epoch: the chosen one; ``curve`` holds all, the start (0) included.
         judge_count: situations that were predicted.
-        predictions: (items, dimensions) a task, in natural units, of the chosen epoch on ``judge``.
+        predictions: (items, dimensions) per task, in natural units, of the chosen epoch on ``judge``.
     """
 
     identity: str

@@ -59,7 +59,7 @@ class Scorer:
         """One run's scores by metric; a metric without any task that could be scored is absent.
 
         Args:
-            predictions: (items, dimensions) a task, in natural units.
+            predictions: (items, dimensions) per task, in natural units.
         """
         wanted = {
             f"{task.name}.{name}": measure

@@ -30,7 +30,7 @@ _UNKNOWN = 0.5
 
 @dataclass(frozen=True)
 class LinearRegressions:
-    """One ridge regression a dimension.
+    """One ridge regression per dimension.
 
     Attributes:
         weights: ``(features, dimensions)``, bias: ``(dimensions,)``; a dimension without enough training situations has
@@ -61,7 +61,7 @@ class Baseline:
     rows: Mapping[str, int] = field(default_factory=dict)
 
     def predict(self, features: NDArray[np.floating[Any]]) -> dict[str, Array]:
-        """Predictions ``(items, dimensions)`` a task in natural units: probabilities, or numbers of 0..1."""
+        """Predictions ``(items, dimensions)`` per task in natural units: probabilities, or numbers of 0..1."""
         exact: Array = np.asarray(features, np.float64)
         return {name: one.predict(exact) for name, one in self.fitted.items()}
 

@@ -46,9 +46,9 @@ class SituationTable:
     """Situations, their targets and where each belongs.
 
     Attributes:
-        ids: one a situation, in the dataset's order.
+        ids: one per situation, in the dataset's order.
         split_indices: positions of the situations of ``train``, ``choose``, ``judge`` and ``test``; disjoint by text.
-        targets: values and masks a task.
+        targets: values and masks per task.
     """
 
     def __init__(self, dataset: EmbeddedDataset, path: Path) -> None:
@@ -78,7 +78,7 @@ class SituationTable:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Situations a split."""
+        """Situations per split."""
         return {split: len(indices) for split, indices in self.split_indices.items()}
 
     @property

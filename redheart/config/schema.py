@@ -50,7 +50,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     preset: Literal["auto", "tiny", "small", "730m"] = "auto"
     """``auto``: ``730m`` where there is a CUDA device, else ``tiny``."""
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
-    """Shard of activations dropped in training, in every block."""
+    """Fraction of activations dropped in training, in every block."""
 
 
 class TrainingConfig(Section, frozen=True, kw_only=True):
@@ -69,11 +69,11 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     weight_decay: NotNegative = 0.05
     """AdamW's; biases, norms and scalars are exempt."""
     warmup_fraction: Fraction = 0.1
-    """Shard of the optimizer steps over which the learning rate rises linearly from 0."""
+    """Fraction of the optimizer steps over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "wsd"] = "cosine"
     """After the warm-up: half a cosine; or warm-up, stable, decay: the peak, then down as 1 − √ over the last steps."""
     decay_fraction: Fraction = 0.2
-    """Shard of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
+    """Fraction of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
     """Where the schedule ends, as a fraction of the peak."""
     linear_start: bool = True
@@ -85,10 +85,10 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     layer_lr_decay: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     """Each layer further from the output learns at this times the rate of the one after it; 1: all at the same."""
     ema_decay: Annotated[float, Meta(ge=0.0, lt=1.0)] | None = None
-    """Shard of the weights' running average that an optimizer step leaves as it was; with it the average is what is
-    evaluated and kept a epoch. Null or 0: off."""
+    """Fraction of the weights' running average that an optimizer step leaves as it was; with it the average is what is
+    evaluated and kept per epoch. Null or 0: off."""
     label_smoothing: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    """Shard of the uniform distribution that is mixed into the distributions that training aims at; never in validation."""
+    """Fraction of the uniform distribution that is mixed into the distributions that training aims at; never in validation."""
     r_drop: NotNegative = 0.0
     """Weight, relative to each head's loss, of how much two passes under different dropout may differ; 0: one pass."""
     max_grad_norm: PositiveNumber = 1.0
@@ -125,15 +125,15 @@ class SweepConfig(Section, frozen=True, kw_only=True):
     stages: Positive = 5
     """Each stage after the first looks more closely around the best so far."""
     points: Annotated[int, Meta(ge=3)] = 5
-    """Learning rates a stage, tried in parallel."""
+    """Learning rates per stage, tried in parallel."""
     max_situations: Positive = 1000
     """Training situations a trial uses; validation is always the whole ``choose`` half."""
     epochs: Positive | None = None
-    """Epochs a trial; null: as many as the main training has, at most 12, because the best rate falls as a run gets longer."""
+    """Epochs per trial; null: as many as the main training has, at most 12, because the best rate falls as a run gets longer."""
     min_spacing: PositiveNumber = 0.10
     """The sweep's resolution: two learning rates closer than this ratio are one."""
     workers: Positive | None = None
-    """Trials at a time; null: one a GPU, or on CPU one a core up to ``points``."""
+    """Trials at a time; null: one per GPU, or on CPU one per core up to ``points``."""
 
 
 class SweetSpotConfig(Section, frozen=True, kw_only=True):
@@ -166,9 +166,9 @@ class AblationConfig(Section, frozen=True, kw_only=True):
     seeds: Annotated[int, Meta(ge=2)] = 5
     """Trainings of each variant, from ``seed`` on; the same seeds for all, because they are compared in pairs."""
     epochs: Positive | None = None
-    """Epochs a training; null: as many as a trial of the sweep, whose learning rate it takes."""
+    """Epochs per training; null: as many as a trial of the sweep, whose learning rate it takes."""
     workers: Positive | None = None
-    """Trainings at a time; null: one a GPU, or on CPU one a core."""
+    """Trainings at a time; null: one per GPU, or on CPU one per core."""
 
 
 class ReportConfig(Section, frozen=True, kw_only=True):

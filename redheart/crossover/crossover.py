@@ -141,7 +141,7 @@ def run_crossover(
 
     Args:
         device: where candidates are scored; None: the CUDA device if there is one.
-        batch_size: situations a forward pass.
+        batch_size: situations per forward pass.
         should_stop: asked between and within evaluations, and for the last time before anything is written.
 
     Raises:

@@ -24,10 +24,10 @@ class DatasetFacts:
     """What follows from a dataset's situations, in their order.
 
     Attributes:
-        ids: one a situation.
+        ids: one per situation.
         splits: ``(situations,)`` int8, the place of each one's split in ``SPLITS``.
         has_target: ``(situations,)`` bool, whether it trains or scores anything.
-        targets: values and masks a task.
+        targets: values and masks per task.
         outvoted: how many labels are not the highest-voted.
         first_outvoted: the id of the first of those, "" without one.
     """
@@ -56,12 +56,12 @@ class DatasetFacts:
 
     @property
     def counts(self) -> dict[Split, int]:
-        """Situations a split."""
+        """Situations per split."""
         return {split: int(np.count_nonzero(self.splits == number)) for split, number in _NUMBER.items()}
 
     @property
     def counts_with_target(self) -> dict[Split, int]:
-        """Situations a split that have any target."""
+        """Situations per split that have any target."""
         chosen = self.splits[self.has_target]
         return {split: int(np.count_nonzero(chosen == number)) for split, number in _NUMBER.items()}
 

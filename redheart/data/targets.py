@@ -1,4 +1,4 @@
-"""Targets: the annotations as arrays, one a task, with a mask of what was annotated."""
+"""Targets: the annotations as arrays, one per task, with a mask of what was annotated."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _are_fractions(values: Collection[Any]) -> bool:
-    """Whether all are floats of 0..1, as nearly all are: told without a call a value, of which there are dozens an item."""
+    """Whether all are floats of 0..1, as nearly all are: told without a call per value, of which an item has dozens."""
     for value in values:  # noqa: SIM110 – a loop is faster than all() over a generator
         if type(value) is not float or not 0.0 <= value <= 1.0:
             return False

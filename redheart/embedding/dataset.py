@@ -70,7 +70,7 @@ class Sequences:
 
     @classmethod
     def of(cls, keys: Sequence[str], first_rows: NDArray[np.int64], kinds: Sequence[str]) -> Sequences:
-        """``kinds``: of each situation, a digit a segment."""
+        """``kinds``: of each situation, one digit per segment."""
         counts = np.array([len(one) for one in kinds], np.int64)
         table = np.zeros((len(kinds), int(counts.max(initial=0))), np.int8)
         digits = np.frombuffer("".join(kinds).encode(), np.uint8) - ord("0")
@@ -150,7 +150,7 @@ class EmbeddedDataset:
             keys: the key of each situation's vectors.
             source: the mapped rows, or all rows ``(rows, d_embed)`` in memory.
             first_rows: ``(situations,)`` where each sequence starts.
-            kinds: of each situation, a digit a segment.
+            kinds: of each situation, one digit per segment.
         """
         return cls(
             path,

@@ -190,7 +190,7 @@ def _write(request: _Request, contents: Contents, made: EmbeddedDataset) -> str:
         warn("embedding.older_file_kept", path=target.json, kept=kept.name)
     sha256 = embedded_json.write_embedded_json(target.json, contents.situations, made, inline=request.inline)
     Receipt.of(request.dataset, target.json, made.identity, inline=request.inline).write(target.vectors)
-    debug(f"{target.json} written, {len(made)} items, {made.d_embed} numbers a vector")
+    debug(f"{target.json} written, {len(made)} items, {made.d_embed} numbers per vector")
     return sha256
 
 

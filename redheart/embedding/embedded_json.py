@@ -35,7 +35,7 @@ class InlineVectors:
 
     Attributes:
         vectors: ``(segments, d_embed)`` float32.
-        kinds: a digit a segment.
+        kinds: one digit per segment.
         is_ours: written by ``--inline``, with kinds and a key; an older file's are taken as text windows.
     """
 
@@ -74,7 +74,7 @@ def inline_vectors(situation: Situation, *, path: Path, max_segments: int) -> In
             f"{path}: the vectors of one item can't be used; nothing was written",
             (
                 f"{path}, id {json.dumps(situation.id)}, field embedding_kinds: found {json.dumps(kinds)[:80]}; "
-                f"wanted {len(vectors)} numbers, one a vector: 0 title, 1 action, 2 text window, 3 whole text, in this order, "
+                f"wanted {len(vectors)} numbers, one per vector: 0 title, 1 action, 2 text window, 3 whole text, in this order, "
                 "and only 2 more than once",
             ),
         )

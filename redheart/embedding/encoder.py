@@ -41,7 +41,7 @@ class Encoder:
         """Loads the model from disk; nothing is downloaded.
 
         Args:
-            batch_size: segments a forward pass (a CPU takes fewer).
+            batch_size: segments per forward pass (a CPU takes fewer).
             precision: ``auto``: bf16 on a CUDA device, fp32 elsewhere.
             device: None: the current CUDA device if there is one, else the CPU.
 
@@ -82,7 +82,7 @@ class Encoder:
         limit = model.max_seq_length or min(self._tokenizer.model_max_length, _UNKNOWN_LIMIT)
         self.part_pieces = int(limit) - int(self._tokenizer.num_special_tokens_to_add(pair=False))
         self.d_embed = int(self.encode(["size"]).shape[1])
-        debug(f"embedding model on {model.device} in {self.precision}, {self.d_embed} numbers a vector")
+        debug(f"embedding model on {model.device} in {self.precision}, {self.d_embed} numbers per vector")
 
     def offsets(self, texts: Sequence[str]) -> list[Offsets]:
         """Where the word pieces of each text are, without special ones and without a limit."""

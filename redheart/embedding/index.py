@@ -1,4 +1,4 @@
-"""The index of a vector store on disk: JSON Lines, a header and then a line a batch, with one reader and one writer."""
+"""The index of a vector store on disk: JSON Lines, a header and then one line per batch, with one reader and one writer."""
 
 from __future__ import annotations
 

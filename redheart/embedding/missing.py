@@ -237,7 +237,7 @@ def _embed(
     todo: Sequence[int],
     should_stop: Callable[[], bool] | None,
 ) -> None:
-    """Embeds the items ``todo``, whole items a batch, each batch stored before the next is begun."""
+    """Embeds the items ``todo``, in batches of whole items, each batch stored before the next is begun."""
     done = 0
     with tqdm(total=len(todo), unit="situation", desc="embedding", disable=None) as progress:
         for batch in _batches(contents, encoder, todo):

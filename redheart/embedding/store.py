@@ -40,7 +40,7 @@ DATA_ENDING = ".float32"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An item's vectors: ``len(kinds)`` rows from ``row``; ``kinds`` has a digit a segment."""
+    """An item's vectors: ``len(kinds)`` rows from ``row``; ``kinds`` has one digit per segment."""
 
     row: int
     kinds: str

@@ -77,7 +77,7 @@ class PlainEngine(AcceleratedEngine):
             yield name, parameter.grad
 
     def _unscale(self) -> None:
-        """Takes fp16's loss scale out of the gradients, once a step: a second time is an error of the scaler's."""
+        """Takes fp16's loss scale out of the gradients, once per step: a second time is an error of the scaler's."""
         if self.accelerator.scaler is not None and not self._is_unscaled:
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)
             self._is_unscaled = True

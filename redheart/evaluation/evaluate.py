@@ -38,11 +38,11 @@ class Evaluation:
     Attributes:
         loss: the training loss of the whole split, all terms.
         terms: each term of it, unweighted.
-        tasks: metrics a task.
+        tasks: metrics per task.
         modules: scores of each module's own prediction; the backbone's are the total and the mean skill.
         item_losses: ``(count,)`` what each item adds to the heads' part of the loss: the loss of what is served.
-        item_errors: ``(count,)`` a task: KL divergence or mean squared error, NaN without a target.
-        predictions, targets, masks: ``(count, dimensions)`` a task, in natural units.
+        item_errors: ``(count,)`` per task: KL divergence or mean squared error, NaN without a target.
+        predictions, targets, masks: ``(count, dimensions)`` per task, in natural units.
     """
 
     split: str

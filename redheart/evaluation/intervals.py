@@ -118,7 +118,7 @@ def _of_distribution(
 
 
 def _correlations(sums: Array) -> Array:
-    """Six sums a dimension – n, Σx, Σy, Σx², Σy², Σxy –: the mean over dimensions of Pearson's correlation."""
+    """Six sums per dimension – n, Σx, Σy, Σx², Σy², Σxy –: the mean over dimensions of Pearson's correlation."""
     n, x, y, xx, yy, xy = np.moveaxis(sums.reshape(len(sums), -1, 6), -1, 0)
     spread = np.sqrt(np.clip(n * xx - x * x, 0, None) * np.clip(n * yy - y * y, 0, None))
     return _mean_where(spread > _TINY, (n * xy - x * y) / np.where(spread > _TINY, spread, 1.0))

@@ -61,7 +61,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         run: identity of the training run.
         epoch: 1-based; 0 is the model before its first step. None for what is no epoch.
         dataset: identity of the data.
-        target_counts: task -> annotated training situations, a dimension.
+        target_counts: task -> annotated training situations, per dimension.
     """
 
     run: str | None = None

@@ -1,6 +1,6 @@
 """Is each gradient the right one? Autograd in float64 against central differences of the loss, for every tensor.
 
-Two derivatives are compared a tensor. One along a direction in which every element moves, each by its own random amount
+Two derivatives are compared per tensor. One along a direction in which every element moves, each by its own random amount
 towards where its gradient points: a wrong element anywhere changes it. One of the single element with the largest gradient.
 Float64 also settles what fp32 can't: there a gradient that mathematics cancels is 1e-16 of its terms, and no longer in doubt.
 """
@@ -120,7 +120,7 @@ def check_gradients(
 ) -> GradientCheck:
     """Checks every parameter of ``model``, which stays as it is, on the loss of ``batch``, without dropout.
 
-    Costs four forward passes a tensor in float64: meant for the smallest preset and a few situations.
+    Costs four forward passes per tensor in float64: meant for the smallest preset and a few situations.
 
     Args:
         only: names of the parameters to check; None: all.

@@ -33,7 +33,7 @@ class Measured:
     """One tensor over the steps.
 
     Attributes:
-        inputs: numbers a row.
+        inputs: numbers per row.
         row_squares: (outputs,) float64: squares of the gradient, summed over inputs and steps.
         relative_update: decay taken out; None where no step was taken.
         still_rows: (outputs,) bool: rows that did not move; None where only a sample was compared.

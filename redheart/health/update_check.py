@@ -97,7 +97,7 @@ def is_due(every: int, batches: int, epoch: int, done: int) -> bool:
 
 
 def _announce_modules(report: UpdateReport, threshold: float, healthy_too: bool) -> None:
-    """One line a module: how much it changed, as a warning where that is no more than ``threshold``."""
+    """One line per module: how much it changed, as a warning where that is no more than ``threshold``."""
     for module, relative in report.relative.items():
         still = report.dead_fraction[module]
         if relative > threshold:

@@ -17,8 +17,8 @@ class UpdateReport:
     """One look.
 
     Attributes:
-        relative: ‖Δw‖ / ‖w‖ a module over the sampled weights, decay taken out.
-        dead_fraction: share of the sampled rows a module in which nothing changed.
+        relative: ‖Δw‖ / ‖w‖ per module over the sampled weights, decay taken out.
+        dead_fraction: fraction of each module's sampled rows in which nothing changed.
         unchanged_tensors: names of tensors in which nothing changed.
         steps: optimizer steps since the look before.
     """

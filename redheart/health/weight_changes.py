@@ -29,7 +29,7 @@ def _sampled(size: int) -> Tensor:
 
 
 def sample_of(rows: Tensor) -> Tensor:
-    """At most 128 × 128 evenly spread numbers of ``(outputs, inputs)``, in fp32 on the CPU; a copy."""
+    """At most 128 × 128 evenly spaced numbers of ``(outputs, inputs)``, in fp32 on the CPU; a copy."""
     chosen = rows[_sampled(rows.shape[0]).to(rows.device)][:, _sampled(rows.shape[1]).to(rows.device)]
     return chosen.detach().to("cpu", torch.float32, copy=True)
 

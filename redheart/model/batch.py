@@ -17,7 +17,7 @@ class Batch:
     """Situations side by side.
 
     Attributes:
-        ids: one identifier a situation.
+        ids: one identifier per situation.
         segments: (batch, segments, d_embed) float32; padding stands after the real segments.
         segment_mask: (batch, segments) bool, True = real.
         kinds: (batch, segments) int64: 0 title, 1 action, 2 text window, 3 whole text.

@@ -26,7 +26,7 @@ PRIOR_STRENGTH = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TaskStatistics:
-    """One task: ``mean`` and ``scale`` a dimension (regressions), or ``prior`` (distributions).
+    """One task: ``mean`` and ``scale`` per dimension (regressions), or ``prior`` (distributions).
 
     Attributes:
         coverage: share of the training situations that have a target.

@@ -1,4 +1,4 @@
-"""Predictions as a table for people, and as one JSON object a text for programs."""
+"""Predictions as a table for people, and as one JSON object per text for programs."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _skill(task: Task, selection: Selection | None) -> str:
 
 
 def as_table(prediction: Prediction, selection: Selection | None) -> str:
-    """The text's beginning, then a row a number with a small bar; distributions with the largest share first."""
+    """The text's beginning, then one row per number with a small bar; distributions with the largest share first."""
     one = prediction.situation
     heading = " · ".join(part for part in (None if one.id == ONLY_TEXT else one.id, one.title) if part)
     lines = [heading] if heading else []

@@ -31,7 +31,7 @@ class Prediction:
     """What the model says of one situation.
 
     Attributes:
-        values: a number a dimension, in natural units, by task; None for a dimension that nothing in the training split
+        values: one number per dimension, in natural units, by task; None for a dimension that nothing in the training split
             was annotated with: the model says nothing about it.
     """
 

@@ -1,6 +1,6 @@
 """Multinomial logistic regression whose targets are distributions: votes, or shares of emotions.
 
-The same optimum as scikit-learn's ``LogisticRegression`` on each item repeated once a class, weighted by its share in
+The same optimum as scikit-learn's ``LogisticRegression`` on each item repeated once per class, weighted by its share in
 that class (a test holds it), in a fraction of the time, because no item is repeated and a path of penalties goes on from
 the last one's weights.
 """
@@ -99,7 +99,7 @@ def fit_soft_logistic(
         shares: ``(items, classes)`` float64, rows that sum to 1.
         prior_log: ``(classes,)``.
         penalties: the strongest first.
-        folds: which items ``(items,)`` are held out, one array a fold.
+        folds: which items ``(items,)`` are held out, one array per fold.
 
     Returns:
         The regression, and the cross-entropy of its penalty, summed over all items that were held out.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Numbers = list[float | None]
 
-#: Okabe & Ito's colours, told apart with any colour vision; one a task, in the order of the table of tasks.
+#: Okabe & Ito's colours, told apart with any colour vision; one per task, in the order of the table of tasks.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _INK, _FAINT = "#24292f", "#d8dee4"
 
@@ -40,7 +40,7 @@ _HOLLOW: _Hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "white", 
 
 @dataclass(frozen=True)
 class Curves:
-    """One number an epoch; None where it was not measured.
+    """One number per epoch; None where it was not measured.
 
     Attributes:
         epochs: 1-based, ascending; before them 0, the start before training, where it was measured (on ``choose`` alone).

@@ -19,7 +19,7 @@ def sparkline(
     """A curve over the epochs, with a dot at the chosen one; empty where nothing was measured.
 
     Args:
-        values: one an epoch, None where not measured.
+        values: one per epoch, None where not measured.
         label: what a screen reader says.
     """
     points = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]

@@ -21,7 +21,7 @@ from redheart.training.run_folder import RunDescription
 FORMAT = 1
 Present = Literal["present"]
 Numbers = list[float | None]
-#: Of the training: columns by name, one number an epoch, beside what is said of all epochs.
+#: Of the training: columns by name, one number per epoch, beside what is said of all epochs.
 TrainingFacts = dict[str, Scalar | Sequence[float | None]]
 
 

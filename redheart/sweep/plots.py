@@ -1,4 +1,4 @@
-"""Plots of the sweep: one a stage as it ends, and a summary of the stages closing in with the fit and its interval."""
+"""Plots of the sweep: one per stage as it ends, and a summary of the stages closing in with the fit and its interval."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _subtitle(trials: Sequence[Trial]) -> str:
         if trial.choose_count:
             return (
                 f"validated on {trial.choose_count:,} situations (choose), "
-                f"trained on {trial.train_count:,}, {trial.epochs} epochs a trial"
+                f"trained on {trial.train_count:,}, {trial.epochs} epochs per trial"
             )
     return "validation count unknown"
 

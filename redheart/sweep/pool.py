@@ -1,4 +1,4 @@
-"""The local launcher: one worker process a slot, for all stages, and a progress bar over their results.
+"""The local launcher: one worker process per slot, for all stages, and a progress bar over their results.
 
 It decides nothing: it watches the folder as anyone could, and so can be killed and started again at any time.
 """

@@ -27,7 +27,7 @@ class Observation:
 
 
 def mean_losses(results: Sequence[Observation]) -> dict[float, float]:
-    """Mean validation loss a learning rate, what its runs owe to their seeds taken out.
+    """Mean validation loss per learning rate, what its runs owe to their seeds taken out.
 
     A seed's initial weights and order make all its trials better or worse together, and only the best rates are repeated
     under other seeds; plain means would compare seeds. See ``additive_parts``. A learning rate that diverged in any run

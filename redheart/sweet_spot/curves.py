@@ -1,4 +1,4 @@
-"""Training's records as curves, one a module, with every number checked on the way in.
+"""Training's records as curves, one per module, with every number checked on the way in.
 
 A number that should be there and is not is an error that names the line and the module, never a zero: an earlier
 implementation looked gradients up under names that did not exist and called the result health.

@@ -1,6 +1,6 @@
 """Technique 4: the epoch at which gradients flowed best through a module.
 
-Three signs, each 0..1 a epoch, multiplied and rooted (geometric mean), because one sick sign is enough to be ill:
+Three signs, each 0..1 per epoch, multiplied and rooted (geometric mean), because one sick sign is enough to be ill:
 
 - norm ratio: the mean gradient norm over its own running median; r or 1/r, whichever is smaller.
 - update ratio: the size of an update against the size of the weights, best at 1e-3 and worth nothing two decades away

@@ -139,7 +139,7 @@ def _conclude(found: _Examined, trend_q: float, change_q: float, significance: f
 
 
 def _line(epochs: Epochs, values: Numbers) -> tuple[float, Numbers]:
-    """Least-squares slope an epoch, and the line's values."""
+    """Least-squares slope per epoch, and the line's values."""
     time = epochs - epochs.mean()
     slope = float(time @ values / (time @ time))
     return slope, np.asarray(values.mean() + slope * time, dtype=np.float64)

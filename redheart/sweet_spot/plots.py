@@ -1,4 +1,4 @@
-"""Plots of the analysis: one a module, and one of all modules over the epochs. Labels are in English, as the font
+"""Plots of the analysis: one per module, and one of all modules over the epochs. Labels are in English, as the font
 that matplotlib brings has no Korean."""
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str
 
 
 def _candidates(panel: Axes, choice: Choice | None) -> None:
-    """One row a technique; the marker's size is its confidence."""
+    """One row per technique; the marker's size is its confidence."""
     rows = list(TECHNIQUES[:-1])
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.set_yticks(range(len(rows)), [_NAMES[name] for name in rows], fontsize=9)

@@ -22,7 +22,7 @@ _LAGS = 3
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Result of a Mann–Kendall test: ``slope`` is Sen's, a step of the series; ``test`` names the variant used."""
+    """Result of a Mann–Kendall test: ``slope`` is Sen's, per step of the series; ``test`` names the variant used."""
 
     p_value: float
     slope: float

@@ -83,7 +83,7 @@ class WeightAverage:
                 self._engine.broadcast_weights()
 
     def _exchange(self, spare: Mapping[torch.device, Tensor]) -> None:
-        """Number by number, by way of ``spare``: a buffer of ``EXCHANGED`` fp32 numbers a device. Allocates nothing."""
+        """Number by number, by way of ``spare``: a buffer of ``EXCHANGED`` fp32 numbers per device. Allocates nothing."""
         for averages, weights in zip(*self._pairs(), strict=True):
             for start in range(0, len(averages), EXCHANGED):
                 average, weight = averages[start : start + EXCHANGED], weights[start : start + EXCHANGED]

@@ -42,7 +42,7 @@ class TrainingLoop:
         engine: prepared.
         train: the training situations' positions in ``table``.
         total_epochs: what the schedule is stretched over.
-        norms_every: gradient norms a module are measured every so many steps (and at an epoch's first and last).
+        norms_every: gradient norms per module are measured every so many steps (and at an epoch's first and last).
         last_good: what a run that can't go on has to show, in words, such as its newest checkpoint.
 
     Attributes:

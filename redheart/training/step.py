@@ -59,7 +59,7 @@ class Step:
         batch: positions of its situations in the table.
         loss, terms: of this batch before the step, over all processes.
         gradient_norm: before clipping; None where it was not measured.
-        module_norms: gradient norm a module; empty where it was not measured.
+        module_norms: gradient norm per module; empty where it was not measured.
     """
 
     epoch: int

@@ -1,6 +1,6 @@
 """A worker's own side: how its process begins, hears from its parent, and ends.
 
-The first message on the link is the job; more may follow, one a task. A signal, and the end of the link, which is the
+The first message on the link is the job; more may follow, one per task. A signal, and the end of the link, which is the
 end of the parent, ask for a stop at the next step. A worker that has not ended ``GRACE`` seconds after its parent is ended.
 """
 

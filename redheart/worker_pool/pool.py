@@ -1,4 +1,4 @@
-"""The pool of one machine's workers: started together, one a slot; watched; stopped together, whatever happens."""
+"""The pool of one machine's workers: started together, one per slot; watched; stopped together, whatever happens."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def plan_slots(environment: Mapping[str, str], *, workers: int | None, tasks: int) -> Slots:
-    """One slot a GPU; on CPU one a core, the cores shared out among them; never more than there are tasks at a time.
+    """One slot per GPU; on CPU one per core, the cores shared out among them; never more than there are tasks at a time.
 
     Args:
         workers: how many were asked for; more than GPUs share them. None: as above.

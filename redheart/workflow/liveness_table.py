@@ -18,7 +18,7 @@ def as_json(found: LivenessExamination) -> str:
 
 
 def as_table(found: LivenessExamination) -> str:
-    """One row a module, then what is dead, what the data lack, and what it took."""
+    """One row per module, then what is dead, what the data lack, and what it took."""
     report = found.report
     lines = [f"{'module':<28}{'tensors':>9}{'alive':>7}{'gradient':>11}{'update':>10}{'rows':>9}{'dead rows':>11}"]
     for one in report.modules():
@@ -47,7 +47,7 @@ def as_table(found: LivenessExamination) -> str:
     lines.append(
         f"{found.preset}: {found.parameters / 1e6:.1f}M parameters, {report.steps} batches of {found.batch_size} real "
         f"situations, {found.engine} × {found.world_size} on {found.device} in {found.precision}: "
-        f"{found.seconds_a_step:.2f} s a step, peak memory {found.peak_host_bytes / GIB:.1f} GiB{device}"
+        f"{found.seconds_a_step:.2f} s per step, peak memory {found.peak_host_bytes / GIB:.1f} GiB{device}"
     )
     lines.append(f"{'✅' if found.is_alive else '❌'} {alive} of {tensors} tensors alive, {dead_rows} dead rows")
     return "\n".join(lines)

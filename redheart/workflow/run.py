@@ -16,7 +16,7 @@ from redheart.messages import info, text, warn
 from redheart.workflow import stages
 from redheart.workflow.resolve import as_the_run_there
 
-#: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 a parameter, and 12 twice.
+#: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 per parameter, and 12 twice.
 _BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
 
 

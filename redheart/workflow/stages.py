@@ -151,7 +151,7 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
 def train_on_all_gpus(
     config: Config, dataset: EmbeddedDataset, count: int, *, force: bool, should_stop: Stop = lambda: False
 ) -> None:
-    """Trains in one process a GPU, started by ``accelerate launch``; a request to stop is passed on to them.
+    """Trains in one process per GPU, started by ``accelerate launch``; a request to stop is passed on to them.
 
     Raises:
         Interrupted: asked to stop, and they saved their state.

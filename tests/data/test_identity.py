@@ -1,4 +1,4 @@
-"""A dataset's identity is a hash of one fixed text a situation, however that is written."""
+"""A dataset's identity is a hash of one fixed text per situation, however that is written."""
 
 from __future__ import annotations
 

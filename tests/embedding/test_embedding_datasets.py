@@ -241,7 +241,7 @@ def check_no_story_was_read_twice(embedded_texts: list[str], stories: int) -> No
 
 
 def stored_items(folder: Path) -> list[str]:
-    """All keys that index lines name, one a stored item, repeated if stored twice."""
+    """All keys that index lines name, one per stored item, repeated if stored twice."""
     keys: list[str] = []
     for index in folder.glob("*.index.jsonl"):
         for line in index.read_text().splitlines()[1:]:

@@ -1,4 +1,4 @@
-"""One thread a process, which gives its core away while it waits: several processes share the few cores of a test machine."""
+"""One thread per process, which gives its core away while it waits: several processes share the few cores of a test machine."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ STORIES = 400
 
 @pytest.fixture(scope="module")
 def last_epoch(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
-    """Validation metrics a task after 4 epochs of ``tiny``."""
+    """Validation metrics per task after 4 epochs of ``tiny``."""
     folder = tmp_path_factory.mktemp("real")
     dataset = folder / "situations.json"
     dataset.write_text(json.dumps(json.loads((real_data / "situations.json").read_text())[:STORIES]))

@@ -19,7 +19,7 @@ from redheart.storage import read_lines
 from redheart.tasks import MODULES, TASKS
 
 pytestmark = pytest.mark.slow
-#: Situations a split: few, so that the run is short, and enough for every stage to have something to do.
+#: Situations per split: few, so that the run is short, and enough for every stage to have something to do.
 WANTED = {"train": 24, "choose": 8, "judge": 6, "test": 6}
 
 

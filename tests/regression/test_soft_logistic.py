@@ -27,7 +27,7 @@ def folds(items: int, count: int = 5) -> list[np.ndarray]:
 
 
 def witness(features: Tensor, shares: Tensor, penalty: float) -> LogisticRegression:
-    """scikit-learn's, on each item once a class, weighted by its share."""
+    """scikit-learn's, on each item once per class, weighted by its share."""
     repeated, classes = np.repeat(features.numpy(), 4, axis=0), np.tile(np.arange(4), len(features))
     theirs = LogisticRegression(C=1 / penalty, max_iter=10_000, tol=1e-10, solver="newton-cg")
     return theirs.fit(repeated, classes, sample_weight=shares.numpy().ravel())

@@ -87,7 +87,7 @@ def stop_at(number: int) -> Callable[[], bool]:
 def test_moments_come_in_order_through_a_stop_and_a_resume_and_what_is_kept_comes_back(
     dataset: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    """Three steps an epoch; asked in the start's scoring, after steps 1 and 2, in the epoch's scoring, at its end, and so on."""
+    """Three steps per epoch; asked in the start's scoring, after steps 1 and 2, in the epoch's scoring, at its end, and so on."""
     config, first, second = settings(epochs=2), Diary(), Diary()
     with pytest.raises(Interrupted):
         train(dataset, tmp_path / "cut", config, callbacks=[first], should_stop=stop_at(1 + 2 + 2 + 1))

@@ -80,7 +80,7 @@ def test_a_run_stopped_within_the_first_steps_judges_them_all_when_it_goes_on(
     monkeypatch.setattr(LivenessProbe, "report", lambda self: reports.append(original(self)) or reports[-1])
     config = settings(epochs=3, global_batch_size=8, liveness_steps=10)
     train(dataset, tmp_path / "whole", config)
-    # Asked in the evaluation before the first step, once a batch, of which there are six, then in the evaluation and at the
+    # Asked in the evaluation before the first step, once per batch, of which there are six, then in the evaluation and at the
     # end of the epoch.
     for asked in (5, 4, 2):
         answers = iter([False] * (asked - 1) + [True])

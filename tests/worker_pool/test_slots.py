@@ -1,4 +1,4 @@
-"""Slots: a worker a GPU, or a share of the cores."""
+"""Slots: one worker per GPU, or per share of the cores."""
 
 from __future__ import annotations
 

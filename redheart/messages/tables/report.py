@@ -122,7 +122,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "report.note_candidates": (
         "손실은 헤드의 가중 손실(실제로 제공되는 예측의 손실)의 항목 평균입니다. 차이는 같은 상황끼리 짝지은 "
         "부트스트랩(재표본 {samples}개)의 {confidence}% 구간이며, 0보다 낮으면 마지막 에포크보다 좋습니다.",
-        "The loss is the heads' weighted loss a situation: the loss of what is served. Differences are paired by "
+        "The loss is the heads' weighted loss per situation: the loss of what is served. Differences are paired by "
         "situation, with {confidence} % intervals from {samples} bootstrap resamples; below 0 is better than the "
         "last epoch.",
     ),

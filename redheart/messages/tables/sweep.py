@@ -29,7 +29,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "sweep.start": (
         "🔎 LR 스윕 {name}: {stages} 스테이지 × {points} 점, 동시 실행 {slots} 개 ({where}), 시행당 {epochs} 에폭",
-        "🔎 LR sweep {name}: {stages} stages × {points} points, {slots} at a time ({where}), {epochs} epochs a trial",
+        "🔎 LR sweep {name}: {stages} stages × {points} points, {slots} at a time ({where}), {epochs} epochs per trial",
     ),
     "sweep.resume": (
         "↩️ LR 스윕 이어서 진행: {done}/{total} 시행 완료됨",

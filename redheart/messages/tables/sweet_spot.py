@@ -272,6 +272,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "sweet_spot.report.plots": (
         "그림: `overview.png`와 모듈마다 하나의 PNG.",
-        "Plots: `overview.png`, and one PNG a module.",
+        "Plots: `overview.png`, and one PNG per module.",
     ),
 }

@@ -20,7 +20,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "workflow.machine_multi": (
         "🖥️ GPU {count}개, 호스트 메모리 {memory:.1f} GiB → 스윕은 GPU마다 하나씩, 본 학습은 {count} 프로세스로 실행합니다",
-        "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial a GPU, the training {count} processes",
+        "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial per GPU, the training {count} processes",
     ),
     "workflow.low_disk": (
         "⚠️ 디스크 여유 {free:.1f} GiB: 체크포인트 {epochs}개에 약 {wanted:.1f} GiB가 필요합니다",

@@ -1,4 +1,4 @@
-"""``neural_analyzers``: one deep expert tower a task over the backbone's sequence."""
+"""``neural_analyzers``: one deep expert tower per task over the backbone's sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backbone: a pre-norm transformer encoder over a story's segments, and one attention pool a task."""
+"""The backbone: a pre-norm transformer encoder over a story's segments, and one attention pool per task."""
 
 from __future__ import annotations
 

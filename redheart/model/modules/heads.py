@@ -1,4 +1,4 @@
-"""``heads``: the predictions that count, one a task.
+"""``heads``: the predictions that count, one per task.
 
 A head reads its pool and its analyzer's features; the emotion head also what phases, dsp and kalman found, and the
 verdict's, which has no analyzer of its own, all four analyzers. Beside that each has a linear path straight from the

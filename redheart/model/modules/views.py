@@ -9,7 +9,7 @@ from redheart.model.batch import KINDS
 from redheart.model.modules.blocks import masked_mean
 from redheart.model.presets import VIEW_WEIGHTS
 
-#: Title, action, the mean of the text windows, the text whole: a view a kind of segment.
+#: Title, action, the mean of the text windows, the text whole: one view per kind of segment.
 VIEWS = KINDS
 
 

@@ -1,4 +1,4 @@
-"""The progress bar: batches of the run, and of the last one loss, learning rate and situations a second."""
+"""The progress bar: batches of the run, and of the last one loss, learning rate and situations per second."""
 
 from __future__ import annotations
 

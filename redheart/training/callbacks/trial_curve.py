@@ -1,4 +1,4 @@
-"""The curve of a trial: its losses an epoch, whether it diverged, and the outcome that is made of them."""
+"""The curve of a trial: its losses per epoch, whether it diverged, and the outcome that is made of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TrialOutcome:
         train_loss: mean over the last epoch.
         accuracy: share of ``choose`` whose verdict is the label with most votes.
         choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
-        curve: ``epoch``, ``val_loss``, ``train_loss`` an epoch.
+        curve: ``epoch``, ``val_loss``, ``train_loss`` per epoch.
         gradient_norm: mean over the last epoch, before clipping.
     """
 
