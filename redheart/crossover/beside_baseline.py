@@ -26,11 +26,12 @@ class BesideBaseline(msgspec.Struct, frozen=True):
 
     Attributes:
         identity: of its weights, as the candidates have theirs.
+        baseline: ``rival`` in the file.
     """
 
     candidate: str
     identity: str
-    baseline: BaselineDescription
+    baseline: BaselineDescription = msgspec.field(name="rival")
     splits: dict[str, Comparison]
     format: int = FORMAT
 

@@ -20,7 +20,7 @@ from redheart.crossover.beside_baseline import load_beside_baseline
 from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
-from redheart.errors import DataError, StorageError
+from redheart.errors import DataError, NotYetDone, StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.memory import read_oom_stats
 from redheart.paths import OutputPaths
@@ -82,7 +82,7 @@ def _part(path: Path, gather: Callable[[], T]) -> T | Missing:
         return Missing("absent", str(path))
     try:
         return gather()
-    except StorageError as error:
+    except (NotYetDone, StorageError) as error:
         return Missing("damaged", str(path), str(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # well-formed JSON of another shape than ours
         return Missing("damaged", str(path), f"{path}: {type(error).__name__}: {error}")
@@ -91,7 +91,7 @@ def _part(path: Path, gather: Callable[[], T]) -> T | Missing:
 def _run_record(output: Path) -> RunRecord | None:
     try:
         return read_records(OutputPaths(output).metrics).run
-    except StorageError:
+    except (NotYetDone, StorageError):
         return None  # the part "training" reads the same file and says what is wrong with it
 
 

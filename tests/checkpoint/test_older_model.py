@@ -16,7 +16,7 @@ from redheart.checkpoint import list_epochs
 from redheart.checkpoint.restore import misfit_of, restore_model
 from redheart.crossover.evaluation import Scorer
 from redheart.crossover.strategies import EpochFiles, uniform
-from redheart.errors import Interrupted, StorageError
+from redheart.errors import AnotherModel, Interrupted
 from redheart.model.modules import backbone
 from redheart.storage import read_json, write_json
 from tests.training.runs import train
@@ -45,11 +45,11 @@ def test_a_model_with_a_row_a_kind_less_is_not_restored(dataset, settings, tmp_p
     train(dataset, tmp_path / "out", settings(epochs=1))
     (epoch,) = list_epochs(tmp_path / "out")
     cut_to_three_kinds(epoch.path, epoch.path / "backbone.safetensors")
-    with pytest.raises(StorageError, match=KINDS) as refused:
+    with pytest.raises(AnotherModel, match=KINDS) as refused:
         restore_model(epoch.path)
     assert str(epoch.path) in str(refused.value) and "\n" not in str(refused.value)
     scorer = Scorer(EpochFiles(tmp_path / "out"), SituationTable.open(dataset), samples=10, confidence=0.9, seed=0)
-    with pytest.raises(StorageError, match=KINDS):
+    with pytest.raises(AnotherModel, match=KINDS):
         scorer.choose_loss(uniform("last", [1]))
 
 
@@ -58,7 +58,7 @@ def test_a_run_with_a_row_a_kind_less_is_not_gone_on_with(dataset, settings, tmp
         train(dataset, tmp_path / "out", settings(epochs=2), should_stop=after_a_step())
     (state,) = (tmp_path / "out" / "checkpoints" / "resume").glob("state_*")
     cut_to_three_kinds(state, state / "engine" / "model.safetensors")
-    with pytest.raises(StorageError, match=r"backbone\.kind\.weight.*\[3, 96\].*\[4, 96\].*--force") as refused:
+    with pytest.raises(AnotherModel, match=r"backbone\.kind\.weight.*\[3, 96\].*\[4, 96\].*--force") as refused:
         train(dataset, tmp_path / "out", settings(epochs=2))
     assert str(state) in str(refused.value) and "\n" not in str(refused.value)
 
@@ -73,7 +73,7 @@ def test_a_state_of_a_model_with_another_shape_is_refused_before_it_is_read(data
     manifest = read_json(state / "manifest.json")
     manifest["files"] = {name: entry for name, entry in manifest["files"].items() if not name.startswith("engine")}
     write_json(state / "manifest.json", manifest)
-    with pytest.raises(StorageError, match=r"backbone\.kind\.weight: found \[5, 96\], wanted \[4, 96\]; .*--force"):
+    with pytest.raises(AnotherModel, match=r"backbone\.kind\.weight: found \[5, 96\], wanted \[4, 96\]; .*--force"):
         train(dataset, tmp_path / "out", settings(epochs=2))
 
 

@@ -14,7 +14,7 @@ from redheart.config import Config, CrossoverConfig, ReportConfig, load_config
 from redheart.crossover import run_crossover
 from redheart.embedding import open_embedded
 from redheart.engine.factory import make_engine
-from redheart.errors import AnotherEncoder, AnotherModel, ConfigError, StorageError, UsageError
+from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.paths import OutputPaths
@@ -108,7 +108,7 @@ def test_what_is_no_checkpoint_is_refused_with_what_is_wanted(trained, tmp_path)
 
 def test_vectors_of_another_size_are_refused_with_both_sizes(trained, tmp_path):
     checkpoint = list_epochs(trained)[-1]
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(AnotherEncoder) as found:
         check_vectors(checkpoint.manifest, checkpoint.path, open_embedded(narrow(tmp_path)))
     for part in (
         str(checkpoint.path),
@@ -122,7 +122,7 @@ def test_another_preset_than_the_one_asked_for_is_refused_with_both(trained):
     checkpoint = list_epochs(trained)[-1]
     for fits in ("auto", "tiny"):
         check_preset(checkpoint.manifest, checkpoint.path, fits)
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(AnotherModel) as found:
         check_preset(checkpoint.manifest, checkpoint.path, "small")
     for part in ("preset 'tiny' (width 96, 2 layers)", "model.preset=small asks for a width of 384 and 3 layers"):
         assert part in str(found.value)
@@ -135,7 +135,7 @@ def test_a_run_does_not_go_on_from_a_state_of_another_shape(trained):
     assert newest_state(trained, run, engine, dimensions("tiny", d_embed=16)) is not None
     assert newest_state(trained, run, engine, dimensions("tiny", d_embed=16, dropout=0.0)) is not None
     assert newest_state(trained, "another", engine, dimensions("small", d_embed=16)) is None
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(AnotherModel) as found:
         newest_state(trained, run, engine, dimensions("small", d_embed=8))
     for part in (
         str(state.path),
@@ -157,7 +157,7 @@ def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trai
     manifest = json.loads(path.read_text())
     manifest["model"] = {**manifest["model"], "layers": 3}
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(AnotherModel) as found:
         run_crossover(config, output, analysis, table)
     for part in ("epoch_0001", "(width 96, 3 layers)", "epoch 2 has", "(width 96, 2 layers)", "layers 3 and 2"):
         assert part in str(found.value)

@@ -11,7 +11,7 @@ from redheart.checkpoint.restore import build_from_manifest
 from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
 from redheart.crossover.evaluation import Scorer, served_loss, whole_state
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover, uniform
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.tasks import MODULES
 from tests.crossover.small_run import SmallRun, mixed
@@ -79,7 +79,7 @@ def test_a_module_file_that_was_changed_on_disk_is_refused(run: SmallRun) -> Non
 
 
 def test_a_run_without_checkpoints_says_so(tmp_path: object) -> None:
-    with pytest.raises(StorageError, match="redheart train"):
+    with pytest.raises(NotYetDone, match="redheart train"):
         EpochFiles(tmp_path)  # type: ignore[arg-type]
 
 

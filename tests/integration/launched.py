@@ -24,7 +24,7 @@ from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.plain import PlainEngine
-from redheart.errors import Interrupted, StorageError, TrainingError
+from redheart.errors import AnotherModel, Interrupted, TrainingError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.health.liveness import LivenessProbe
 from redheart.messages import set_language, set_up_logging
@@ -208,7 +208,7 @@ def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
     overrides = [*order["overrides"], *overrides]
     try:
         train({**order, "output": f"{order['output']}/{name}", "overrides": overrides})
-    except (TrainingError, StorageError) as error:
+    except (TrainingError, AnotherModel) as error:
         AcceleratorState._reset_state()
         return str(error)
     return ""

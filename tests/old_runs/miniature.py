@@ -40,7 +40,8 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     from redheart.model import PRESETS, dimensions
 
     patch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], **SIZES))
-    patch.setattr(importlib.import_module(dimensions.__module__), "MOST_CENTRES", CENTRES)
+    presets = importlib.import_module(dimensions.__module__)
+    patch.setattr(presets, next(name for name in ("MAX_CENTRES", "MOST_CENTRES") if hasattr(presets, name)), CENTRES)
 
 
 def stop_after(path: Path) -> None:

@@ -87,6 +87,10 @@ def contents(*places: Path) -> dict[str, str]:
     }
 
 
+#: Words of sentences for people that are others by now.
+RENAMED = ((" rivals", " contenders"), (" rival", " baseline"))
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -103,6 +107,10 @@ def assert_alike(found: Any, wanted: Any, where: str = "") -> None:
             assert_alike(one, other, f"{where}[{place}]")
     elif isinstance(wanted, float):
         assert found == pytest.approx(wanted, rel=CLOSE, abs=CLOSE), where
+    elif isinstance(wanted, str):
+        for old, new in RENAMED:
+            wanted = wanted.replace(old, new)
+        assert found == wanted, where
     else:
         assert found == wanted, where
 

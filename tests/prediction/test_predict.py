@@ -22,7 +22,7 @@ from redheart.data.locate import bundled_sample
 from redheart.data.splits import split_of
 from redheart.embedding import embed_dataset, find_model
 from redheart.embedding.encoder import Encoder
-from redheart.errors import AnotherEncoder, ConfigError, RedHeartError
+from redheart.errors import AnotherEncoder
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.facts.candidate import Score, TaskSkill
 from redheart.facts.model import EncoderFacts, Selection
@@ -203,12 +203,12 @@ def test_bars_are_as_long_as_the_number_is_large() -> None:
 def test_what_does_not_fit_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     restored = open_model(Path(CHECKPOINT))
     narrow = UnifiedModel(dimensions("tiny", d_embed=16), TargetStatistics.neutral())
-    with pytest.raises(ConfigError) as found:
+    with pytest.raises(AnotherEncoder) as found:
         Predictor(replace(restored, model=narrow), EmbeddingConfig())
     for part in ("preset 'tiny' (width 96, 2 layers) for vectors of 16 numbers", "vectors of 384 numbers"):
         assert part in str(found.value)
     trained = restored.manifest.encoder
-    with pytest.raises(RedHeartError) as found:
+    with pytest.raises(AnotherEncoder) as found:
         other = msgspec.structs.replace(
             restored.manifest, encoder=msgspec.structs.replace(trained, fingerprint="aaaa1111")
         )

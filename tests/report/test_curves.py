@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone
 from redheart.report import export_curves
 from redheart.report.curves import read_curves
 from redheart.storage import append_line, read_lines
@@ -75,5 +75,5 @@ def test_a_dry_run_has_no_best_epoch(tmp_path: Path) -> None:
 
 
 def test_no_records_is_an_error_that_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="redheart train"):
+    with pytest.raises(NotYetDone, match="redheart train"):
         export_curves(tmp_path)

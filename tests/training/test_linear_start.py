@@ -74,7 +74,7 @@ def test_distributions_are_scikit_learns_logistic_regression_on_weighted_classes
             rows[weight > 0], np.tile(classes, len(views))[weight > 0], sample_weight=weight[weight > 0]
         )
         # The witness penalises what is left of the prior too little to matter, and gives no class without any share.
-        logits = views @ found[task].weight.double().T + found[task].bias + np.log(statistics[task].prior)
+        logits = views @ found[task].weight.double().T + found[task].bias + torch.tensor(statistics[task].prior).log()
         assert np.abs(logits.softmax(dim=-1).numpy()[:, classes] - witness.predict_proba(views.numpy())).max() < 2e-3
 
 

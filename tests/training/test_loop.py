@@ -11,7 +11,7 @@ from redheart.batches.order import epoch_order
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start
 from redheart.engine.plain import PlainEngine
-from redheart.errors import MissingRequirement, TrainingError
+from redheart.errors import OutOfMemory, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
 from redheart.training import loop as loop_module
@@ -196,7 +196,7 @@ class TestMemory:
         self, dataset, settings, monkeypatch, tmp_path
     ):
         self.plant(monkeypatch, 0)
-        with pytest.raises(MissingRequirement, match=r"zero3_offload\.yaml"):
+        with pytest.raises(OutOfMemory, match=r"zero3_offload\.yaml"):
             train(dataset, tmp_path / "out", settings())
         events = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
         assert [e["smaller_micro_batch_size"] for e in events] == [8, 4, 2, 1, None], "kept although the run failed"
@@ -208,7 +208,7 @@ class TestMemory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB")
 
         monkeypatch.setattr(torch.optim.AdamW, "step", step)
-        with pytest.raises(MissingRequirement, match=r"optimizer's step .*zero3_offload\.yaml"):
+        with pytest.raises(OutOfMemory, match=r"optimizer's step .*zero3_offload\.yaml"):
             train(dataset, tmp_path / "out", settings())
         (event,) = read_json(tmp_path / "out" / "oom_stats" / "oom_stats.json")["events"]
         assert event["global_step"] == 0 and "4.00 GiB" in event["message"]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.facts.scores import ModuleScores, SplitScores, TaskScores
 from redheart.storage import append_line, read_lines
 from redheart.tasks import MODULES, TASKS
@@ -144,5 +144,5 @@ def test_reading_records_loads_no_torch() -> None:
 def test_a_file_without_epochs_is_empty_until_one_is_needed(tmp_path: Path) -> None:
     records = read_records(file_of(tmp_path, json.loads('{"kind": "run", "dry_run": false}')))
     assert records.epochs == {}
-    with pytest.raises(StorageError, match="found no epoch, wanted at least one; `redheart train` writes them"):
+    with pytest.raises(NotYetDone, match="found no epoch, wanted at least one; `redheart train` writes them"):
         records.needed()

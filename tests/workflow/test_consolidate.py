@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_resume_state
-from redheart.errors import StorageError
+from redheart.errors import NotYetDone, StorageError
 from redheart.training.progress import Cursor
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
@@ -60,7 +60,7 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path: Path) -> No
 
 
 def test_no_state_or_one_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="checkpoints/resume: there is no valid resume state to consolidate"):
+    with pytest.raises(NotYetDone, match="checkpoints/resume: there is no valid resume state to consolidate"):
         consolidate(tmp_path)
     _save(tmp_path, 1, epoch=2, batches_done=0, with_weights=False)
     with pytest.raises(StorageError, match=r"found neither ZeRO shards nor model\.safetensors"):

@@ -22,7 +22,7 @@ from redheart.checkpoint import load_modules
 from redheart.checkpoint.restore import open_model
 from redheart.cli.main import main
 from redheart.config import load_config
-from redheart.errors import StorageError
+from redheart.errors import AnotherModel, RedHeartError, StorageError
 from redheart.messages import set_language
 from redheart.model import TargetStatistics, UnifiedModel, count_model, dimensions
 from redheart.model.card import write_card
@@ -258,16 +258,18 @@ class TestDamage:
             UnifiedModel.from_pretrained(exported)
 
     @pytest.mark.parametrize(
-        ("change", "message"),
+        ("change", "kind", "message"),
         [
-            ({"export": {"library": "other"}}, "not a configuration that `redheart export` wrote"),
-            ({"tasks": {}}, "wanted those of this version"),
-            ({"statistics": {}}, "hold no task 'emotion'"),
+            ({"export": {"library": "other"}}, StorageError, "not a configuration that `redheart export` wrote"),
+            ({"tasks": {}}, AnotherModel, "wanted those of this version"),
+            ({"statistics": {}}, AnotherModel, "hold no task 'emotion'"),
         ],
     )
-    def test_a_foreign_configuration_is_refused(self, exported: Path, change: dict[str, Any], message: str) -> None:
+    def test_a_foreign_configuration_is_refused(
+        self, exported: Path, change: dict[str, Any], kind: type[RedHeartError], message: str
+    ) -> None:
         write_json(exported / "config.json", read_json(exported / "config.json") | change)
-        with pytest.raises(StorageError, match=message):
+        with pytest.raises(kind, match=message):
             UnifiedModel.from_pretrained(exported)
 
     def test_a_torn_configuration_and_a_missing_one_are_named(self, exported: Path) -> None:

@@ -106,12 +106,12 @@ def test_a_sweeps_trials_get_what_was_resolved_and_its_identity_is_that_of_what_
         return original(config, *arguments, **asked)
 
     monkeypatch.setattr(redheart.sweep, "run_sweep", partial(spy, runner="tests.sweep.fake_trial:FakeRunner"))
-    dataset = folder / "small.embedded.json"
+    dataset = open_embedded(folder / "small.embedded.json")
     asked = load_config(None, ["sweep.stages=1", "sweep.points=3", "sweep.workers=1", "output=sweep"])
     stages.sweep(asked, dataset)
     assert (seen[0].model.preset, seen[0].training.precision) == ("tiny", "no")
     (made,) = (folder / "sweep" / "lr_sweep_results" / "sweeps").iterdir()
-    assert made.name == f"{sweep_identity(asked, open_embedded(dataset).identity)}-1"
+    assert made.name == f"{sweep_identity(asked, dataset.identity)}-1"
     assert read_json(folder / "sweep" / "lr_sweep_results" / "chosen_for.json")["preset"] == "tiny"
 
 
@@ -121,6 +121,6 @@ def test_several_processes_are_handed_the_rate_and_otherwise_what_was_asked(
     """Each of them settles the rest by its device, so that their run has the identity of what was asked."""
     monkeypatch.setattr(stages, "run_group", lambda command, should_stop: (0, False))
     asked = load_config(None, ["training.epochs=2", "output=launched"])
-    stages.train_on_all_gpus(asked, folder / "small.embedded.json", 2, force=False)
+    stages.train_on_all_gpus(asked, open_embedded(folder / "small.embedded.json"), 2, force=False)
     handed = load_config(folder / "launched" / "launch.yaml")
     assert handed == load_config(None, ["training.epochs=2", "output=launched", "training.learning_rate=3e-4"])
