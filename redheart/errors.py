@@ -73,7 +73,6 @@ class AnotherEncoder(RedHeartError):
     """Vectors, or the encoder that is there, are not what the model was trained on; names both."""
 
     exit_code = 8
-    is_refusal = True
 
 
 class AnotherModel(RedHeartError):

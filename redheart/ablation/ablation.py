@@ -34,6 +34,7 @@ def run_ablation(
     *,
     learning_rate: float,
     asked: Config | None = None,
+    alike: Sequence[Config] = (),
     variants: Sequence[str] = VARIANTS,
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -46,6 +47,7 @@ def run_ablation(
         output: the output root; everything lies in its ``ablation/``.
         learning_rate: the same for all.
         asked: the configuration before it was resolved, from which the runs' identities are computed; None: ``config``.
+        alike: other ways of asking for the same: runs that were finished as theirs are not trained again.
         variants: some of ``VARIANTS``; the whole model is always among them.
         force: train again what is there.
         environment: what worker processes inherit; None: this process's.
@@ -58,7 +60,8 @@ def run_ablation(
     asked = resolve(config if asked is None else asked)
     config = resolve(config)
     folder = output / FOLDER
-    ablator = Ablator(config, dataset, folder / RUNS, learning_rate, asked=asked)
+    same = [other for one in alike if (other := resolve(one)).model == asked.model]
+    ablator = Ablator(config, dataset, folder / RUNS, learning_rate, asked=asked, alike=same)
     chosen = [variant for variant in VARIANTS if variant == WHOLE or variant in variants]
     seeds = range(config.seed, config.seed + config.ablation.seeds)
     runs = [Run(variant, seed) for seed in seeds for variant in chosen]

@@ -6,7 +6,7 @@ missing. A file of other settings, other data or a model of other shapes is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -75,8 +75,8 @@ def write_run(path: Path, run: FinishedRun) -> None:
     write_json(path, msgspec.to_builtins(run), indent=None)
 
 
-def read_run(path: Path, identity: str) -> FinishedRun | None:
-    """The stored run; None where there is none, or one of another identity, which may be of another version and form.
+def read_run(path: Path, *identities: str) -> FinishedRun | None:
+    """The stored run; None where there is none, or one of none of these identities, which may be of another version and form.
 
     Raises:
         StorageError: the file is damaged.
@@ -84,7 +84,7 @@ def read_run(path: Path, identity: str) -> FinishedRun | None:
     if not path.exists():
         return None
     found = read_json(path)
-    if isinstance(found, dict) and found.get("identity") != identity:
+    if isinstance(found, dict) and found.get("identity") not in identities:
         return None
     return as_struct(found, FinishedRun, str(path))
 
@@ -95,6 +95,7 @@ class Ablator:
     Args:
         config: as ``resolve`` gives it.
         asked: the same before learning rate and precision were settled: what a run means; None: ``config``.
+        alike: other ways of asking for the same: a run that is stored as one of them is this one too.
         dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         folder: where the files of finished runs lie.
     """
@@ -107,25 +108,35 @@ class Ablator:
         learning_rate: float,
         *,
         asked: Config | None = None,
+        alike: Sequence[Config] = (),
     ) -> None:
         self.config, self.folder, self.learning_rate = config, folder, learning_rate
         self.asked = config if asked is None else asked
         self.runner = TrialRunner(config, dataset)
         self.table = self.runner.table
-        self._identities: dict[str, str] = {}
+        self._alike = alike
+        self._identities: dict[str, list[str]] = {}
 
     def file(self, variant: str, seed: int) -> Path:
         return self.folder / f"{variant}_seed{seed}.json"
 
     def identity(self, variant: str) -> str:
         """What a run of ``variant`` means, whatever its seed."""
+        return self._all_identities(variant)[0]
+
+    def _all_identities(self, variant: str) -> list[str]:
+        """Of every way of asking for it, as it was asked first."""
         if variant not in self._identities:
-            meant = trial_identity(self.asked, self.table.identity)
-            del meant["seed"]
             parameters = shapes(variant, self.runner.dimensions)
-            self._identities[variant] = fingerprint(
-                {**meant, "variant": variant, "learning_rate": self.learning_rate, "parameters": parameters}
-            )
+            self._identities[variant] = []
+            for asked in (self.asked, *self._alike):
+                meant = trial_identity(asked, self.table.identity)
+                del meant["seed"]
+                self._identities[variant].append(
+                    fingerprint(
+                        {**meant, "variant": variant, "learning_rate": self.learning_rate, "parameters": parameters}
+                    )
+                )
         return self._identities[variant]
 
     def finished(self, variant: str, seed: int) -> FinishedRun | None:
@@ -134,7 +145,7 @@ class Ablator:
         Raises:
             StorageError: the file is damaged.
         """
-        return read_run(self.file(variant, seed), self.identity(variant))
+        return read_run(self.file(variant, seed), *self._all_identities(variant))
 
     def train(
         self, build: Build, seed: int, *, name: str, should_stop: Callable[[], bool] = lambda: False

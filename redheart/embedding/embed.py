@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from redheart.config import EmbeddingConfig
+from redheart.config import MAX_SEGMENTS, EmbeddingConfig
 from redheart.data.facts import DatasetFacts
 from redheart.data.identity import identity_of
 from redheart.embedding import embedded_json
 from redheart.embedding.dataset import EmbeddedDataset
-from redheart.embedding.embedded_json import Receipt
+from redheart.embedding.embedded_json import Receipt, inline_vectors
 from redheart.embedding.lock import locked
 from redheart.embedding.missing import Contents, Inventory, fill, settings_of, take_inventory
 from redheart.embedding.model_source import ModelSource, find_model
@@ -131,7 +131,9 @@ def _unchanged(request: _Request) -> EmbeddedDataset | None:
 
 def _older_dataset(contents: Contents) -> EmbeddedDataset:
     """A dataset whose every item brings an older program's vectors: used as they are, nothing is written."""
-    found = [one for one in contents.inline if one is not None]
+    # As whoever opens the file finds them: not merged to what new texts would be cut into.
+    each = [inline_vectors(one, path=contents.dataset, max_segments=MAX_SEGMENTS) for one in contents.situations]
+    found = [one for one in each if one is not None]
     _say_status(total=len(found), missing=0)
     warn("embedding.older_vectors", path=contents.dataset, count=len(found))
     return in_memory(contents.dataset, contents.situations, found, [None] * len(found))

@@ -45,7 +45,14 @@ _DECIDING = {
         "targets.py",
         "validation.py",
     ),
-    "redheart.embedding": ("dataset.py", "open_dataset.py", "stored_facts.py"),
+    "redheart.embedding": (
+        "dataset.py",
+        "embedded_json.py",
+        "index.py",
+        "open_dataset.py",
+        "store.py",
+        "stored_facts.py",
+    ),
 }
 Arrays = dict[str, NDArray[np.generic]]
 

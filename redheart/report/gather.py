@@ -45,10 +45,11 @@ from redheart.report.facts import (
 )
 from redheart.report.surroundings import files_under, machine_facts, package_versions
 from redheart.storage import read_json
+from redheart.storage.structs import finite
 from redheart.sweet_spot import Choice, load_analysis
 from redheart.sweet_spot.curves import ModuleCurve, read_history
 from redheart.tasks import MODULES, TASKS
-from redheart.training.records import RunRecord, read_records
+from redheart.training.records import RunRecord, read_run_record
 from redheart.training.run_folder import RunDescription, read_run
 
 T = TypeVar("T")
@@ -89,10 +90,7 @@ def _part(path: Path, gather: Callable[[], T]) -> T | Missing:
 
 
 def _run_record(output: Path) -> RunRecord | None:
-    try:
-        return read_records(OutputPaths(output).metrics).run
-    except (NotYetDone, StorageError):
-        return None  # the part "training" reads the same file and says what is wrong with it
+    return read_run_record(OutputPaths(output).metrics)  # the part "training" says what is wrong with the file
 
 
 def _run(output: Path, record: RunRecord | None) -> RunFacts:
@@ -183,7 +181,7 @@ def _candidate(candidate: Candidate, delivered: str) -> CandidateFacts:
 
 def _sweep(paths: OutputPaths) -> SweepFacts:
     return SweepFacts(
-        chosen=dict(read_json(paths.optimal_lr)) if paths.optimal_lr.is_file() else None,
+        chosen=finite(dict(read_json(paths.optimal_lr))) if paths.optimal_lr.is_file() else None,
         tested=len(dict(read_json(paths.cumulative))) if paths.cumulative.is_file() else None,
     )
 

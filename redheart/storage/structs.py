@@ -56,13 +56,20 @@ def as_struct(value: Any, kind: type[T], where: str, *, fix: str = "") -> T:
 
 def without_nonfinite(struct: T) -> T:
     """``struct`` without the NaNs and infinities in it: their fields are as if nothing had been measured."""
-    return msgspec.convert(_finite(msgspec.to_builtins(struct)), type(struct))
+    return msgspec.convert(finite(msgspec.to_builtins(struct)), type(struct))
 
 
-def _finite(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: _finite(inner) for key, inner in value.items() if not isinstance(inner, float) or math.isfinite(inner)}
+def finite(value: Any) -> Any:
+    """JSON without the NaNs and infinities that Python's reader lets through: fields of mappings go, items of lists are null."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items() if not _is_nonfinite(inner)}
+    if isinstance(value, list):
+        return [None if _is_nonfinite(inner) else finite(inner) for inner in value]
+    return value
+
+
+def _is_nonfinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _first_misfit(value: Any, kind: Any, place: str) -> tuple[str, str] | None:

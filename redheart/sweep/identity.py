@@ -88,14 +88,18 @@ class Sweep:
         return self.stages * self.points
 
 
+def sweeps_of(results: Path, identity: str) -> list[int]:
+    """The generations of ``identity`` that lie in ``results``."""
+    return [int(path.name.rpartition("-")[2]) for path in (results / SWEEPS_FOLDER).glob(f"{identity}-*")]
+
+
 def open_sweep(config: Config, identity: str, results: Path, *, force: bool = False) -> Sweep:
     """The newest generation of ``identity``; made where there is none, or under ``force``.
 
     Array jobs call it from many machines at once: all get the same one (without ``force``).
     """
     folder = results / SWEEPS_FOLDER
-    generations = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"{identity}-*")]
-    generation = max(generations, default=0)
+    generation = max(sweeps_of(results, identity), default=0)
     description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep))
     if force or not generation:
         generation += 1

@@ -6,6 +6,7 @@ says otherwise than the one before it whether this is a dry run. Lines of kinds 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -169,6 +170,17 @@ def read_records(path: Path) -> TrainingRecords:
         elif record is not None:
             epochs[record.epoch], lines[record.epoch] = record, number
     return TrainingRecords(path, run, dict(sorted(epochs.items())), lines)
+
+
+def read_run_record(path: Path) -> RunRecord | None:
+    """The last run's own line, whatever is wrong with those of its epochs; None where there is none that fits."""
+    found: RunRecord | None = None
+    with contextlib.suppress(StorageError):
+        for number, line in enumerate(read_lines(path), start=1):
+            with contextlib.suppress(StorageError):
+                record = _record(line, f"{path}: line {number}")
+                found = record if isinstance(record, RunRecord) else found
+    return found
 
 
 def _record(line: object, where: str) -> RunRecord | EpochRecord | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from redheart.config import Config, Resolution, with_settings
+from redheart.config import Config, Resolution, setting, with_settings
 from redheart.machine import choose_precision, choose_preset
 from redheart.messages import text
 from redheart.paths import OutputPaths
@@ -77,21 +77,44 @@ def resolve(
     return Resolution(config, with_settings(config, settings), reasons)
 
 
-def as_the_run_there(config: Config) -> Config:
-    """``config``, with ``precision: auto`` where the run in the output folder was asked for so and came to the one given.
+def equivalents(config: Config) -> list[Config]:
+    """Ways to ask for what ``config`` asks for on this machine, itself first: preset and precision as ``auto``, or as what
+    ``auto`` comes to here.
 
-    A run stores the precision that it came to. Given that ``config.yaml`` again, it is the same run, to be gone on with or
-    skipped, and not another one that moves it out of the way. Several processes call this before the first of them
-    touches the folder, so that all find the same.
+    A run stores what it came to, so its own ``config.yaml`` asks in other words for what made it.
     """
-    given, path = config.training.precision, OutputPaths(config.output).run
-    if given == "auto" or not path.exists():
+    found = [config]
+    for key, settle in (("model.preset", choose_preset), ("training.precision", choose_precision)):
+        given, settled = setting(config, key), settle(with_settings(config, {key: "auto"}))[0]
+        if given in ("auto", settled):
+            other = settled if given == "auto" else "auto"
+            found += [with_settings(one, {key: other}) for one in found]
+    return found
+
+
+def as_the_run_there(config: Config) -> Config:
+    """``config``, with the precision in the words of the run in the output folder, where these mean the same here.
+
+    So it is that run, to be gone on with or skipped, and not another one that moves it out of the way. Several processes
+    call this before the first of them touches the folder, so that all find the same.
+    """
+    path = OutputPaths(config.output).run
+    if not path.exists():
         return config
     there = read_json(path)
     identity = there.get("identity") if isinstance(there, dict) else None
     training = identity.get("training") if isinstance(identity, dict) else None
-    was_auto = isinstance(training, dict) and training.get("precision") == "auto"
-    if not was_auto or there.get("precision") != given:
+    asked = training.get("precision") if isinstance(training, dict) else None
+    if asked == config.training.precision or there.get("precision") != choose_precision(config)[0]:
         return config
-    with_auto = with_settings(config, {"training.precision": "auto"})
-    return with_auto if choose_precision(with_auto)[0] == given else config
+    alike = [one for one in equivalents(config) if one.training.precision == asked]
+    return with_settings(config, {"training.precision": alike[0].training.precision}) if alike else config
+
+
+def as_the_sweep_there(config: Config, dataset_identity: str) -> Config:
+    """``config`` in the words of a sweep of it that lies in the output folder, if one does."""
+    from redheart.sweep.identity import sweep_identity, sweeps_of
+
+    results = OutputPaths(config.output).sweep
+    there = (one for one in equivalents(config) if sweeps_of(results, sweep_identity(one, dataset_identity)))
+    return next(there, config)

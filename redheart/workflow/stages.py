@@ -17,7 +17,9 @@ from redheart.storage import sha256_of, write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.resolve import (
     LearningRate,
+    as_the_sweep_there,
     choose_learning_rate,
+    equivalents,
     resolve,
 )
 from redheart.workflow.skipping import is_done, mark_done
@@ -77,7 +79,13 @@ def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
     resolved = resolve(config).config
     output = Path(config.output)
     found = run_sweep(
-        resolved, dataset.path, dataset.identity, output, asked=config, force=force, should_stop=should_stop
+        resolved,
+        dataset.path,
+        dataset.identity,
+        output,
+        asked=as_the_sweep_there(config, dataset.identity),
+        force=force,
+        should_stop=should_stop,
     )
     write_chosen_for(OutputPaths(config.output).sweep, _chosen_for(resolved, dataset))
     return found.learning_rate
@@ -294,6 +302,7 @@ def ablate(
         dataset,
         Path(config.output),
         asked=config,
+        alike=equivalents(config)[1:],
         learning_rate=resolution.learning_rate,
         variants=VARIANTS if groups is None else groups,
         force=force,

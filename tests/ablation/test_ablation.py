@@ -172,6 +172,10 @@ def test_finished_runs_are_kept_and_only_missing_ones_trained(
     }.items()
     ablate(ordered, tmp_path, variants=("phases",), force=True)
     assert len(trained) == 7 + 4
+    # As a run's stored settings ask for it: by what ``auto`` came to.
+    said = load_config(None, ["model.dropout=0", *SETTINGS])
+    ablate(ordered, tmp_path, "training.precision=no", variants=("phases",), alike=[said])
+    assert len(trained) == 7 + 4
 
 
 def test_what_belongs_to_other_settings_data_or_shapes_is_not_taken(

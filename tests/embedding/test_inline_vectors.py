@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -88,6 +89,15 @@ def test_many_different_vectors_of_an_older_file_are_merged_to_at_most_thirteen_
     assert made.counts.tolist() == [13]  # with a title, an action and the text whole there would be 16
     assert made.segments(0).kinds.tolist() == [2] * 13
     assert made.segments(0).vectors.sum() == pytest.approx(13)
+
+
+def test_who_embedded_an_older_file_has_the_dataset_that_others_open(tmp_path: Path, config: EmbeddingConfig) -> None:
+    """However short the user wants sequences: the file's vectors are no texts that could be cut anew."""
+    item = {"id": "a", "text": "t", "embedding": np.eye(30, 384).tolist()}
+    path = write_items(tmp_path / "x.embedded.json", [item])
+    made = embed_dataset(path, msgspec.structs.replace(config, max_segments=8), output_root=tmp_path)
+    opened = open_embedded(path)
+    assert made.identity == opened.identity and made.counts.tolist() == opened.counts.tolist() == [13]
 
 
 def test_what_an_older_file_lacks_is_embedded_and_the_file_is_kept(

@@ -185,6 +185,25 @@ def test_damaged_records_are_named_and_the_rest_is_there(output: Path) -> None:
     assert "line 1 is damaged" in page.text and "Candidates" in page.text
 
 
+def test_a_dry_run_is_called_one_though_the_record_of_an_epoch_does_not_fit(output: Path) -> None:
+    metrics = output / "metrics.jsonl"
+    first, *rest = metrics.read_text().splitlines()
+    spoiled = json.loads(rest[0]) | {"choose": {"count": "many"}}
+    lines = [json.dumps(json.loads(first) | {"dry_run": True}), json.dumps(spoiled), *rest[1:]]
+    metrics.write_text("\n".join(lines) + "\n")
+    build_report(CONFIG, output)
+    facts = json.loads((output / "report" / "report.json").read_text())
+    assert facts["dry_run"] and facts["training"]["status"] == "damaged"
+
+
+def test_a_number_of_a_foreign_sweep_that_is_none_is_left_out(output: Path) -> None:
+    path = output / "lr_sweep_results" / "optimal_lr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": float("nan"), "curve": [float("inf"), 1.0]}))
+    build_report(CONFIG, output)
+    chosen = json.loads((output / "report" / "report.json").read_text())["sweep"]["chosen"]
+    assert "accuracy" not in chosen and chosen["curve"] == [None, 1.0] and "optimal_lr" in chosen
+
+
 def test_a_report_that_can_not_be_written_leaves_the_earlier_one(output: Path) -> None:
     path = build_report(CONFIG, output)
     before = path.read_bytes()

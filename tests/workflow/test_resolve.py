@@ -13,7 +13,15 @@ from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError, StorageError
 from redheart.messages import text
 from redheart.storage import write_json
-from redheart.workflow.resolve import DEFAULT_LEARNING_RATE, as_the_run_there, choose_learning_rate, resolve
+from redheart.sweep.identity import open_sweep, sweep_identity
+from redheart.workflow.resolve import (
+    DEFAULT_LEARNING_RATE,
+    as_the_run_there,
+    as_the_sweep_there,
+    choose_learning_rate,
+    equivalents,
+    resolve,
+)
 
 
 @pytest.fixture(params=[(False, False), (True, True), (True, False)], ids=["cpu", "cuda", "cuda without bf16"])
@@ -94,7 +102,8 @@ def test_a_run_that_came_to_its_precision_by_auto_is_the_run_that_its_stored_set
     assert _asked_where(tmp_path, "no", identity=by_auto, precision="fp16").training.precision == "no"
     assert _asked_where(tmp_path, "no", identity=given, precision="no").training.precision == "no"
     assert _asked_where(tmp_path, "auto", identity=by_auto, precision="no").training.precision == "auto"
-    assert _asked_where(tmp_path, "auto", identity=given, precision="no").training.precision == "auto"
+    assert _asked_where(tmp_path, "auto", identity=given, precision="no").training.precision == "no"
+    assert _asked_where(tmp_path, "auto", identity=given, precision="bf16").training.precision == "auto"
     assert _asked_where(tmp_path, "no", identity=None).training.precision == "no"
 
 
@@ -106,3 +115,36 @@ def test_a_precision_that_auto_does_not_come_to_here_is_taken_as_given(
     by_auto = {"training": {"precision": "auto"}}
     assert _asked_where(tmp_path, "no", identity=by_auto, precision="no").training.precision == "no"
     assert _asked_where(tmp_path, "bf16", identity=by_auto, precision="bf16").training.precision == "auto"
+
+
+def test_the_same_is_asked_for_by_auto_and_by_what_auto_comes_to_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def words(*overrides: str) -> list[tuple[str, str]]:
+        found = equivalents(load_config(None, list(overrides)))
+        return [(one.model.preset, one.training.precision) for one in found]
+
+    all_four = {("auto", "auto"), ("tiny", "auto"), ("auto", "no"), ("tiny", "no")}
+    assert words()[0] == ("auto", "auto") and set(words()) == all_four
+    resolved = words("model.preset=tiny", "training.precision=no")
+    assert resolved[0] == ("tiny", "no") and set(resolved) == all_four
+    assert words("model.preset=small", "training.precision=bf16") == [("small", "bf16")]
+
+
+@pytest.mark.parametrize("first", ["auto", "no"])
+def test_a_sweep_in_the_output_folder_is_found_in_whatever_words_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def asked(precision: str, *more: str) -> Config:
+        return load_config(None, [f"output={tmp_path}", f"training.precision={precision}", *more])
+
+    made, second = asked(first), asked("no" if first == "auto" else "auto", "model.preset=tiny")
+    assert as_the_sweep_there(second, "data") == second, "there is none yet"
+    open_sweep(made, sweep_identity(made, "data"), tmp_path / "lr_sweep_results")
+    found = as_the_sweep_there(second, "data")
+    assert sweep_identity(found, "data") == sweep_identity(made, "data") != sweep_identity(second, "data")
+    for other in (asked(first, "seed=1"), asked("bf16"), asked(first, "training.weight_decay=0.1")):
+        assert as_the_sweep_there(other, "data") == other
+    assert as_the_sweep_there(second, "other data") == second
