@@ -191,8 +191,8 @@ def _repeats(
     """
     own = mean_losses(results)
     losses = own or mean_losses(history)
-    share = REPEAT_CANDIDATES if own else len(grid)  # with nothing of its own yet a stage keeps its breadth
-    best = sorted(losses, key=lambda learning_rate: (losses[learning_rate], learning_rate))[:share] or list(
+    breadth = REPEAT_CANDIDATES if own else len(grid)  # with nothing of its own yet a stage keeps its breadth
+    best = sorted(losses, key=lambda learning_rate: (losses[learning_rate], learning_rate))[:breadth] or list(
         dict.fromkeys(grid)
     )
     runs = {learning_rate: sum(result.learning_rate == learning_rate for result in results) for learning_rate in best}

@@ -205,7 +205,7 @@ class Trainer:
             Tracker(start),
             ProgressBar(),
             LivenessCheck(),
-            UpdateCheck(on_look=metrics.add_look),
+            UpdateCheck(on_check=metrics.add_check),
             checkpoints,
             metrics,
             *self.callbacks,

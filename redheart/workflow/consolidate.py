@@ -27,7 +27,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
 
     Raises:
         NotYetDone: there is no state yet.
-        StorageError: no state is valid, it holds no weights, or a share of their average is missing.
+        StorageError: no state is valid, it holds no weights, or a shard of their average is missing.
     """
     state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
