@@ -1,4 +1,4 @@
-"""Several runs at a time: one process a GPU, or on CPU a share of the cores each; with a single slot, this process."""
+"""The local pool of an ablation: one process per GPU or share of the cores; with a single slot, this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting, with its type, its default and the reason for it. Frozen: a run's settings do not change under it."""
+"""The schema: every setting with its type, its default and its reason. Frozen, so a run's settings do not change."""
 
 from __future__ import annotations
 

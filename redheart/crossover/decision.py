@@ -1,4 +1,4 @@
-"""Which model is delivered: the one with the lowest loss on ``judge``, and whether that is more than noise.
+"""The decision which model is delivered: the lowest loss on ``judge``, and whether that is more than noise.
 
 Pure functions of numbers. The test split is not looked at.
 """

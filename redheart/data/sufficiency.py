@@ -1,4 +1,4 @@
-"""The check whether a dataset has what training, choosing and judging need: situations in each split, and targets among them."""
+"""The check that a dataset suffices: enough situations in each split, and targets among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract between a training and the engine that holds its weights: what every engine does, and who must take part.
+"""The engine's contract: what every engine does for a training, and which calls are collective.
 
 A method that is *collective* has to be called by every process of the group, in the same order, or the group waits for
 ever. "Collective under ZeRO" means that it is so where ``shards_state`` is true: there no process holds a whole tensor.

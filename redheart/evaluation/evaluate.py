@@ -1,4 +1,4 @@
-"""A model on a split: losses, skills and each item's share of them, the same on every process.
+"""The evaluation of a model on a split: losses, skills and each item's part of them, the same on every process.
 
 Every process predicts its share; predictions are gathered and all numbers are computed from the whole, so that a
 metric that is no mean over items (R², a rank correlation, F1) is right however the work was shared.

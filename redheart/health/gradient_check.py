@@ -1,4 +1,4 @@
-"""Is each gradient the right one? Autograd in float64 against central differences of the loss, for every tensor.
+"""The gradient check: autograd in float64 against central differences of the loss, for every tensor.
 
 Two derivatives are compared per tensor. One along a direction in which every element moves, each by its own random amount
 towards where its gradient points: a wrong element anywhere changes it. One of the single element with the largest gradient.

@@ -1,4 +1,4 @@
-"""Is every parameter tensor alive? Measured while real steps are taken; ``liveness_report.py`` judges what was measured.
+"""The liveness probe: measures while real steps are taken whether every tensor is alive; ``liveness_report.py`` judges.
 
 Of each tensor: whether the optimizer holds it, the squares of its whole gradient by row over all steps, and how far it
 moved beyond weight decay. In the first steps of a training this costs one more pass over each gradient's rows (which the

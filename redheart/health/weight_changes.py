@@ -1,4 +1,4 @@
-"""How weights differ from what they were, with what weight decay alone did to them taken out.
+"""Changes of weights between two comparisons, with what weight decay alone did to them taken out.
 
 A parameter that gets no gradient is still shrunk by AdamW's decay, so the expected decay is taken out first: what
 remains is the optimizer's own doing. Either a sample of each tensor is compared, which needs no second copy of the model

@@ -1,6 +1,6 @@
-"""What the constant predictor of the training split knows: means and scales, prior distributions.
+"""Statistics of the training split's targets, which the constant predictor uses: means and scales, prior distributions.
 
-The model predicts relative to it – standardised units for regressions, logits on top of the prior's logarithm for
+The model predicts relative to that predictor – standardised units for regressions, logits on top of the prior's logarithm for
 distributions – so that 0 is what the constant predictor says.
 """
 

@@ -1,4 +1,4 @@
-"""Where the next five trials lie: a pure function from what is known to the plan of a stage.
+"""The planner: a pure function from what is known to the next five trials.
 
 Stage 0 spreads its points evenly in log space over the configured range, ends included. Each later stage zooms: its
 bracket reaches from the left to the right neighbour of the best learning rate so far, and its points divide the two

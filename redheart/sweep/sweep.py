@@ -1,4 +1,4 @@
-"""The stage ``sweep``: from an embedded dataset to ``optimal_lr.json``, gone on with, skipped or begun anew."""
+"""The stage ``sweep``: from an embedded dataset to ``optimal_lr.json``, resumed, skipped or begun anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One worker: takes points of the current stage until the sweep is complete. The same under a pool, srun or an array.
+"""A worker of the sweep: takes points of the current stage until it is complete, under a pool, srun or an array job.
 
 It loads configuration and data once, for all its trials. Whoever finds a stage complete plans the next one; the plan is
 created exclusively, so everyone works on the same. A worker that dies leaves a claim that stops beating, and another

@@ -1,4 +1,4 @@
-"""How much a curve jumps from epoch to epoch for no reason, without knowing its shape.
+"""The noise of a curve from epoch to epoch, estimated without knowing its shape.
 
 What this can't see: ``choose`` is the same sample in every epoch, so its sampling error is shared by all epochs and
 does not show as jumps. It moves the whole curve, and mostly cancels when epochs are compared.

@@ -1,4 +1,4 @@
-"""Sums over the steps of an epoch, and the parts of its record that are made of them."""
+"""Sums over the steps of an epoch, and the parts of its record that follow from them."""
 
 from __future__ import annotations
 

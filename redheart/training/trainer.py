@@ -1,4 +1,4 @@
-"""The stage ``train``: epochs with real validation, resumable at any step; what else happens is its callbacks' business."""
+"""The stage ``train``: epochs with real validation, resumable at any step; everything else is done by its callbacks."""
 
 from __future__ import annotations
 

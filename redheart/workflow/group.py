@@ -1,4 +1,4 @@
-"""A launcher and the processes it starts, as one thing that can be asked to stop.
+"""A launcher and the processes it starts, as one group that can be asked to stop.
 
 ``timeout`` and SLURM signal only the process they know, and a launcher that gets SIGTERM kills its workers before they
 have saved. So a request to stop goes to the workers themselves: they agree on a step, save, and end; then so does the

@@ -1,4 +1,4 @@
-"""``redheart doctor liveness``: some real optimizer steps of a preset, and the verdict on every one of its tensors.
+"""The command ``doctor liveness``: some real optimizer steps of a preset, and the verdict on every tensor.
 
 What counts here is whole tensors: a second copy of the weights is kept to compare with. It runs in one process or under a
 launcher, with whatever engine that means, and changes no run: its weights are thrown away.

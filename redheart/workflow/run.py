@@ -1,4 +1,4 @@
-"""All stages in order: what ``run_learning.sh`` starts."""
+"""The command ``workflow``: all stages in order, as ``run_learning.sh`` starts them."""
 
 from __future__ import annotations
 

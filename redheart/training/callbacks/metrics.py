@@ -1,4 +1,4 @@
-"""The run's metrics: a line of ``metrics.jsonl`` for its start and for each epoch, and what people are told of an epoch."""
+"""The run's metrics: one line of ``metrics.jsonl`` for its start and for each epoch, and the epoch's log lines."""
 
 from __future__ import annotations
 

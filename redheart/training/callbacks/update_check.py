@@ -1,4 +1,4 @@
-"""The update check: every so many batches and at an epoch's end, whether every module really changes."""
+"""The update check: every so many batches and at an epoch's end, whether every module has changed."""
 
 from __future__ import annotations
 
