@@ -26,7 +26,7 @@ KNOWN_FIELDS = frozenset(name for name in Situation.__dataclass_fields__ if name
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
 #: More votes than there are people are a mistake, and their sum must stay a float.
-MAX_VOTES = 1e12
+MOST_VOTES = 1e12
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -52,7 +52,7 @@ def _plain_emotions(value: Any) -> tuple[float, ...] | None:
 def _plain_votes(value: dict[Any, Any]) -> dict[str, float] | None:
     """Votes without a fault, one at least above 0; None: they have to be looked at closely."""
     for label, count in value.items():
-        if type(count) is not int or not 0 <= count <= MAX_VOTES or label not in LABELS:
+        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in LABELS:
             return None
     return {label: float(count) for label, count in value.items()} if any(value.values()) else None
 
@@ -196,7 +196,7 @@ class ItemCheck:
         if votes is None:
             return None
         numbers = {
-            label: self._number(f"label_scores.{label}", count, 0.0, MAX_VOTES, "a number of votes, 0 or more")
+            label: self._number(f"label_scores.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
             for label, count in votes.items()
         }
         good = {label: count for label, count in numbers.items() if count is not None}
