@@ -1,4 +1,4 @@
-"""``python -m redheart``: the same as the command ``redheart``; what ``accelerate launch -m`` starts."""
+"""The entry point ``python -m redheart``: the same as the command ``redheart``; ``accelerate launch -m`` starts it."""
 
 import sys
 

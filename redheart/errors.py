@@ -1,4 +1,4 @@
-"""What can go wrong, as a small tree. The command line prints the message and exits with ``exit_code``.
+"""Errors of the program, as a small tree. The command line prints the message and exits with ``exit_code``.
 
 A message names the file, the field, what was found and what is wanted, and where there is one, the fix.
 """

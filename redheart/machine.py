@@ -1,4 +1,4 @@
-"""What this machine offers, and what follows from it: device, precision, preset. Says so, and never guesses twice."""
+"""The machine: device, memory and disk, and the precision and preset that follow from them. Every choice is logged."""
 
 from __future__ import annotations
 

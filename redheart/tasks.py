@@ -1,4 +1,4 @@
-"""What is predicted: one table of tasks from which heads, masks, losses, metrics and report follow.
+"""The table of tasks: what is predicted; heads, masks, losses, metrics and report follow from it.
 
 Another annotation scheme is another table, not another program. A task names the field of the dataset that
 holds its target, the dimensions of that target in their fixed order, and how it is trained and scored.

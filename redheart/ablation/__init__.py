@@ -1,4 +1,4 @@
-"""What each group of modules is worth: the model trained with each removed in turn, against the whole, seed by seed."""
+"""The ablation: the model trained with each group of modules removed in turn, against the whole, seed by seed."""
 
 from redheart.ablation.ablation import run_ablation
 from redheart.ablation.result import AblationResult, Row

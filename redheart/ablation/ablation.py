@@ -1,4 +1,4 @@
-"""The stage ``ablate``: all runs that are missing, then the table, its JSON and its picture."""
+"""The stage ``ablate``: trains all missing runs, then writes the table, its JSON and its plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture: a panel a metric, a row a group, a dot with its interval; right of zero the part is worth something.
+"""The plot of an ablation: one panel per metric, one row per group, a dot with its interval; above 0 the part helps.
 
 One part may be worth ten times the others: what lies far out is drawn at the edge with its number, so that the rest is seen.
 

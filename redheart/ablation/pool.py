@@ -1,4 +1,4 @@
-"""Several runs at a time: one process a GPU, or on CPU a share of the cores each; with a single slot, this process."""
+"""The local pool of an ablation: one process per GPU or share of the cores; with a single slot, this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redheart.worker_pool import WorkerPool, WorkerProcess
 
 LOGS_FOLDER = "logs"
 _WORKER = "redheart.ablation.worker"
-_LOOK_EVERY = 0.2  # seconds between two looks at the request to stop
+_POLL_EVERY = 0.2  # seconds between two checks whether a stop was asked for
 
 
 def run_here(
@@ -60,7 +60,7 @@ def run_in_processes(
         for worker in pool.workers:
             hand_out(worker)
         while under_way:
-            for worker, answer in pool.answers(_LOOK_EVERY):
+            for worker, answer in pool.answers(_POLL_EVERY):
                 error = msgspec.json.decode(answer, type=Outcome).to_error()
                 if error is not None:
                     raise error

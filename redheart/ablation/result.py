@@ -1,4 +1,4 @@
-"""What an ablation found: rows of a table, and the same as JSON."""
+"""Results of an ablation, as typed rows and as JSON."""
 
 from __future__ import annotations
 

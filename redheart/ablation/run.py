@@ -1,4 +1,4 @@
-"""One run: a variant trained from one seed, its epoch chosen on ``choose``, its predictions on ``judge``; and its file.
+"""One run of an ablation: a variant trained from one seed, its epoch chosen on ``choose``, scored on ``judge``.
 
 Whoever finishes a run writes its file at once, whole or not at all, so a killed ablation goes on with the runs that are
 missing. A file of other settings, other data or a model of other shapes is not taken for the run's own.

@@ -1,4 +1,4 @@
-"""The numbers by which variants are compared, of the whole of ``judge`` and of bootstrap resamples of it."""
+"""Scores by which variants are compared, on the whole of ``judge`` and on bootstrap resamples of it."""
 
 from __future__ import annotations
 

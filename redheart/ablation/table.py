@@ -1,4 +1,4 @@
-"""The table for people."""
+"""The ablation's table, as text for the terminal."""
 
 from __future__ import annotations
 

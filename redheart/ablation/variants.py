@@ -1,4 +1,4 @@
-"""What is trained: the whole model, the model without each group or the radial paths in turn, and the closed-form paths alone."""
+"""Variants to train: the whole model, the model without each group or its radial paths, and the closed-form paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker of the ablation: trains the runs that its parent names, and keeps the data loaded between them.
+"""A worker process of the ablation: trains the runs that its parent names, and keeps the data loaded between them.
 
 It writes the files of its runs itself, so nothing finished is lost with whoever watches.
 """

@@ -1,4 +1,4 @@
-"""How much a group is worth and how sure that is: paired by seed and by situation, with the spread of both.
+"""The worth of a group and its interval: differences paired by seed and by situation, with the variance of both.
 
 Two things vary: the seed (initial weights, order, dropout) and which situations happened to be in ``judge``. A t interval
 over the seeds alone knows nothing of the second; a percentile bootstrap over seeds *and* situations is too narrow with three

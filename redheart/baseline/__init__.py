@@ -1,4 +1,4 @@
-"""The simple baseline: linear models on the encoder's vectors, and where the model stands beside them.
+"""The simple baseline: linear models on the encoder's vectors, and comparisons of the model with it.
 
 Importing this loads neither torch nor scikit-learn; fitting a baseline does.
 """

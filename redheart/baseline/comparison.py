@@ -1,4 +1,4 @@
-"""Where a model stands: each of its metrics beside the constant predictor's and the baseline's, with intervals.
+"""The comparison of a model: each of its metrics beside the constant predictor's and the baseline's, with intervals.
 
 Model and baseline are scored on the same resamples of the same situations, so the interval of their difference is a paired
 one. Above or below is said only where that interval leaves 0 out.

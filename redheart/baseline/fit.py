@@ -1,4 +1,4 @@
-"""The baseline fitted: ridge regression a number, logistic regression a distribution, on the training split alone.
+"""The fit of the baseline: ridge regression for numbers, logistic regression for distributions; training split only.
 
 Both are linear in the same features, with penalties chosen by cross-validation on the rows that they are fitted to.
 

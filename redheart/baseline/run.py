@@ -1,4 +1,4 @@
-"""The baseline of a run: fitted to the training split that the model was trained on, asked about another split."""
+"""The baseline of a run: fitted to the training split that the model was trained on, predicting another split."""
 
 from __future__ import annotations
 

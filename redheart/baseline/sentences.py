@@ -1,4 +1,4 @@
-"""Where the model stands, in plain words, in the language of this process."""
+"""Sentences that say how the model compares, in the language of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logistic regression of shares, emotions' or votes', on the baseline's features, its penalty chosen by cross-validation."""
+"""Logistic regression of distributions, emotions' or votes', its penalty chosen by cross-validation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which situations meet in which batch: a pure function of seed and epoch, so that a run can be resumed or repeated.
+"""The order of batches: a pure function of seed and epoch, so that a run can be resumed or repeated.
 
-A global batch is cut into one piece a process and accumulation step. The cut never changes the loss: every piece is
-divided by the global batch's valid counts, and a piece that would be empty carries one masked situation, so that every
+A global batch is cut into one micro-batch per process and accumulation step. The cut never changes the loss: each one is
+divided by the global batch's valid counts, and one that would be empty carries one masked situation, so that every
 process takes part in every collective operation.
 """
 
@@ -44,14 +44,14 @@ class BatchGeometry:
                 f"training.global_batch_size {total} can't be shared evenly by {world_size} processes; "
                 f"the nearest that can: {max(1, round(total / world_size)) * world_size}"
             )
-        a_process = total // world_size
+        per_process = total // world_size
         micro, accumulation = config.micro_batch_size, config.gradient_accumulation_steps
         if micro is None and accumulation is None:
-            micro = next(size for size in range(min(MICRO_BATCH_CAP, a_process), 0, -1) if a_process % size == 0)
+            micro = next(size for size in range(min(MICRO_BATCH_CAP, per_process), 0, -1) if per_process % size == 0)
         if micro is None:
-            micro = a_process // accumulation if accumulation else a_process
+            micro = per_process // accumulation if accumulation else per_process
         if accumulation is None:
-            accumulation = a_process // micro
+            accumulation = per_process // micro
         if micro * accumulation * world_size != total:
             raise ConfigError(
                 f"training.micro_batch_size {micro} × training.gradient_accumulation_steps {accumulation} × "
@@ -79,6 +79,6 @@ def global_batches(order: Indices, global_batch_size: int) -> list[Indices]:
 
 
 def micro_batches(batch: Indices, geometry: BatchGeometry, rank: int) -> list[Indices]:
-    """What process ``rank`` computes of a global batch: one piece an accumulation step, possibly empty."""
+    """What process ``rank`` computes of a global batch: one micro-batch per accumulation step, possibly empty."""
     cut = np.array_split(batch, geometry.gradient_accumulation_steps * geometry.world_size)
     return cut[rank :: geometry.world_size]

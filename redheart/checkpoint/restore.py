@@ -1,4 +1,4 @@
-"""From a checkpoint's folder, or a crossover's file, back to a model; and whether it fits what it is to be used with."""
+"""The restoring of a model from a checkpoint's folder or a crossover's file, and the checks that it fits its use."""
 
 from __future__ import annotations
 

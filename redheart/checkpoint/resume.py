@@ -1,4 +1,4 @@
-"""What going on needs beyond the weights: optimizer, random states, the cursor. The newest two are kept.
+"""The resume state: what going on needs beyond the weights (optimizer, random states, cursor). The newest two are kept.
 
 The optimizer's own files are written by Accelerate or DeepSpeed, collectively; this file gives them a folder that
 becomes valid only when everything in it is on disk, and checks every hash before they are read again – their loaders

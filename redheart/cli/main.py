@@ -1,4 +1,4 @@
-"""The edge: arguments and environment variables are read here, once; errors become one message and an exit code."""
+"""The command line's entry: reads arguments and environment once; turns errors into one message and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that stand for settings: which setting each is, and what the ones that were typed override."""
+"""Options that stand for settings: which setting each one is, and the overrides that follow from those given."""
 
 from __future__ import annotations
 

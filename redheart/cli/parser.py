@@ -202,7 +202,7 @@ def build_parser() -> Parser:
     predict.add_argument(
         "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
     )
-    predict.add_argument("--json", action="store_true", help="print one JSON object per text instead of a table")
+    predict.add_argument("--json", action="store_true", help="print one JSON object a text instead of a table")
     _shared(predict.add_argument_group("common options"))
     predict.epilog = f"Writes nothing. Besides options: {_OVERRIDES_HELP}."
 
@@ -216,7 +216,7 @@ def build_parser() -> Parser:
     ablate.add_argument(
         "--groups", type=_groups, metavar="A,B", help="only these groups, 'radial', 'paths' and 'linear' (default: all)"
     )
-    ablate.add_argument("--epochs", type=_positive, metavar="N", help="epochs per training (default: those of a trial)")
+    ablate.add_argument("--epochs", type=_positive, metavar="N", help="epochs a training (default: those of a trial)")
     ablate.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate of all (default: the sweep's choice)")
     ablate.add_argument("--workers", type=_positive, metavar="N", help="trainings at a time")
     ablate.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -243,7 +243,7 @@ def build_parser() -> Parser:
     liveness.add_argument(
         "--batches", type=_positive, metavar="N", help="optimizer steps on real batches (default: 20)"
     )
-    liveness.add_argument("--batch-size", type=_positive, metavar="N", help="situations per batch (default: 8)")
+    liveness.add_argument("--batch-size", type=_positive, metavar="N", help="situations a batch (default: 8)")
     liveness.add_argument("--lr", type=_rate, metavar="RATE", help="peak learning rate (default: 3e-4)")
     liveness.add_argument(
         "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"

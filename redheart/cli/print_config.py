@@ -1,4 +1,4 @@
-"""The settings that a command would run with, as YAML that ``--config`` takes, with the origin of each beside it."""
+"""The output of ``--print-config``: settings as YAML that ``--config`` takes, each with its origin beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals set a flag and do nothing else; loops look at it between steps. A second Ctrl-C stops at once."""
+"""Signal handlers: they set a flag and do nothing else; loops check it between steps. A second Ctrl-C stops at once."""
 
 from __future__ import annotations
 

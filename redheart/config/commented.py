@@ -1,4 +1,4 @@
-"""YAML of a configuration with a comment at each setting that has something to say of itself."""
+"""A configuration as YAML, with a comment beside each setting that needs one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of all settings, from the schema itself: ``python -m redheart.config.document > docs/configuration.md``."""
+"""The settings page, generated from the schema: ``python -m redheart.config.document > docs/configuration.md``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One YAML file, then dotted overrides (``training.epochs=3``), checked as a whole before anything starts."""
+"""The loading of a configuration: one YAML file, then dotted overrides (``training.epochs=3``), checked as a whole."""
 
 from __future__ import annotations
 

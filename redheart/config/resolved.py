@@ -1,4 +1,4 @@
-"""A resolution: the configuration with its open settings settled, what was asked for, and why it came to what it did."""
+"""The resolved configuration: every open setting settled, what was asked for, and the reason for each choice."""
 
 from __future__ import annotations
 

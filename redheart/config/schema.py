@@ -1,4 +1,4 @@
-"""Every setting, with its type, its default and the reason for it. Frozen: a run's settings do not change under it."""
+"""The schema: every setting with its type, its default and its reason. Frozen, so a run's settings do not change."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     no_param_update: bool = False
     """A dry run of the pipeline: forward and backward, but no optimizer step."""
     monitor_every: Positive = 100
-    """Batches between two looks at which modules' parameters changed."""
+    """Batches between two checks of which modules' parameters changed."""
     dead_update_threshold: NotNegative = 1e-9
-    """A module whose relative update since the last look is at most this is reported as not updated."""
+    """A module whose relative update since the last check is at most this is reported as not updated."""
     liveness_steps: Annotated[int, Meta(ge=0)] = 20
     """First optimizer steps over which every tensor is watched: held by the optimizer, a gradient, an update; 0: none."""
     strict: bool = False

@@ -1,4 +1,4 @@
-"""What a setting's type asks for, in words: for error messages and for the page of settings."""
+"""Descriptions of a setting's type in words, for error messages and for the settings page."""
 
 from __future__ import annotations
 

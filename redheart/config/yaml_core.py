@@ -1,4 +1,4 @@
-"""YAML as its version 1.2 reads it: ``1e-4`` is a number, ``no`` is a word, ``010`` is ten, a key stands once.
+"""A YAML 1.2 loader: ``1e-4`` is a number, ``no`` is a word, ``010`` is ten, and a repeated key is an error.
 
 PyYAML follows version 1.1, in which ``learning_rate: 1e-4`` is a string and ``precision: no`` is false. What is dumped
 here is read back here as the same values.

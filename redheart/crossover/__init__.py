@@ -1,4 +1,4 @@
-"""Epochs combined into one model, and whether that helped: a crossover beside its controls, judged on held-out data.
+"""The crossover: epochs combined into one model, compared with its controls on held-out data.
 
 Importing this loads neither torch nor numpy; running it does.
 """

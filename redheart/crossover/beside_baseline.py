@@ -1,4 +1,4 @@
-"""The delivered model beside the simple baseline, on ``judge`` and ``test``: what the report shows. It decides nothing."""
+"""The delivered model beside the simple baseline, on ``judge`` and ``test``, for the report. Decides nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a crossover has to be compared with: the last epoch, the start, the best epoch, averages, crossovers by chance.
+"""Controls of the crossover: the last epoch, the start, the best epoch, averages, and crossovers by chance.
 
 No published evidence says that choosing epochs module by module beats averaging whole models; averages of the last
 epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXiv 2203.05482) are the strong contenders.

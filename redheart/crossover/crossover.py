@@ -1,4 +1,4 @@
-"""The stage: recipes made, scored, one delivered, everything written down."""
+"""The stage ``crossover``: makes and scores the recipes, delivers one, and writes everything down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model is delivered: the one with the lowest loss on ``judge``, and whether that is more than noise.
+"""The decision which model is delivered: the lowest loss on ``judge``, and whether that is more than noise.
 
 Pure functions of numbers. The test split is not looked at.
 """
@@ -35,7 +35,7 @@ def decide(candidates: Sequence[Candidate], *, dry_run: bool, weights_changed: b
     """Decides on ``judge`` alone.
 
     An advantage over the last epoch is clear where its interval, widened for the number of contenders (Bonferroni), leaves
-    out 0; the last epoch's is, where every baseline's does on the other side. Of equal losses the earlier candidate's
+    out 0; the last epoch's is, where every contender's does on the other side. Of equal losses the earlier candidate's
     counts, so the last epoch stays unless something is better.
 
     Args:
@@ -98,7 +98,7 @@ def explain(result: CrossoverResult) -> list[str]:
         own = _standing(difference)
         if result.is_clear or own == "noise":
             sentences = [text(f"crossover.outcome_{result.outcome}", **values)]
-        else:  # its own interval is no reason for doubt: another baseline's is, or resamples that disagree with the mean
+        else:  # its own interval is no reason for doubt: another contender's is, or resamples that disagree with the mean
             other = _not_told_apart(result) if result.outcome == "last_unclear" and own == "higher" else None
             sentences = [_beside(result, other, values)]
     if subject is not None:
@@ -121,7 +121,7 @@ def side(low: float, high: float) -> Standing:
 
 
 def _beside(result: CrossoverResult, other: str | None, values: dict[str, str | int]) -> str:
-    """The sentence for a runner-up that is clearly worse beside a baseline that can't be told from the last epoch."""
+    """The sentence for a runner-up that is clearly worse beside a contender that can't be told from the last epoch."""
     difference = _difference(result, other)
     if other is None or difference is None:
         return text("crossover.outcome_at_odds", **values)
@@ -159,7 +159,7 @@ def _runner_up(result: CrossoverResult) -> str | None:
 
 
 def _not_told_apart(result: CrossoverResult) -> str | None:
-    """The baseline with the lowest loss whose interval holds 0."""
+    """The contender with the lowest loss whose interval holds 0."""
     for name in _by_loss(result):
         difference = _difference(result, name)
         if difference is not None and _standing(difference) == "noise":

@@ -1,4 +1,4 @@
-"""Candidates scored: one model in memory, into which each recipe's weights are loaded in turn."""
+"""The scoring of candidates: one model in memory, into which each recipe's weights are loaded in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a crossover came to, as types and as JSON. Everything that the report says about it is in here."""
+"""The result of a crossover, as types and as JSON; the report reads everything from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A combined model is a choice of files: for each module the epoch, or the epochs, that it is taken from.
+"""Recipes of combined models: for each module the epoch, or the epochs, that its files are taken from.
 
 Nothing here holds a whole model. Weights are produced module by module, and an average reads one epoch's file of one
 module at a time, so that combining sixty epochs of 730M parameters needs one module in double precision beside the

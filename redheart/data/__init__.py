@@ -1,4 +1,4 @@
-"""Situations: their schema and validation, their splits, their targets, and where the dataset is.
+"""The dataset: schema, validation, splits, targets, and where its file is looked for.
 
 ``facts``, ``targets`` and ``sufficiency`` need numpy and are imported by their own names.
 """

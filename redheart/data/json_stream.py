@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from redheart.data.schema import JsonObject
 
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
-LARGEST_ITEM = 64 << 20
+MAX_ITEM_CHARACTERS = 64 << 20
 _CHUNK = 1 << 18
 _BLANK = " \t\r\n"
 #: A literal or escape that ends where the buffer ends is reported at most this far before that end ("-Infinity").
@@ -226,8 +226,8 @@ def _value(text: _Text, decoder: _Decoder, index: int) -> Item | Broken:
             value, end, twice = decoder.decode(text.buffer, text.at)
         except json.JSONDecodeError as error:
             unfinished = error.msg.startswith("Unterminated string") or error.pos >= len(text.buffer) - _NEAR_THE_END
-            if unfinished and len(text.buffer) - text.at > LARGEST_ITEM:
-                return Broken(index, f"more than {LARGEST_ITEM} characters without an end", "a smaller item")
+            if unfinished and len(text.buffer) - text.at > MAX_ITEM_CHARACTERS:
+                return Broken(index, f"more than {MAX_ITEM_CHARACTERS} characters without an end", "a smaller item")
             if unfinished and not text.ended:
                 text.grow()  # it moves the buffer: positions in it are void
                 continue
@@ -260,12 +260,12 @@ def _lines(text: _Text) -> Iterator[Item | Broken]:
     index = 0
     while text.skip_blank():
         end = text.buffer.find("\n", text.at)
-        while end < 0 and len(text.buffer) - text.at <= LARGEST_ITEM and text.grow():
+        while end < 0 and len(text.buffer) - text.at <= MAX_ITEM_CHARACTERS and text.grow():
             end = text.buffer.find("\n", text.at)
         if end < 0:
             end = len(text.buffer)
-        if end - text.at > LARGEST_ITEM:
-            yield Broken(index, f"a line of more than {LARGEST_ITEM} characters", "a smaller item")
+        if end - text.at > MAX_ITEM_CHARACTERS:
+            yield Broken(index, f"a line of more than {MAX_ITEM_CHARACTERS} characters", "a smaller item")
             return
         line, number = text.buffer[text.at : end].rstrip(), text.line_of(text.at)
         text.at = end

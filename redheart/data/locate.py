@@ -1,4 +1,4 @@
-"""Which file a run reads when none was named, and that the log says so."""
+"""The location of the dataset: which file a run reads when none was named, said in the log."""
 
 from __future__ import annotations
 

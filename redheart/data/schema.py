@@ -1,4 +1,4 @@
-"""What a situation is once it has been read and found good.
+"""The schema of a situation that has been read and checked.
 
 Only this shape passes on to the other stages, so none of them looks at raw JSON again.
 """

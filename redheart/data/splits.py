@@ -1,4 +1,4 @@
-"""Which situations train, choose, judge and test: a function of the text alone.
+"""The splits: which situations train, choose, judge and test, a function of the text alone.
 
 A hash of the normalised text decides, so an item never moves when the dataset grows or is shuffled, and the same text
 – whatever its case, spacing and punctuation – is always on the same side. Nothing that was trained on is scored.

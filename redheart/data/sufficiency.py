@@ -1,4 +1,4 @@
-"""The check whether a dataset has what training, choosing and judging need: situations in each split, and targets among them."""
+"""The check that a dataset suffices: enough situations in each split, and targets among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redheart.data.splits import SPLITS, Split
 from redheart.errors import DataError
 
 #: Fewer than this and neither a metric nor a choice of epochs means anything.
-FEWEST: dict[Split, int] = {"train": 8, "choose": 2, "judge": 2, "test": 2}
+MIN_SITUATIONS: dict[Split, int] = {"train": 8, "choose": 2, "judge": 2, "test": 2}
 
 
 def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split] = SPLITS) -> None:
@@ -22,8 +22,8 @@ def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split
     counts, with_target = facts.counts, facts.counts_with_target
     problems = []
     for split in SPLITS:
-        if split in needs and counts[split] < FEWEST[split]:
-            problems.append(f"split {split}: found {counts[split]} situations, wanted at least {FEWEST[split]}")
+        if split in needs and counts[split] < MIN_SITUATIONS[split]:
+            problems.append(f"split {split}: found {counts[split]} situations, wanted at least {MIN_SITUATIONS[split]}")
         elif split in needs and not with_target[split]:
             problems.append(
                 f"split {split}: found no target in any of its {counts[split]} situations, wanted emotions, "

@@ -1,4 +1,4 @@
-"""The check of one JSON value: a ``Situation`` comes of it, or everything that is wrong with it is said.
+"""The validation of one JSON value: a ``Situation``, or the list of everything that is wrong with it.
 
 Nothing is guessed or repaired: a value that is not what the field asks for is refused, with what was found and what is
 wanted. null stands for absent, except for ``id`` and ``text``. Fields that are not known are kept and only have to be

@@ -1,4 +1,4 @@
-"""Texts to vectors: cut into segments, encoded in batches, stored in memory-mapped files, read by index.
+"""The embedding: texts cut into segments, encoded in batches, stored in memory-mapped files, read by index.
 
 The names below are resolved on first use, so that importing this package does not import numpy or torch.
 """

@@ -1,4 +1,4 @@
-"""The embedding of a dataset: what is there is reused, what is missing is embedded and stored batch by batch.
+"""The stage ``embed``: reuses the vectors that are there, embeds the missing ones and stores them batch by batch.
 
 An item is known by a hash of its title, action and text, of the model, and of how it is cut. So a changed item alone is
 embedded again, and a run that was killed goes on where it was: it loses one batch at most. A dataset that has not changed

@@ -1,4 +1,4 @@
-"""One process at a time writes a vectors folder; the others wait, and can be told to stop while they do."""
+"""The lock of a vectors folder: one process at a time writes it; the others wait, and can be told to stop meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a dataset's vectors is there, where, and what is missing; and the embedding of what is."""
+"""The search for a dataset's missing vectors, and the embedding of those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the sentence encoder's files are, and which model they are.
+"""The source of the sentence encoder: where its files are, and which model they are.
 
 Sought as a path, in the off-line package, in the hub's local cache, on the hub – in this order, and never replaced by
 something else: without the model there is no run.

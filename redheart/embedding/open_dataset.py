@@ -1,4 +1,4 @@
-"""Opening what was embedded, from stored facts, from the store or from lists in the file, without the model."""
+"""The opening of an embedded dataset, from stored facts, the vector store or inline lists, without the encoder."""
 
 from __future__ import annotations
 

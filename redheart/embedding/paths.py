@@ -1,4 +1,4 @@
-"""Where the ``.embedded.json`` and the vectors of a dataset lie."""
+"""Paths of a dataset's ``.embedded.json`` and of its vectors."""
 
 from __future__ import annotations
 

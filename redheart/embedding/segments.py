@@ -1,4 +1,4 @@
-"""Cuts a situation into what is embedded: its title, its action, windows of consecutive sentences, and its text whole.
+"""The segments of a situation: its title, its action, windows of consecutive sentences, and the whole text.
 
 A sentence encoder reads 256 word pieces and no further; a story has thousands. So it becomes a short sequence over which
 attention, filters and a Kalman smoother mean something, and nothing of it is left out: where a segment is longer than

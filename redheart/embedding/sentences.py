@@ -1,4 +1,4 @@
-"""Where sentences end, without a dependency.
+"""Sentence boundaries, found without a dependency.
 
 The stories are forum posts: quotes, ellipses, abbreviations, missing capitals. A boundary too many only makes two short
 sentences that usually land in the same window; a boundary too few makes a sentence that has to be cut at a word.

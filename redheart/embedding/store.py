@@ -1,4 +1,4 @@
-"""Vectors on disk: an append-only file of float32 rows, and an index of JSON Lines that says whose they are.
+"""The vector store: an append-only file of float32 rows, and an index in JSON Lines that says whose they are.
 
 A batch's rows are durable before its index line is written, so what the index names is there; rows behind the last index
 line are the torn end of a killed run, and are cut off before the next are written. float32 and not float16: what was

@@ -1,4 +1,4 @@
-"""The facts of an embedded dataset, stored beside its vectors, so that it is read and checked once and not by each process.
+"""Facts of an embedded dataset, stored beside its vectors so that it is read and checked once, not by every process.
 
 One safetensors file: arrays, and a header that says what they were made from. They count only for exactly that – the
 ``.embedded.json`` and the store's index by their hashes, and the code that read them; whatever does not fit is made again.

@@ -1,4 +1,4 @@
-"""The half of the contract that Accelerate keeps for every strategy: processes, states, trackers, whole tensors."""
+"""The part of the engine's contract that Accelerate keeps for every strategy: processes, states, trackers, full state dicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass compiled as one graph, in place, so that names, hooks and checkpoints know nothing of it.
+"""The compiled forward pass: one graph, in place, so that names, hooks and checkpoints are unaffected.
 
 Compiling takes minutes for the large model, so it must not happen again for each size of batch. Sequences are padded to
 the longest that the model takes (with batches of a few dozen stories one nearly always is that long), the number of

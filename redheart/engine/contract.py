@@ -1,4 +1,4 @@
-"""The contract between a training and the engine that holds its weights: what every engine does, and who must take part.
+"""The engine's contract: what every engine does for a training, and which calls are collective.
 
 A method that is *collective* has to be called by every process of the group, in the same order, or the group waits for
 ever. "Collective under ZeRO" means that it is so where ``shards_state`` is true: there no process holds a whole tensor.
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
     @property
     def shards_state(self) -> bool:
-        """Whether a process holds only a share of weights and optimizer state, and a saved state fits as many processes."""
+        """Whether a process holds only a shard of weights and optimizer state, and a saved state fits as many processes."""
 
     @property
     def gradients_are_local(self) -> bool:
@@ -85,7 +85,7 @@ class Engine(Protocol):
 
     @property
     def can_recut_batches(self) -> bool:
-        """Whether a batch that ran out of memory can be computed again in smaller pieces: no other process is amid it."""
+        """Whether a batch that ran out of memory can be computed again in smaller micro-batches: no other process is amid it."""
 
     @property
     def scales_loss(self) -> bool:
@@ -114,15 +114,15 @@ class Engine(Protocol):
         """A context for forward passes, in which they compute in ``precision``."""
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        """Adds a piece's gradients. Collective where ``is_last``, and for every piece under ZeRO.
+        """Adds a micro-batch's gradients. Collective where ``is_last``, and for every micro-batch under ZeRO.
 
         Args:
-            loss: (), this piece's share of the global batch's loss: the shares of all pieces of all processes add up.
-            is_last: whether this is the step's last piece on this process.
+            loss: (), this micro-batch's part of the global batch's loss, which is the sum over those of all processes.
+            is_last: whether this is the step's last micro-batch on this process.
         """
 
     def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """A context for forward and backward of a piece: gradients travel between processes with the last one only."""
+        """A context for forward and backward of a micro-batch: gradients travel between processes with the last one only."""
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
         """Every parameter's whole gradient, in the parameter's shape, after a step's last backward and before its end.

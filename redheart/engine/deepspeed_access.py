@@ -34,7 +34,7 @@ def full_parameter_outside(parameter: nn.Parameter) -> Tensor:
 
 
 def held_gradients_are_finite(optimizer: Any) -> bool:
-    """Whether the share of ZeRO-3's gradients that this process holds, after a step's last backward, is finite."""
+    """Whether the shard of ZeRO-3's gradients that this process holds, after a step's last backward, is finite."""
     if optimizer.offload_optimizer:
         held = [flat.grad for flat in optimizer.fp32_partitioned_groups_flat if flat.grad is not None]
     else:

@@ -1,4 +1,4 @@
-"""The DeepSpeed JSON chooses the strategy; batch, accumulation, clipping and precision are ours and filled in."""
+"""The DeepSpeed configuration: the JSON file chooses the strategy; batch, clipping and precision are filled in."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from redheart.storage import Scalar
 
 
 class DeepSpeedEngine(AcceleratedEngine):
-    """Every process holds a share of the optimizer state, under ZeRO-3 of the weights too.
+    """Every process holds a shard of the optimizer state, under ZeRO-3 of the weights too.
 
     Args:
         file: the DeepSpeed JSON, whose ``"auto"`` is filled in from ``config``.
@@ -66,7 +66,7 @@ class DeepSpeedEngine(AcceleratedEngine):
 
     @property
     def can_recut_batches(self) -> bool:
-        return False  # DeepSpeed counts the pieces it was told of
+        return False  # DeepSpeed counts the micro-batches it was told of
 
     @property
     def is_compilable(self) -> bool:
@@ -91,7 +91,7 @@ class DeepSpeedEngine(AcceleratedEngine):
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
         self.model.set_gradient_accumulation_boundary(is_boundary=is_last)
-        # Gradients are averaged over processes, and the shares want the sum.
+        # DeepSpeed averages gradients over processes; the parts of the loss have to be summed.
         self.model.backward(loss * self.world_size, scale_wrt_gas=False)
 
     def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
@@ -105,7 +105,7 @@ class DeepSpeedEngine(AcceleratedEngine):
             yield name, safe_get_full_grad(parameter) if name in self._group_of else parameter.grad
 
     def step(self) -> StepOutcome:
-        # ZeRO-1 and 2 look for themselves; ZeRO-3 looks under fp16 only, and would clip every weight to NaN.
+        # ZeRO-1 and 2 check for themselves; ZeRO-3 checks under fp16 only, and would clip every weight to NaN.
         if self._zero_stage == 3 and not self.scales_loss:
             flag = torch.tensor([float(held_gradients_are_finite(self.model.optimizer))], device=self.device)
             if self._reduce(flag, "min").item() < 0.5:

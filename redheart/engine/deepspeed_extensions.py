@@ -1,4 +1,4 @@
-"""DeepSpeed compiles C++ at its first use, for up to minutes and without a word: what of it a run uses, and its loading."""
+"""DeepSpeed's C++ extensions, compiled for up to minutes at first use: which ones a run needs, and their loading."""
 
 from __future__ import annotations
 

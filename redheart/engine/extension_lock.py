@@ -1,4 +1,4 @@
-"""One process at a time loads a C++ extension, and what a killed one left behind holds nobody up.
+"""The lock around compiling a C++ extension: one process at a time, and a lock left by a killed process is removed.
 
 While PyTorch builds an extension, a file ``lock`` lies in the extension's folder (``torch.utils.file_baton``), and every
 other process waits, silently and without end, until it is gone: also where nothing is left to build. A process that is

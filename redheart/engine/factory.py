@@ -1,4 +1,4 @@
-"""The choice of an engine: by what the launcher started, and by nothing else.
+"""The choice of the engine, by what the launcher started and nothing else.
 
 ``accelerate launch --config_file launch/….yaml`` names the strategy; without it, one plain process.
 """

@@ -1,4 +1,4 @@
-"""The launch of this process, read once: how many processes there are, under which DeepSpeed file, in which precision."""
+"""The launch of this process, read once: the number of processes, the DeepSpeed file, the precision."""
 
 from __future__ import annotations
 

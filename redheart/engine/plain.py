@@ -61,9 +61,11 @@ class PlainEngine(AcceleratedEngine):
         return [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        share = loss * self.world_size  # gradients are averaged over processes, and the shares want the sum
+        summed = (
+            loss * self.world_size
+        )  # gradients are averaged over processes; the parts of the loss have to be summed
         scaler = self.accelerator.scaler
-        (scaler.scale(share) if scaler is not None else share).backward()
+        (scaler.scale(summed) if scaler is not None else summed).backward()
 
     def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
         if self.world_size == 1 or is_last:

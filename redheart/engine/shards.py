@@ -1,8 +1,8 @@
-"""A process's own share of the fp32 weights: all of them in the plain engine, under ZeRO what its optimizer steps on.
+"""The shard of the fp32 weights that a process holds: all in the plain engine, under ZeRO what its optimizer steps on.
 
-What is written into a share reaches the forward pass only once the shares are spread again: under ZeRO the weights that
+What is written into a shard reaches the forward pass only once the shards are broadcast again: under ZeRO the weights that
 the model computes with are copies, gathered from all processes. DeepSpeed's ``safe_get_local_fp32_param`` is not used: it
-exists under ZeRO-3 only, and copies an offloaded share to the GPU.
+exists under ZeRO-3 only, and copies an offloaded shard to the GPU.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def zero_shards(optimizer: Any, held: Mapping[str, nn.Parameter], *, stage: int,
     Raises:
         ConfigError: the weights lie on an NVMe device.
     """
-    shares = _partitions(optimizer, held, rank) if stage == 3 else _fragments(held)
-    return {name: share for name, share in shares if len(share.values)}
+    shards = _partitions(optimizer, held, rank) if stage == 3 else _fragments(held)
+    return {name: shard for name, shard in shards if len(shard.values)}
 
 
 def _fragments(held: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, Shard]]:
@@ -74,7 +74,7 @@ def _partitions(optimizer: Any, held: Mapping[str, nn.Parameter], rank: int) -> 
 
 
 def broadcast_zero_shards(optimizer: Any, *, stage: int) -> None:
-    """Gathers the shares into the weights that the forward pass reads: as after an optimizer step. Collective."""
+    """Gathers the shards into the weights that the forward pass reads: as after an optimizer step. Collective."""
     if stage != 3:
         optimizer.update_lp_params()
         return
@@ -85,14 +85,14 @@ def broadcast_zero_shards(optimizer: Any, *, stage: int) -> None:
         optimizer.checkpoint_event_epilogue()  # gathers those again that stay gathered
 
 
-def join(shares: Mapping[str, list[Shard]]) -> dict[str, Tensor]:
-    """The whole tensors of all processes' shares, by name.
+def join(shards: Mapping[str, list[Shard]]) -> dict[str, Tensor]:
+    """The full state dict of all processes' shards.
 
     Raises:
         ValueError: naming a tensor of which some numbers are missing.
     """
     whole: dict[str, Tensor] = {}
-    for name, parts in shares.items():
+    for name, parts in shards.items():
         ordered = sorted(parts, key=lambda part: part.start)
         flat = torch.cat([part.values for part in ordered])
         ends = [0, *(part.start + len(part.values) for part in ordered)]

@@ -1,0 +1,1 @@
+"""Evaluation: metrics as skills, their intervals, and the bootstrap over situations."""

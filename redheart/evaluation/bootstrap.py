@@ -1,4 +1,4 @@
-"""How sure a number is: the bootstrap over situations, the same resamples for everything that is compared.
+"""The bootstrap over situations: intervals for a number, with the same resamples for everything that is compared.
 
 Percentile intervals (Efron & Tibshirani 1993, ch. 13). Differences are paired: both models are scored on the same
 resampled situations, so that what makes a situation hard cancels out.

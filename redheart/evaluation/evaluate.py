@@ -1,4 +1,4 @@
-"""A model on a split: losses, skills and each item's share of them, the same on every process.
+"""The evaluation of a model on a split: losses, skills and each item's part of them, the same on every process.
 
 Every process predicts its share; predictions are gathered and all numbers are computed from the whole, so that a
 metric that is no mean over items (R², a rank correlation, F1) is right however the work was shared.
@@ -150,7 +150,7 @@ def _predict(
     """Names and widths of all outputs, and the outputs for ``indices`` side by side."""
     was_training = getattr(model, "training", False)
     widths: list[str] = []
-    pieces = []
+    predicted = []
     if isinstance(model, nn.Module):
         model.eval()
     try:
@@ -158,15 +158,15 @@ def _predict(
             for start in range(0, len(indices), batch_size):
                 if should_stop():
                     raise Interrupted("stopped while evaluating; the same command goes on from there")
-                piece = table.batch(indices[start : start + batch_size]).to(device)
+                batch = table.batch(indices[start : start + batch_size]).to(device)
                 with autocast():
-                    outputs = model(*piece.inputs)
+                    outputs = model(*batch.inputs)
                 widths, flat = _flatten(outputs)
-                pieces.append(flat)
+                predicted.append(flat)
     finally:
         if isinstance(model, nn.Module):
             model.train(was_training)
-    return widths, torch.cat(pieces)
+    return widths, torch.cat(predicted)
 
 
 def evaluate_model(

@@ -1,4 +1,4 @@
-"""Every metric with its interval: each written as a function of sums over situations, so that one set of resamples does.
+"""Intervals of every metric, each written as a function of sums over situations, so that one set of resamples does.
 
 A metric that is no mean over situations – R², F1, a rank correlation – is one of sums over them all the same. What is
 compared is computed from the same resamples, so differences are paired: what makes a situation hard cancels out.

@@ -1,4 +1,4 @@
-"""Skills: every number beside what a constant predictor, fitted on the training split, gets on the same items.
+"""Metrics as skills: every number beside that of a constant predictor, fitted on the training split, on the same items.
 
 A skill is 1 for a perfect prediction, 0 for that constant and negative below it; there is no tolerance in any of them.
 (A log-loss skill against votes that disagree stays below 1 by their entropy: nobody can predict the single vote.)

@@ -1,4 +1,4 @@
-"""Standard error of a mean of which several things vary, and Student's t interval around it.
+"""The standard error of a mean with several sources of variance, and Student's t interval around it.
 
 Variances of independent parts add up; the degrees of freedom are those of Welch (1947) and Satterthwaite (1946).
 """

@@ -1,1 +1,1 @@
-"""Facts that files hold and several stages read: scores, comparisons, where a model comes from. Imports no torch."""
+"""Typed facts in files that several stages read: scores, comparisons, where a model comes from. Imports no torch."""

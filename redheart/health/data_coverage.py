@@ -1,4 +1,4 @@
-"""What the batches of some steps held: nothing that no situation had can have trained anything."""
+"""The data coverage of some steps: which targets and inputs their batches held, and so what they could have trained."""
 
 from __future__ import annotations
 

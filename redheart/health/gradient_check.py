@@ -1,4 +1,4 @@
-"""Is each gradient the right one? Autograd in float64 against central differences of the loss, for every tensor.
+"""The gradient check: autograd in float64 against central differences of the loss, for every tensor.
 
 Two derivatives are compared per tensor. One along a direction in which every element moves, each by its own random amount
 towards where its gradient points: a wrong element anywhere changes it. One of the single element with the largest gradient.
@@ -28,7 +28,7 @@ from redheart.model.statistics import TargetStatistics
 #: By how much a step should change the loss: rounding at 1e-16 is then a billionth of it.
 CHANGE = 1e-7
 #: No step is longer: the error of a central difference grows with the square of its length.
-LONGEST = 1e-3
+MAX_STEP = 1e-3
 #: Largest relative difference of the two derivatives. A wrong sign, factor or missing path is of order 1.
 TOLERANCE = 1e-5
 
@@ -180,7 +180,7 @@ def _directions(gradient: Tensor, generator: torch.Generator) -> Iterator[Tensor
 
 def _relative_error(loss: Any, parameter: nn.Parameter, gradient: Tensor, direction: Tensor) -> float:
     derivative = float((gradient * direction).sum())
-    step = min(LONGEST, CHANGE / max(abs(derivative), 1e-300))
+    step = min(MAX_STEP, CHANGE / max(abs(derivative), 1e-300))
     before = parameter.detach().clone()
     values = []
     for sign in (1.0, -1.0):

@@ -1,4 +1,4 @@
-"""Each module's gradient norm at a step: one walk over the gradients, which others may watch."""
+"""Gradient norms by module at a step: one walk over the gradients, which others may watch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Is every parameter tensor alive? Measured while real steps are taken; ``liveness_report.py`` judges what was measured.
+"""The liveness probe: measures while real steps are taken whether every tensor is alive; ``liveness_report.py`` judges.
 
 Of each tensor: whether the optimizer holds it, the squares of its whole gradient by row over all steps, and how far it
-moved beyond weight decay. In the first steps of a training this costs one more look at each gradient's rows (which the
+moved beyond weight decay. In the first steps of a training this costs one more pass over each gradient's rows (which the
 gradient norms read anyway) and a 128 × 128 sample of each tensor before and after; under ZeRO it gathers each gradient in
 each of these steps, where norms alone are gathered now and then. ``redheart doctor liveness`` compares whole tensors, which
 takes a second copy of the weights.
@@ -32,7 +32,7 @@ class LivenessState(msgspec.Struct):
     observed: int
     updates: int
     changes: ChangesState
-    seen: CoverageState
+    coverage: CoverageState = msgspec.field(name="seen")
 
 
 class LivenessProbe:
@@ -55,7 +55,7 @@ class LivenessProbe:
         self._is_whole = take is not sample_of
         self._axes = input_axes(engine.unwrapped)
         self._squares: dict[str, Tensor] = {}
-        self._seen: dict[str, Tensor] = {}
+        self._row_norms: dict[str, Tensor] = {}
         self._missing: list[str] = []
         self._coverage = DataCoverage()
         self._changes = WeightChanges(engine, take)
@@ -66,8 +66,8 @@ class LivenessProbe:
         return self.observed >= self.steps
 
     def start_of_gradients(self) -> None:
-        """Drops what was seen of the step before."""
-        self._seen, self._missing = {}, []
+        """Drops what was noted of the step before."""
+        self._row_norms, self._missing = {}, []
 
     def see_gradient(self, name: str, gradient: Tensor | None) -> None:
         """Notes the norms of a gradient's rows; they count once the step is added."""
@@ -75,7 +75,7 @@ class LivenessProbe:
             self._missing.append(name)
             return
         rows = as_rows(gradient.detach(), self._axes[name])
-        self._seen[name] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+        self._row_norms[name] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
 
     def end_of_gradients(self) -> None:
         """Raises what a tensor without any gradient would lead to. Collective in several processes.
@@ -97,7 +97,7 @@ class LivenessProbe:
 
     def add(self, batch: Indices, *, updated: bool) -> None:
         """Counts the step whose gradients were seen just now, all finite: its situations, and whether it was taken."""
-        for name, norms in self._seen.items():
+        for name, norms in self._row_norms.items():
             squares = norms.double().square()
             self._squares[name] = self._squares[name] + squares if name in self._squares else squares
         self._coverage.add(self._table, batch)
@@ -156,4 +156,4 @@ class LivenessProbe:
         self._squares = {name: tensor.to(self._engine.device) for name, tensor in by_kind["squares"].items()}
         self._changes.restore(by_kind["before"], state.changes)
         self.observed, self.updates = state.observed, state.updates
-        self._coverage = DataCoverage.from_state(state.seen)
+        self._coverage = DataCoverage.from_state(state.coverage)

@@ -1,4 +1,4 @@
-"""What is said of a model's liveness: the dead named with what they are part of, in the words of the catalogue."""
+"""The liveness check's log lines: each dead tensor, with the module that it is part of."""
 
 from __future__ import annotations
 

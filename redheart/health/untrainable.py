@@ -1,4 +1,4 @@
-"""Which parameters could only have been trained by what the data lack: not dead, but not to be judged either.
+"""Untrainable parameters: only inputs or targets that the data lack could train them. Not dead, and not judged.
 
 Two passes with made-up targets tell, on the model as it is and under whatever engine: one with the targets that some
 situation had, one with those that none had. What gets a gradient in the second alone is untrainable. Neither pass leaves a trace;

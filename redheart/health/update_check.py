@@ -1,4 +1,4 @@
-"""The update check: what people search the log for. Said only of what was measured, in the words of the catalogue."""
+"""The update check's log lines, which people search for: which modules changed, and a warning for each that did not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redheart.tasks import MODULES
 
 @dataclass(frozen=True)
 class Standstill:
-    """What did not change since the last look.
+    """What did not change since the last check.
 
     Attributes:
         modules: that stand still though something in the data trains them.
@@ -41,7 +41,7 @@ class Standstill:
 def announce_updates(
     report: UpdateReport, config: TrainingConfig, untrainable: Collection[str] = (), *, by_module: bool = True
 ) -> None:
-    """Says how much each module changed since the last look, and which did or did not.
+    """Says how much each module changed since the last check, and which did or did not.
 
     Args:
         untrainable: names of the tensors that nothing in the data can train; ``strict`` does not hold them against the model.
@@ -85,15 +85,15 @@ def _announce_standstill(found: Standstill, report: UpdateReport) -> None:
 
 
 def is_due(every: int, batches: int, epoch: int, done: int) -> bool:
-    """Whether a look is told by module: the first, and then one in ``every`` batches, also where an epoch has fewer.
+    """Whether a check is reported by module: the first, and then one in ``every`` batches, also where an epoch has fewer.
 
     Args:
         batches: an epoch's.
-        epoch, done: the epoch, from 1, and how many of its batches there were before this look.
+        epoch, done: the epoch, from 1, and how many of its batches there were before this check.
     """
     now = (epoch - 1) * batches + done
-    last_look = now - done + (done - 1) // every * every
-    return last_look == 0 or now // every > last_look // every
+    last_check = now - done + (done - 1) // every * every
+    return last_check == 0 or now // every > last_check // every
 
 
 def _announce_modules(report: UpdateReport, threshold: float, healthy_too: bool) -> None:

@@ -1,4 +1,4 @@
-"""Does every module really change? Looked at every so many batches, on a sample of each tensor's weights."""
+"""The update monitor: how much each module's weights have changed since the last check, on a sample of each tensor."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from redheart.tasks import MODULES
 
 @dataclass
 class UpdateReport:
-    """One look.
+    """What one check found.
 
     Attributes:
         relative: ‖Δw‖ / ‖w‖ per module over the sampled weights, decay taken out.
         dead_fraction: fraction of each module's sampled rows in which nothing changed.
         unchanged_tensors: names of tensors in which nothing changed.
-        steps: optimizer steps since the look before.
+        steps: optimizer steps since the check before.
     """
 
     steps: int
@@ -34,7 +34,7 @@ class UpdateReport:
 
 
 class UpdateMonitor:
-    """Holds the samples of the last look. Looking is collective under ZeRO: every process must do it."""
+    """Holds the samples of the last check. A check is collective under ZeRO: every process must make it."""
 
     def __init__(self, engine: Engine) -> None:
         self._changes = WeightChanges(engine, sample_of)
@@ -42,7 +42,7 @@ class UpdateMonitor:
         self._modules = [module for module in MODULES if module in there]
 
     def to_state(self) -> tuple[dict[str, Tensor], ChangesState]:
-        """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
+        """What a run that is stopped between two checks needs so that the next one sees all steps since the last."""
         return self._changes.to_state()
 
     def restore(self, before: dict[str, Tensor], state: ChangesState) -> None:
@@ -53,8 +53,8 @@ class UpdateMonitor:
         """Tells of an optimizer step that was just taken."""
         self._changes.stepped()
 
-    def look(self) -> UpdateReport:
-        """Compares with the last look and starts counting anew."""
+    def check(self) -> UpdateReport:
+        """Compares with the last check and starts counting anew."""
         moved, size, rows, dead = ({module: 0.0 for module in self._modules} for _ in range(4))
         report = UpdateReport(steps=self._changes.steps)
         for change in self._changes.compare():

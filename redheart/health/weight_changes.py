@@ -1,4 +1,4 @@
-"""How weights differ from what they were, with what weight decay alone did to them taken out.
+"""Changes of weights between two comparisons, with what weight decay alone did to them taken out.
 
 A parameter that gets no gradient is still shrunk by AdamW's decay, so the expected decay is taken out first: what
 remains is the optimizer's own doing. Either a sample of each tensor is compared, which needs no second copy of the model
@@ -19,7 +19,7 @@ from redheart.model.rows import as_rows, input_axes
 
 SAMPLED = 128
 #: Relative rounding a step of decay leaves in fp32; a real AdamW update is orders of magnitude above it.
-ROUNDING_A_STEP = 2.4e-7
+ROUNDING_PER_STEP = 2.4e-7
 #: Of ``(outputs, inputs)``, what is kept on the CPU in fp32 to be compared later.
 Take = Callable[[Tensor], Tensor]
 
@@ -43,7 +43,7 @@ class ChangesState(msgspec.Struct):
     """``WeightChanges`` as a resume state keeps it, beside the weights.
 
     Attributes:
-        decay: what weight decay has left since the last look, by parameter group; one number in a state of before layers
+        decay: what weight decay has left since the last comparison, by parameter group; one number in a state of before layers
             could learn at rates of their own.
     """
 
@@ -75,10 +75,10 @@ class TensorChange:
 
 
 class WeightChanges:
-    """Holds the weights of the last look. Looking is collective under ZeRO: every process must do it.
+    """Holds the weights of the last comparison. Comparing is collective under ZeRO: every process must do it.
 
     Attributes:
-        steps: optimizer steps since the last look.
+        steps: optimizer steps since the last comparison.
     """
 
     def __init__(self, engine: Engine, take: Take) -> None:
@@ -97,7 +97,7 @@ class WeightChanges:
         return [1.0] * len(self._engine.decay_of_step())
 
     def to_state(self) -> tuple[dict[str, Tensor], ChangesState]:
-        """What a run that is stopped between two looks needs so that the next one sees all steps since the last."""
+        """What a run that is stopped between two comparisons needs so that the next one sees all steps since the last."""
         return dict(self._before), ChangesState(self.steps, list(self._decay))
 
     def restore(self, before: dict[str, Tensor], state: ChangesState) -> None:
@@ -114,7 +114,7 @@ class WeightChanges:
         self._decay = [so_far * now for so_far, now in zip(self._decay, self._engine.decay_of_step(), strict=True)]
 
     def compare(self) -> Iterator[TensorChange]:
-        """Every tensor since the last look, one at a time; what is now is what the next look compares with."""
+        """Every tensor's change since the last call, one at a time; the weights of now are what the next call compares with."""
         for name, weight in self._now():
             yield self._compared(name, self._before[name], weight)
             self._before[name] = weight
@@ -128,7 +128,7 @@ class WeightChanges:
         # A weight that the optimizer does not hold, or that got no gradient at all, does not even decay.
         is_still = weight.eq(before)
         if factor != 1.0:
-            is_still |= change.abs() <= ROUNDING_A_STEP * self.steps * before.abs()
+            is_still |= change.abs() <= ROUNDING_PER_STEP * self.steps * before.abs()
         else:
             is_still |= change.eq(0)
         change = change.masked_fill(is_still, 0.0)

@@ -1,4 +1,4 @@
-"""One catalogue of messages, gathered from one table per stage: key -> (Korean, English).
+"""The catalogue of messages, gathered from one table per stage: key -> (Korean, English).
 
 Some lines are searched for with ``grep`` by the people who run this, so they are an interface: their Korean form is
 fixed, and a test holds it.

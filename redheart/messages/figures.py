@@ -1,4 +1,4 @@
-"""How numbers are written where people read them."""
+"""Formats of numbers in text for people."""
 
 from __future__ import annotations
 

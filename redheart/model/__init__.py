@@ -1,4 +1,4 @@
-"""The model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, their union, its losses and its sizes."""
+"""The model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, the whole of them, losses and presets."""
 
 from redheart.model.batch import Batch
 from redheart.model.linear_model import LinearModel, Model

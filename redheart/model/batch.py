@@ -1,4 +1,4 @@
-"""What one forward pass sees: situations as padded sequences of segments, with their targets."""
+"""The batch that one forward pass takes: situations as padded sequences of segments, with their targets."""
 
 from __future__ import annotations
 

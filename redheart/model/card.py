@@ -1,4 +1,4 @@
-"""The model card: what a folder's ``config.json`` and evaluations tell, in words. No number in it comes from elsewhere."""
+"""The model card, from an exported folder's ``config.json`` and evaluations; no number comes from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far each parameter stands from the output, in layers over the longest path: declared by the modules themselves.
+"""The depth of each parameter: its distance from the output, in layers over the longest path, declared by the modules.
 
 Each module knows in which order data passes its parts, and says so in ``place``. Nothing is read off a name: the digits
 in ``heads.emotion.layers.0`` tell nothing of how deep that layer stands. A part that nobody has declared is an error.

@@ -1,4 +1,4 @@
-"""A model as two files that need nothing else: ``model.safetensors``, and ``config.json`` with all that is known of it.
+"""The exported model: ``model.safetensors``, and ``config.json`` with all that is known of it; they need nothing else.
 
 ``config.json`` has a checkpoint manifest's keys, so what reads a manifest reads it too.
 """

@@ -1,4 +1,4 @@
-"""How many floating-point operations a forward pass takes, by module, without taking them or allocating a weight.
+"""The count of a forward pass's floating-point operations, by module, without computing it or allocating a weight.
 
 The model's own forward pass runs, so nothing is counted that is not done and a part that is rebuilt is counted anew. Each
 weight is one number stretched to its shape; of each matrix product the size is noted, and zeros take the place of the

@@ -1,4 +1,4 @@
-"""The heads' closed-form paths alone – linear, and radial if there are centres –, to see what all the rest is worth."""
+"""The heads' closed-form paths as a model of their own – linear, and radial if there are centres –, for comparison."""
 
 from __future__ import annotations
 

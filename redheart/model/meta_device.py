@@ -1,4 +1,4 @@
-"""Models with shapes but no numbers: on the meta device nothing is allocated."""
+"""Models on the meta device: shapes without numbers, so nothing is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many parameters a model has, by module, without allocating one."""
+"""The count of a model's parameters, by module, without allocating one."""
 
 from __future__ import annotations
 

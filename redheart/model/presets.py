@@ -1,4 +1,4 @@
-"""The sizes of the model: one frozen set of dimensions, and three presets of it."""
+"""The presets of the model: one frozen set of dimensions, and three sizes of it."""
 
 from __future__ import annotations
 

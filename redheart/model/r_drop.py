@@ -1,4 +1,4 @@
-"""R-Drop: two passes under different dropout should say the same (Liang et al. 2021, arXiv 2106.14448).
+"""R-Drop: a loss for two passes under different dropout that disagree (Liang et al. 2021, arXiv 2106.14448).
 
 Both passes are one forward pass over the batch beside itself, in which every row draws its own dropout. How much the two
 predictions of a head differ is added to its loss, by the same mask and divided by the same count, so that it depends no

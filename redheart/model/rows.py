@@ -1,4 +1,4 @@
-"""Which slice of a weight makes one output: what can be dead inside a tensor that is alive as a whole.
+"""The rows of a weight: the slice that makes one output, and can be dead inside a tensor that is alive.
 
 A row is all the numbers that one output unit has of its own. In ``nn.Linear``'s weight that is a row indeed, in an
 embedding one entry, in a vector one number. A module that lays its weights out otherwise names the axis that its input is

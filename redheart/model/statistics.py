@@ -1,6 +1,6 @@
-"""What the constant predictor of the training split knows: means and scales, prior distributions.
+"""Statistics of the training split's targets, which the constant predictor uses: means and scales, prior distributions.
 
-The model predicts relative to it – standardised units for regressions, logits on top of the prior's logarithm for
+The model predicts relative to that predictor – standardised units for regressions, logits on top of the prior's logarithm for
 distributions – so that 0 is what the constant predictor says.
 """
 
@@ -19,7 +19,7 @@ from redheart.tasks import TASK_BY_NAME, TASKS
 
 #: Annotations are given in hundredths; a spread below two of them says that a training split is too small or constant
 #: in this dimension, and dividing by it would let a single deviating item outweigh every other loss.
-SMALLEST_SCALE = 0.02
+MIN_SCALE = 0.02
 #: Observations of the uniform distribution that are added to the mean of the observed ones: no prior is 0.
 PRIOR_STRENGTH = 1.0
 
@@ -134,7 +134,7 @@ def _moments(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> TaskStatis
     for dim in range(values.shape[1]):
         known = values[mask[:, dim], dim].astype(np.float64)
         mean.append(float(known.mean()) if len(known) else 0.5)
-        scale.append(max(float(known.std()), SMALLEST_SCALE) if len(known) else 1.0)
+        scale.append(max(float(known.std()), MIN_SCALE) if len(known) else 1.0)
     return TaskStatistics(mean=tuple(mean), scale=tuple(scale), coverage=_coverage(mask), targets=_most_targets(mask))
 
 

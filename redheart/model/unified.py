@@ -1,4 +1,4 @@
-"""The whole model: what each part gets, and what becomes of what it gives."""
+"""The whole model: which inputs each part gets, and where its outputs go."""
 
 from __future__ import annotations
 

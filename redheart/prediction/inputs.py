@@ -1,4 +1,4 @@
-"""What is to be predicted: a text that was typed, a file, or standard input, as situations that were found good."""
+"""Inputs of a prediction: a typed text, a file, or standard input, as checked situations."""
 
 from __future__ import annotations
 

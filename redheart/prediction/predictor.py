@@ -1,4 +1,4 @@
-"""A trained model asked about new texts, by the very way its training data went: cut, embedded, padded, predicted."""
+"""The predictor: a trained model applied to new texts exactly as to its training data."""
 
 from __future__ import annotations
 

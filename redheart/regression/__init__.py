@@ -1,1 +1,1 @@
-"""Regressions found in closed form or by a convex solver: of the simple baseline and of where the model's linear paths start."""
+"""Regressions in closed form or by a convex solver, for the simple baseline and the model's linear start."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 #: Axes with less than this share of the longest one's square are rounding.
-_SMALLEST_AXIS = 1e-10
+_MIN_AXIS = 1e-10
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Decomposition:
         size = float(centred.square().sum() / len(centred))
         is_wide = centred.shape[0] <= centred.shape[1]
         squares, basis = torch.linalg.eigh(centred @ centred.T if is_wide else centred.T @ centred)
-        keep = squares > _SMALLEST_AXIS * squares.max().clamp(min=1e-30)
+        keep = squares > _MIN_AXIS * squares.max().clamp(min=1e-30)
         lengths, basis = squares[keep].sqrt(), basis[:, keep]
         other = (centred.T @ basis if is_wide else centred @ basis) / lengths
         left, axes = (basis, other) if is_wide else (other, basis)

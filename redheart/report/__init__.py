@@ -1,4 +1,4 @@
-"""What a run came to, on one page that needs nothing else, and as curves and JSON.
+"""The report of a run: one self-contained page, and curves and JSON.
 
 Importing this loads neither matplotlib nor jinja2; writing a report does.
 """

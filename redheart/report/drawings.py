@@ -1,4 +1,4 @@
-"""Small drawings inside tables, as inline SVG: a curve in a cell, an interval on a common scale.
+"""Small drawings inside the report's tables, as inline SVG: a curve in a cell, an interval on a common scale.
 
 They take their colours from the page (``currentColor`` and its CSS variables), so they follow light, dark and print.
 """

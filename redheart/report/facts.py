@@ -1,4 +1,4 @@
-"""Facts that the report states, as the page reads them and as ``report.json`` holds them for programs.
+"""Facts of the report, as the page reads them and as ``report.json`` holds them for programs.
 
 A stage that did not run, and a file that can't be read, are facts too: each part has a ``status`` of ``present``,
 ``absent`` or ``damaged``, and the page says so.

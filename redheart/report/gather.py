@@ -1,4 +1,4 @@
-"""The gathering of the report's facts from the files that the stages left. Reads, and writes nothing."""
+"""The gathering of the report's facts from the files that the stages wrote. Reads, and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: facts and pictures put into one HTML file that asks nothing of the network."""
+"""The report's page: facts and plots in one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 

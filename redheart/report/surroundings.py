@@ -1,4 +1,4 @@
-"""Facts of what surrounds a run: the machine that the report is written on, the packages, the files that are there."""
+"""Facts of a run's surroundings: the machine that writes the report, the packages, the files that are there."""
 
 from __future__ import annotations
 

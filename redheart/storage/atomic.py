@@ -1,4 +1,4 @@
-"""A write is all or nothing: a temporary name in the same folder, fsync, rename, fsync of the folder.
+"""Atomic writes: a temporary name in the same folder, fsync, rename, fsync of the folder.
 
 Whatever happens in between – a kill, a full disk – readers see the old file or the new one, never a part.
 """

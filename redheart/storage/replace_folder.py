@@ -1,4 +1,4 @@
-"""Puts a new folder in the place of an old one without a moment in which there is none.
+"""The replacement of a folder by a new one, without a moment in which there is none.
 
 ``rename(2)`` can't replace a folder that has something in it. Linux can exchange two names in one step; where the
 system or the filesystem can't (NFS, some cluster filesystems), there are two renames.

@@ -1,4 +1,4 @@
-"""JSON as typed structs: what does not fit is an error that names the file, the field, what was found and what is wanted."""
+"""Typed structs from JSON: what does not fit is an error that names file, field, what was found and what is wanted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who works on what, without a coordinator: claims that are created exclusively and kept alive by a counter.
+"""Claims on points, without a coordinator: created exclusively and kept alive by a counter.
 
 A claim on a point is a file ``<point>.<generation>.json``. The highest generation holds; taking over a dead one means
 creating the next, exclusively, so nothing is ever deleted and no two workers can both take over. An owner rewrites

@@ -1,4 +1,4 @@
-"""What the trials say about the best learning rate, and how surely: a quadratic in log10 LR, its interval, the noise.
+"""The fit of the best learning rate: a quadratic in log10 LR over the trials, its interval, the noise.
 
 The choice itself does not rest on the fit: it is the tested learning rate with the lowest seed-adjusted mean validation loss. The fit
 is the evidence beside it. Near its minimum a smooth loss is a parabola in log learning rate; the interval is a parametric

@@ -1,4 +1,4 @@
-"""Which sweep this is, and where its files lie.
+"""The identity of a sweep, and the paths of its files.
 
 A sweep's identity is a hash of what its trials mean – the sweep's range and sizes, model, optimizer, batch, data,
 seed – so the same command goes on where it stopped, and a changed one starts a new sweep against the whole history.

@@ -1,4 +1,4 @@
-"""A learning rate and its name: the rounding, the key of the stores, and when two learning rates are one.
+"""Keys of learning rates: the rounding, the key in the stores, and when two learning rates count as one.
 
 A learning rate *is* its key: planned numbers are rounded before anything is asked of them, and the key is the
 shortest decimal that reads back as the same float (``repr``). So keys and learning rates are one to one at every

@@ -1,4 +1,4 @@
-"""The choice and its evidence in ``optimal_lr.json``, in a form that ``grep`` and ``cut`` can read.
+"""``optimal_lr.json``: the choice and its evidence, in a form that ``grep`` and ``cut`` can read.
 
     cat optimal_lr.json | grep optimal_lr | cut -d'"' -f4
 

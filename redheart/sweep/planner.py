@@ -1,4 +1,4 @@
-"""Where the next five trials lie: a pure function from what is known to the plan of a stage.
+"""The planner: a pure function from what is known to the next five trials.
 
 Stage 0 spreads its points evenly in log space over the configured range, ends included. Each later stage zooms: its
 bracket reaches from the left to the right neighbour of the best learning rate so far, and its points divide the two
@@ -191,8 +191,8 @@ def _repeats(
     """
     own = mean_losses(results)
     losses = own or mean_losses(history)
-    share = REPEAT_CANDIDATES if own else len(grid)  # with nothing of its own yet a stage keeps its breadth
-    best = sorted(losses, key=lambda learning_rate: (losses[learning_rate], learning_rate))[:share] or list(
+    breadth = REPEAT_CANDIDATES if own else len(grid)  # with nothing of its own yet a stage keeps its breadth
+    best = sorted(losses, key=lambda learning_rate: (losses[learning_rate], learning_rate))[:breadth] or list(
         dict.fromkeys(grid)
     )
     runs = {learning_rate: sum(result.learning_rate == learning_rate for result in results) for learning_rate in best}

@@ -73,7 +73,7 @@ class Pool:
         """Returns when every trial is there.
 
         Args:
-            on_change: called whenever new results may be there, from the parent, between two looks.
+            on_change: called whenever new results may be there, from the parent, between two polls.
 
         Raises:
             Interrupted: a signal or ``should_stop``; the workers have ended and finished trials are stored.

@@ -1,4 +1,4 @@
-"""Exclusive publishing: a file appears under its one name whole, and the first to publish wins.
+"""Exclusive publishing: a file appears whole under its one name, and the first to publish wins.
 
 ``rename`` would let the last win, and creating the name before its content is there would let readers see a part;
 ``link(2)`` of a finished temporary file does neither, on local filesystems and on NFS.

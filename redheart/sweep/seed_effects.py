@@ -1,4 +1,4 @@
-"""Seed effects: what each run's loss owes to its seed, told from what it owes to its learning rate.
+"""Seed effects: the part of each run's loss that is due to its seed, told from that due to its learning rate.
 
 A mixed-effects model of two additive parts, learning rates fixed and seeds random. A pure function of the observations.
 """

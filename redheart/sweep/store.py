@@ -1,4 +1,4 @@
-"""``lr_sweep_cumulative.json``: every learning rate ever tested here, a fold of the trial files.
+"""``lr_sweep_cumulative.json``: every learning rate ever tested in this output root, a fold of the trial files.
 
 It is rebuilt under a lock and replaced atomically, and it can always be rebuilt. The lock is ``filelock.FileLock``,
 which is ``flock(2)``: right on local filesystems and, since Linux turns it into a byte-range lock there, on NFS mounted

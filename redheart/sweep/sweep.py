@@ -1,4 +1,4 @@
-"""The stage ``sweep``: from an embedded dataset to ``optimal_lr.json``, gone on with, skipped or begun anew."""
+"""The stage ``sweep``: from an embedded dataset to ``optimal_lr.json``, resumed, skipped or begun anew."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def run_sweep(
         language=language(),
     )
     follower = _Follower(sweep, store)
-    Pool(sweep, job, slots, inherited).run(should_stop, follower.look)
+    Pool(sweep, job, slots, inherited).run(should_stop, follower.poll)
     evidence = conclude(config, sweep, store, follower.plotted)
     return SweepResult(evidence.best, sweep.total - done, False, evidence, results / OPTIMAL_FILE)
 
@@ -134,10 +134,10 @@ def run_worker(
     follower = _Follower(sweep, store)
 
     def announce(plan: object) -> None:
-        follower.look()
+        follower.poll()
 
     Worker(config, dataset, sweep, should_stop, runner, on_plan=announce).work()
-    follower.look()
+    follower.poll()
     evidence = conclude(config, sweep, store, follower.plotted)
     return SweepResult(evidence.best, sweep.total - done, done == sweep.total, evidence, results / OPTIMAL_FILE)
 
@@ -252,8 +252,8 @@ class _Follower:
     def _is_done(self, stage: int) -> bool:
         return all(self._store.trials.exists(name) for name in self._sweep.trial_names(stage))
 
-    def look(self) -> None:
-        """One look at the folder; cheap when nothing has changed."""
+    def poll(self) -> None:
+        """Reads the folder once; cheap when nothing has changed."""
         sweep = self._sweep
         if self._ended < sweep.stages and not self._sized:
             self._say_sizes()

@@ -1,4 +1,4 @@
-"""Trials, the truth of a sweep: one file each in ``trials/``, published once and never changed.
+"""Trials, the source of truth of a sweep: one file each in ``trials/``, published once and never changed.
 
 A file is named after what it is – sweep, stage and point, or the old record that it was imported from – so a point that
 was run twice, by a worker that was thought dead and by the one that took over, still has one result: the first.

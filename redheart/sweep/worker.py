@@ -1,4 +1,4 @@
-"""One worker: takes points of the current stage until the sweep is complete. The same under a pool, srun or an array.
+"""A worker of the sweep: takes points of the current stage until it is complete, under a pool, srun or an array job.
 
 It loads configuration and data once, for all its trials. Whoever finds a stage complete plans the next one; the plan is
 created exclusively, so everyone works on the same. A worker that dies leaves a claim that stops beating, and another
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: What runs a trial. Another one is given by tests of concurrency alone, where 25 real trainings would take too long.
 REAL_RUNNER = "redheart.training.trial:TrialRunner"
-POLL_EVERY = 0.2  # seconds between two looks at what the others have finished
+POLL_EVERY = 0.2  # seconds between two checks of what the others have finished
 HANG_AFTER = 1800.0  # seconds without a sign of life from a trial after which its claim is let go
 
 
@@ -185,7 +185,7 @@ class Worker:
             return stopped
 
         with claim:
-            if store.trials.exists(name):  # finished between the look and the claim
+            if store.trials.exists(name):  # finished between the check and the claim
                 return True
             claim.is_alive = lambda: time.monotonic() - last_sign < HANG_AFTER
             if self._runner is None:

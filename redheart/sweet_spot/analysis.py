@@ -1,4 +1,4 @@
-"""The stage ``analyze``: reads the records, asks each technique about each module, writes what came out."""
+"""The stage ``analyze``: reads the records, asks each technique about each module, writes the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a curve change its course, and where: CUSUM says whether, ruptures says where.
+"""Change points of a curve: CUSUM says whether there are any, ruptures says where.
 
 The peak of a CUSUM over a bend lies where the residuals change sign, not at the bend, so its statistic decides only
 whether one straight line is enough. The places come from an optimal cut into straight lines.

@@ -1,4 +1,4 @@
-"""What the analysis says, as types and as JSON: one vote per technique, one choice per module, and why.
+"""The result of the analysis, as types and as JSON: one vote per technique, one choice per module, and why.
 
 A reason is kept as a message's key and its values, so that the same analysis can be read in either language.
 """

@@ -48,8 +48,8 @@ def norm_ratio_score(gradient_mean: Numbers) -> Numbers:
 def update_ratio_score(relative_update: Numbers, steps: Numbers) -> Numbers:
     """Closeness in decades of an update's relative size to 1e-3; NaN where it was not measured; shape ``(epochs,)``."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        a_step = relative_update / np.sqrt(np.maximum(steps, 1.0))
-        away = np.abs(np.log10(a_step / BEST_UPDATE_RATIO))
+        per_step = relative_update / np.sqrt(np.maximum(steps, 1.0))
+        away = np.abs(np.log10(per_step / BEST_UPDATE_RATIO))
     return np.asarray(np.where(np.isnan(relative_update), np.nan, np.maximum(0.0, 1.0 - away / DECADES_TO_WORTHLESS)))
 
 

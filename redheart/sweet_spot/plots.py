@@ -99,7 +99,7 @@ def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str
 
 
 def _candidates(panel: Axes, choice: Choice | None) -> None:
-    """One row per technique; the marker's size is its confidence."""
+    """One row a technique; the marker's size is its confidence."""
     rows = list(TECHNIQUES[:-1])
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.set_yticks(range(len(rows)), [_NAMES[name] for name in rows], fontsize=9)

@@ -1,4 +1,4 @@
-"""The analysis in plain words, as Markdown, in the language of this process."""
+"""The analysis's report in plain words, as Markdown, in the language of this process."""
 
 from __future__ import annotations
 

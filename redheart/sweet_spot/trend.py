@@ -1,4 +1,4 @@
-"""Is there a trend at all: the Mann–Kendall test, and control of the false discovery rate over modules."""
+"""The Mann–Kendall trend test, and control of the false discovery rate over modules."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training: the loop, the engine behind it, what is watched while it runs, and evaluation."""
+"""The training: trainer, loop, callbacks, optimizer, schedule, records, and a trial of the sweep."""

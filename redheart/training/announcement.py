@@ -1,4 +1,4 @@
-"""The announcement of a training: what people are told before its first step; of options, only those that are turned on."""
+"""The announcement of a training, logged before its first step; of optional settings it names those that are on."""
 
 from __future__ import annotations
 

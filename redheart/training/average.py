@@ -1,6 +1,6 @@
 """A running average of the weights: what is evaluated, chosen and kept, while the weights themselves go on training.
 
-It is kept in fp32 and in shares: under ZeRO a process averages what its optimizer steps on and holds no whole model. For
+It is kept in fp32 and in shards: under ZeRO a process averages what its optimizer steps on and holds no whole model. For
 an evaluation the two are exchanged number by number, and exchanged back, so that the weights come back bit by bit.
 """
 
@@ -45,12 +45,12 @@ class WeightAverage:
         self._engine = engine
         self._decay = decay
         self.updates = 0
-        self._average = {name: share.values.clone() for name, share in engine.weight_shards().items()}
+        self._average = {name: shard.values.clone() for name, shard in engine.weight_shards().items()}
 
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
         """The averages, and the weights that they are of."""
-        shares = self._engine.weight_shards()
-        return [self._average[name] for name in shares], [share.values for share in shares.values()]
+        shards = self._engine.weight_shards()
+        return [self._average[name] for name in shards], [shard.values for shard in shards.values()]
 
     def update(self) -> None:
         """Takes the weights in. To be called after an optimizer step that was applied, and only then."""
@@ -63,7 +63,7 @@ class WeightAverage:
         """While the body runs, the model's weights are the average; after it, however it ends, they are what they were.
 
         Collective under ZeRO. Where one of several processes fails the others can't be told, and the group ends: there its
-        share is put back, and nothing more is sent.
+        shard is put back, and nothing more is sent.
         """
         # Taken once for both ways: after an evaluation that ran out of memory there may be none for the way back.
         spare = {one.device: torch.empty(EXCHANGED, device=one.device) for one in self._average.values()}
@@ -92,10 +92,10 @@ class WeightAverage:
                 weight.copy_(kept)
 
     def save(self, folder: Path) -> None:
-        """Writes this process's share; in the plain engine, where all processes have the same, the main one's."""
+        """Writes this process's shard; in the plain engine, where all processes have the same, the main one's."""
         if not self._engine.shards_state and not self._engine.is_main:
             return
-        places = {name: [share.start, *share.shape] for name, share in self._engine.weight_shards().items()}
+        places = {name: [shard.start, *shard.shape] for name, shard in self._engine.weight_shards().items()}
         metadata = {"updates": str(self.updates), "places": json.dumps(places)}
         save_file({name: average.contiguous() for name, average in self._average.items()}, self._file(folder), metadata)
 
@@ -103,15 +103,15 @@ class WeightAverage:
         """The inverse of ``save``.
 
         Raises:
-            StorageError: the file is not there, or does not hold this process's share.
+            StorageError: the file is not there, or does not hold this process's shard.
         """
         file = self._file(folder)
-        updates, shares = _read(file)
-        if {name: len(one) for name, one in self._average.items()} != {n: len(s.values) for n, s in shares.items()}:
+        updates, shards = _read(file)
+        if {name: len(one) for name, one in self._average.items()} != {n: len(s.values) for n, s in shards.items()}:
             raise StorageError(f"{file}: is not the average of this process's share of the weights")
         self.updates = updates
         for name, average in self._average.items():
-            average.copy_(shares[name].values)
+            average.copy_(shards[name].values)
 
     def _file(self, folder: Path) -> Path:
         rank = self._engine.rank if self._engine.shards_state else 0
@@ -131,16 +131,16 @@ def _read(file: Path) -> tuple[int, dict[str, Shard]]:
 
 
 def read_average(folder: Path) -> dict[str, Tensor]:
-    """The whole average of a resume state, by parameter, from the shares of all processes; empty if none was kept.
+    """The whole average of a resume state, by parameter, from the shards of all processes; empty if none was kept.
 
     Raises:
-        StorageError: a share can't be read, or one is missing.
+        StorageError: a shard can't be read, or one is missing.
     """
-    shares: dict[str, list[Shard]] = {}
+    shards: dict[str, list[Shard]] = {}
     for file in sorted(folder.glob(_FILES)):
-        for name, share in _read(file)[1].items():
-            shares.setdefault(name, []).append(share)
+        for name, shard in _read(file)[1].items():
+            shards.setdefault(name, []).append(shard)
     try:
-        return join(shares)
+        return join(shards)
     except ValueError as error:
         raise StorageError(f"{folder / _FILES}: {error}") from error

@@ -1,4 +1,4 @@
-"""Sums over the steps of an epoch, and the parts of its record that are made of them."""
+"""Sums over the steps of an epoch, and the parts of its record that follow from them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class EpochSums(msgspec.Struct):
             self.module_norms[module].append(value)
         self.updates += step.updated
 
-    def add_look(self, report: UpdateReport) -> None:
-        """Updates of several looks add up like steps of a walk; a row is dead only if no look saw it move."""
+    def add_check(self, report: UpdateReport) -> None:
+        """Updates of several checks add up like steps of a walk; a row is dead only if no check saw it move."""
         for module in report.relative:
             self.moved[module] = math.hypot(self.moved[module], report.relative[module])
             self.dead[module] = min(self.dead.get(module, 1.0), report.dead_fraction[module])

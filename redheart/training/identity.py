@@ -1,4 +1,4 @@
-"""What makes two runs the same run: the settings that decide its numbers, the data and the seed. Imports no torch."""
+"""The identity of a run: the settings that decide its numbers, the data and the seed. Imports no torch."""
 
 from __future__ import annotations
 

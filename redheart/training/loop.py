@@ -1,7 +1,7 @@
 """The optimizer steps of an epoch, the same for the main training and for a trial of the sweep.
 
 The loop yields after every global batch; what is done with a step – a progress bar, a checkpoint, a heartbeat – is its
-caller's business. It never drops a batch: one that does not fit into memory is computed again in smaller pieces.
+caller's business. It never drops a batch: one that does not fit into memory is computed again in smaller micro-batches.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class TrainingLoop:
         batch = batches[index]
         loss, terms = self._accumulate_within_memory(batch, epoch)
         is_told = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        verdict, measured = self._look(loss, is_told=is_told)
+        verdict, measured = self._check_gradients(loss, is_told=is_told)
         verdict, norm = self._end_step(verdict, epoch)
         if measured is not None:
             norm = measured.total
@@ -132,7 +132,7 @@ class TrainingLoop:
             module_norms=measured.modules if measured is not None and is_told and is_sound else {},
         )
 
-    def _look(self, loss: Tensor, *, is_told: bool) -> tuple[StepVerdict, GradientNorms | None]:
+    def _check_gradients(self, loss: Tensor, *, is_told: bool) -> tuple[StepVerdict, GradientNorms | None]:
         """What is known before the optimizer's step; gradients are walked over where their norms are told or watched."""
         verdict = StepVerdict(
             loss_is_finite=self.engine.all_finite(loss),
@@ -213,36 +213,36 @@ class TrainingLoop:
             torch.cuda.empty_cache()
 
     def _accumulate(self, batch: Indices) -> tuple[Tensor, dict[str, float]]:
-        """Forward and backward of this process's pieces; the batch's loss and terms over all processes."""
+        """Forward and backward of this process's micro-batches; the batch's loss and terms over all processes."""
         engine = self.engine
         counts = {name: count.to(engine.device) for name, count in self._valid_counts(batch).items()}
         names: list[str] = []
         sums = torch.zeros(1, device=engine.device)
-        pieces = micro_batches(batch, engine.geometry, engine.rank)
+        parts = micro_batches(batch, engine.geometry, engine.rank)
         engine.model.train()
         # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
         torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank)
-        for number, piece in enumerate(pieces):
-            is_last = number == len(pieces) - 1
-            data = self.table.batch(piece).to(engine.device)
+        for number, micro_batch in enumerate(parts):
+            is_last = number == len(parts) - 1
+            data = self.table.batch(micro_batch).to(engine.device)
             with engine.synchronise_only_last(is_last=is_last):
                 losses = self._losses(data, counts)
                 engine.backward(losses.total, is_last=is_last)
-            names = list(losses.terms)  # the same in every piece: what the model has
+            names = list(losses.terms)  # the same in every micro-batch: what the model has
             sums = sums + torch.stack([losses.total.detach(), *(term.detach() for term in losses.terms.values())])
         sums = engine.sum_over_processes(sums)
         return sums[0], dict(zip(names, sums[1:].tolist(), strict=True))
 
     def _losses(self, data: Batch, counts: dict[str, Tensor]) -> Losses:
-        """Forward pass of a piece – under R-Drop two – and its share of the batch's loss."""
+        """Forward pass of a micro-batch – under R-Drop two – and its share of the batch's loss."""
         r_drop, smoothing = self.config.r_drop, self.config.label_smoothing
-        seen = data.twice() if r_drop else data
+        passed = data.twice() if r_drop else data
         with self.engine.autocast():
-            outputs = self.engine.model(*seen.inputs)
+            outputs = self.engine.model(*passed.inputs)
         if not r_drop:
             return compute_losses(outputs, data, self.statistics, counts, label_smoothing=smoothing)
         twice = {name: 2 * count for name, count in counts.items()}
-        losses = compute_losses(outputs, seen, self.statistics, twice, label_smoothing=smoothing)
+        losses = compute_losses(outputs, passed, self.statistics, twice, label_smoothing=smoothing)
         return with_divergence(losses, outputs, data, counts, r_drop)
 
     def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:

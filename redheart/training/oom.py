@@ -1,4 +1,4 @@
-"""What running out of memory did to a run, and how much it used: kept for ``oom_stats/oom_stats.json``."""
+"""Out-of-memory events of a run and its peak memory, kept for ``oom_stats/oom_stats.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdamW. Matrices decay, vectors (biases, norms, gates) do not; and the deeper a layer, the lower its learning rate may be.
+"""The optimizer, AdamW: matrices decay, vectors (biases, norms, gates) do not; deeper layers may learn more slowly.
 
 With ``training.layer_lr_decay`` below 1 a parameter learns at the rate of the schedule times ``decay ** distance``, its
 distance from the output being what the model declares (see ``redheart/model/depth.py``).

@@ -1,4 +1,4 @@
-"""Where a run is, and going on from there: the engine's state, the loop's counters, and what its callbacks keep."""
+"""The progress of a run and its resuming: the engine's state, the loop's counters, and what its callbacks keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of a training, ``metrics.jsonl``: one line for the run, then one per epoch. What counts in it is decided here.
+"""Records of a training, ``metrics.jsonl``: one line for the run, then one per epoch; and which of them count.
 
 Of an epoch that was recorded twice the later record counts. A run's line cuts what was before it where it is another run's, or
 says otherwise than the one before it whether this is a dry run. Lines of kinds that this version does not know are passed over.

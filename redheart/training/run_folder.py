@@ -1,4 +1,4 @@
-"""Whose run lies in the output folder: the same is gone on with or skipped, another is moved out of the way."""
+"""The output folder's run: the same run is resumed or skipped, another one is moved out of the way."""
 
 from __future__ import annotations
 

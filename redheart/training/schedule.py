@@ -1,4 +1,4 @@
-"""The learning rate of a step, in one place: the schedule, a pure function, so nothing of it needs saving; times each group's scale.
+"""The learning-rate schedule: a step's rate as a pure function, so nothing of it is saved; times each group's scale.
 
 Parameters learn at the schedule's rate, or, where their optimizer group has a scale (``optimizer.learning_rate_scales``), at so
 many times it.

@@ -1,4 +1,4 @@
-"""A step as the loop tells of it: its numbers, and what became of it."""
+"""The result of one training step: its numbers, and whether it counted."""
 
 from __future__ import annotations
 

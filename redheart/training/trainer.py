@@ -1,4 +1,4 @@
-"""The stage ``train``: epochs with real validation, resumable at any step; what else happens is its callbacks' business."""
+"""The stage ``train``: epochs with real validation, resumable at any step; everything else is done by its callbacks."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class Trainer:
             Tracker(start),
             ProgressBar(),
             LivenessCheck(),
-            UpdateCheck(on_look=metrics.add_look),
+            UpdateCheck(on_check=metrics.add_check),
             checkpoints,
             metrics,
             *self.callbacks,

@@ -1,4 +1,4 @@
-"""Workers of one machine: processes that are started one a GPU or share of the cores, watched and stopped together.
+"""Worker processes of one machine: started one per GPU or share of the cores, watched and stopped together.
 
 The sweep's and the ablation's are the same kind of process. A worker lives through all its tasks, because importing
 torch and loading the data takes longer than a small one; it is a session of its own, so that Ctrl-C reaches the parent

@@ -1,4 +1,4 @@
-"""A worker's own side: how its process begins, hears from its parent, and ends.
+"""The worker's side of the pool: how its process begins, receives messages from its parent, and ends.
 
 The first message on the link is the job; more may follow, one per task. A signal, and the end of the link, which is the
 end of the parent, ask for a stop at the next step. A worker that has not ended ``GRACE`` seconds after its parent is ended.

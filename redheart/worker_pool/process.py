@@ -1,4 +1,4 @@
-"""A worker as its parent sees it: the process, its log, and the link by which it gets tasks and answers them."""
+"""The parent's side of one worker: the process, its log, and the link by which it gets tasks and answers."""
 
 from __future__ import annotations
 

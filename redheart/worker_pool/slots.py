@@ -1,4 +1,4 @@
-"""Slots of this machine: how many workers it takes, and what each gets in its environment."""
+"""Slots of this machine: how many workers it takes, and the environment of each."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The stages in order, and what each hands to the next: paths, never objects that only live in memory."""
+"""The workflow: the stages in order, and the paths, never objects in memory, that each hands to the next."""

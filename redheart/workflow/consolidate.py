@@ -1,4 +1,4 @@
-"""One whole model of a resume state: gathered from ZeRO's shards in host memory, or from a plain state as it is.
+"""The consolidation of a resume state into one model: gathered from ZeRO's shards in host memory, or read whole.
 
 Where training averages its weights (``training.ema_decay``) the model is the average, as an epoch's checkpoint is; the
 weights that training goes on from stay in the resume state.
@@ -27,7 +27,7 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
 
     Raises:
         NotYetDone: there is no state yet.
-        StorageError: no state is valid, it holds no weights, or a share of their average is missing.
+        StorageError: no state is valid, it holds no weights, or a shard of their average is missing.
     """
     state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:

@@ -1,4 +1,4 @@
-"""What this machine offers and what is missing, each with its fix; starts nothing and loads no model."""
+"""The command ``doctor``: what this machine offers and what is missing, with fixes; starts nothing, loads no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage ``evaluate``: any checkpoint on a split, beside the constant predictor and the simple baseline, with intervals."""
+"""The stage ``evaluate``: a checkpoint on a split, beside the constant predictor and the simple baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A launcher and the processes it starts, as one thing that can be asked to stop.
+"""A launcher and the processes it starts, as one group that can be asked to stop.
 
 ``timeout`` and SLURM signal only the process they know, and a launcher that gets SIGTERM kills its workers before they
 have saved. So a request to stop goes to the workers themselves: they agree on a step, save, and end; then so does the
@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-#: Seconds between two looks at whether a stop was asked for.
-_LOOK_EVERY = 0.5
+#: Seconds between two checks whether a stop was asked for.
+_POLL_EVERY = 0.5
 
 
 def _workers(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -36,7 +36,7 @@ def run_group(command: Sequence[str], *, should_stop: Callable[[], bool]) -> tup
     try:
         while True:
             try:
-                return launcher.wait(timeout=_LOOK_EVERY), stopped
+                return launcher.wait(timeout=_POLL_EVERY), stopped
             except subprocess.TimeoutExpired:
                 if should_stop() and not stopped:
                     stopped = True

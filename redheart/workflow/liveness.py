@@ -1,4 +1,4 @@
-"""``redheart doctor liveness``: some real optimizer steps of a preset, and the verdict on every one of its tensors.
+"""The command ``doctor liveness``: some real optimizer steps of a preset, and the verdict on every tensor.
 
 What counts here is whole tensors: a second copy of the weights is kept to compare with. It runs in one process or under a
 launcher, with whatever engine that means, and changes no run: its weights are thrown away.
@@ -41,7 +41,7 @@ from redheart.workflow.resolve import choose_learning_rate, resolve
 from redheart.workflow.stages import Stop
 
 #: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
-BYTES_A_PARAMETER = 5 * 4
+BYTES_PER_PARAMETER = 5 * 4
 #: For the process itself, the activations of a few situations and the largest tensor's temporaries.
 BYTES_BESIDE = 2 * GIB
 #: Float64 and hundreds of forward passes: for the smallest preset.
@@ -249,7 +249,7 @@ def _steps(loop: TrainingLoop) -> Iterator[Step]:
 
 
 def _check_memory(preset: str, d_embed: int, output: Path) -> None:
-    needed = count_parameters(preset, d_embed).total * BYTES_A_PARAMETER + BYTES_BESIDE
+    needed = count_parameters(preset, d_embed).total * BYTES_PER_PARAMETER + BYTES_BESIDE
     found = inspect_machine(output).host_bytes
     if found < needed:
         raise OutOfMemory(

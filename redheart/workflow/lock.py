@@ -1,4 +1,4 @@
-"""One run at a time in an output folder: two would move each other's files away."""
+"""The lock of an output folder: one run at a time, because two would move each other's files away."""
 
 from __future__ import annotations
 

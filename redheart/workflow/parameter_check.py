@@ -1,4 +1,4 @@
-"""Is the 730M model 730M parameters? Counted on the meta device, whatever preset trains here."""
+"""The parameter check: the 730M preset counted on the meta device, whatever preset trains here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage trains with: learning rate, preset and precision, settled once from what was asked, the sweep and the device.
+"""The resolution of a stage's open settings: learning rate, preset and precision, with the reason for each.
 
 Nothing is said here and nothing started: the stages say what they train with, and ``--print-config`` prints it.
 """

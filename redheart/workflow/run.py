@@ -1,4 +1,4 @@
-"""All stages in order: what ``run_learning.sh`` starts."""
+"""The command ``workflow``: all stages in order, as ``run_learning.sh`` starts them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redheart.workflow import stages
 from redheart.workflow.resolve import as_the_run_there
 
 #: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 per parameter, and 12 twice.
-_BYTES_A_PARAMETER, _RESUME_BYTES_A_PARAMETER = 4, 24
+_BYTES_PER_PARAMETER, _RESUME_BYTES_PER_PARAMETER = 4, 24
 
 
 def describe_machine(machine: Machine) -> None:
@@ -41,7 +41,7 @@ def check_disk(config: Config, machine: Machine) -> None:
     parameters = count_parameters(choose_preset(config)[0]).total
     epochs = config.training.epochs
     checkpoints = epochs + (config.training.linear_start and not config.training.no_param_update)  # the start is one
-    wanted = parameters * (_BYTES_A_PARAMETER * checkpoints + _RESUME_BYTES_A_PARAMETER)
+    wanted = parameters * (_BYTES_PER_PARAMETER * checkpoints + _RESUME_BYTES_PER_PARAMETER)
     if wanted > machine.disk_bytes:
         warn("workflow.low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)
 

@@ -1,4 +1,4 @@
-"""An evaluation as a table for people and as JSON for programs."""
+"""An evaluation's scores, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 

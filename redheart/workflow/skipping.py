@@ -1,4 +1,4 @@
-"""A stage that was done with the same inputs is not done again. What its inputs were is remembered beside its results."""
+"""The skip check: whether a stage was done with the same inputs, which are stored beside its results."""
 
 from __future__ import annotations
 

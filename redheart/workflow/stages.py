@@ -1,4 +1,4 @@
-"""Each stage as a function from the configuration and what earlier stages wrote; ``run.py`` puts them in order."""
+"""The stages, each a function from the configuration and what earlier stages wrote; ``run.py`` puts them in order."""
 
 from __future__ import annotations
 

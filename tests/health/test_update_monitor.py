@@ -127,7 +127,7 @@ def test_dead_rows_are_counted(table, settings):
     monitor = UpdateMonitor(loop.engine)
     for _ in loop.epoch(1):
         monitor.stepped()
-    report = monitor.look()
+    report = monitor.check()
     assert report.dead_fraction["dsp_simulator"] == pytest.approx((len(parameter) - half) / rows, abs=0.02)
     assert name not in report.unchanged_tensors
 

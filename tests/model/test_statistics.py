@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from redheart.model import TargetStatistics, natural_units
-from redheart.model.statistics import SMALLEST_SCALE
+from redheart.model.statistics import MIN_SCALE
 from redheart.tasks import TASKS
 
 
@@ -40,7 +40,7 @@ def test_without_any_annotation_the_statistics_are_neutral() -> None:
 def test_a_constant_dimension_has_a_floor_under_its_scale() -> None:
     values, mask = everything()
     values["regret"][:] = 0.4
-    assert TargetStatistics.fit(values, mask)["regret"].scale == (SMALLEST_SCALE,)
+    assert TargetStatistics.fit(values, mask)["regret"].scale == (MIN_SCALE,)
 
 
 def test_a_label_that_never_occurs_still_has_a_finite_log_prior() -> None:

@@ -173,7 +173,7 @@ def test_the_monitor_takes_each_groups_own_decay_out(table, settings):
             monitor.restore(samples, counters)
     after = state_of(loop)
     assert not any(torch.equal(before[name], after[name]) for name in dead), "decay alone has moved them"
-    assert set(monitor.look().unchanged_tensors) == dead
+    assert set(monitor.check().unchanged_tensors) == dead
 
 
 def test_a_monitor_takes_the_counters_of_before_layers_had_rates_of_their_own(table, settings):

@@ -1,0 +1,1 @@
+"""Tables of messages, one per stage: key -> (Korean, English)."""

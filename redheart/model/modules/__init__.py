@@ -1,0 +1,1 @@
+"""The modules of the model: backbone, heads, analyzers, wrappers, phases, dsp, kalman, and their building blocks."""

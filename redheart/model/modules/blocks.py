@@ -1,4 +1,4 @@
-"""The building blocks that every part of the model shares: projections, attention, feed-forward, pooling.
+"""Building blocks that every part of the model shares: projections, attention, feed-forward, pooling.
 
 Two rules hold everywhere here. No parameter is dead by mathematics: attention has no biases (softmax cancels a key's,
 and the output projection absorbs a value's). And padding is never attended to, so it influences nothing.

@@ -54,10 +54,10 @@ def smooth(
     first = 1.0 / initial_variance
     weights = torch.cat((first, (1.0 / process_variance).repeat(steps - 1)))
     prior_precision = difference.T @ (weights.unsqueeze(-1) * difference)
-    seen = (mask.unsqueeze(-1) / variances).reshape(batch, size)
-    information = seen * observations.reshape(batch, size) + F.pad(first * initial_mean, (0, size - state))
+    precisions = (mask.unsqueeze(-1) / variances).reshape(batch, size)
+    information = precisions * observations.reshape(batch, size) + F.pad(first * initial_mean, (0, size - state))
     # cholesky_ex without checks: a check would make the host wait for the device at every step.
-    factor, failed = torch.linalg.cholesky_ex(prior_precision + torch.diag_embed(seen))
+    factor, failed = torch.linalg.cholesky_ex(prior_precision + torch.diag_embed(precisions))
     # What can't be factored – weights that have diverged – is NaN, which the loop drops, and no error or wrong number.
     factor = factor.masked_fill(failed.ne(0)[:, None, None], torch.nan)
     means = torch.cholesky_solve(information.unsqueeze(-1), factor).squeeze(-1)

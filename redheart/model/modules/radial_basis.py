@@ -1,4 +1,4 @@
-"""How near a story stands to each of a thousand others: a layer of radial basis functions over the linear views.
+"""The radial basis layer: how near a story lies to each of a thousand others, over the linear views.
 
 What the sentence encoder's vectors tell beside a linear prediction is mostly this: stories like that one were judged so.
 With centres at training stories and read-outs found in closed form (``redheart.training.linear_start``) it is a kernel

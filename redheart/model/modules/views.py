@@ -1,4 +1,4 @@
-"""What the heads' closed-form paths read: a story as four vectors, straight from the sentence encoder."""
+"""The views that the heads' closed-form paths read: a story as four vectors, straight from the sentence encoder."""
 
 from __future__ import annotations
 

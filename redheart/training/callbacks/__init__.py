@@ -1,1 +1,1 @@
-"""Callbacks: what happens beside the steps of a training, one file each; ``callback.py`` says at which moments."""
+"""Callbacks: what happens beside the steps of a training, one per file; ``callback.py`` defines their moments."""

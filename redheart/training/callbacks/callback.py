@@ -1,4 +1,4 @@
-"""The moments of a run at which something may happen beside its steps, and a list of callbacks that is told of them.
+"""The callback interface: the moments of a run at which something may happen beside its steps, and a list of callbacks.
 
 A new callback is a file in this folder and a line in the list of ``Trainer``, or is handed to it as one of its ``callbacks``.
 """

@@ -1,4 +1,4 @@
-"""The epochs' checkpoints: after each, its weights by module, with its scores."""
+"""The checkpoint of each epoch: its weights by module, with its scores."""
 
 from __future__ import annotations
 

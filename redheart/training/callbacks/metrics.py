@@ -1,4 +1,4 @@
-"""The run's metrics: a line of ``metrics.jsonl`` for its start and for each epoch, and what people are told of an epoch."""
+"""The run's metrics: one line of ``metrics.jsonl`` for its start and for each epoch, and the epoch's log lines."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Metrics(Callback):
         self._sums = EpochSums()
         self._since = 0.0
 
-    def add_look(self, report: UpdateReport) -> None:
+    def add_check(self, report: UpdateReport) -> None:
         """Takes in what the update check saw."""
-        self._sums.add_look(report)
+        self._sums.add_check(report)
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         if kept is not None:

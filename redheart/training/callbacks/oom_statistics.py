@@ -1,4 +1,4 @@
-"""The statistics of memory: what running out of it did to the run, written when the run is over."""
+"""The out-of-memory statistics of a run, written when it is over."""
 
 from __future__ import annotations
 

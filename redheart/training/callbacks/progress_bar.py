@@ -17,10 +17,10 @@ class ProgressBar(Callback):
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
-        self._since, self._seen = 0.0, 0
+        self._since, self._situations = 0.0, 0
 
     def before_epoch(self, run: Run) -> None:
-        self._since, self._seen = time.monotonic(), 0
+        self._since, self._situations = time.monotonic(), 0
         if self._bar is None:
             self._bar = tqdm(
                 total=run.loop.total_steps,
@@ -32,8 +32,8 @@ class ProgressBar(Callback):
 
     def after_step(self, run: Run, step: Step) -> None:
         assert self._bar is not None
-        self._seen += step.situations
-        rate = self._seen / (time.monotonic() - self._since)
+        self._situations += step.situations
+        rate = self._situations / (time.monotonic() - self._since)
         self._bar.set_description(f"epoch {step.epoch}/{run.epochs}")
         self._bar.set_postfix(loss=f"{step.loss:.4f}", lr=f"{step.learning_rate:.1e}", rate=f"{rate:.0f}/s")
         self._bar.update()

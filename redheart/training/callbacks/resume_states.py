@@ -1,4 +1,4 @@
-"""The resume states: after every epoch and at a stop, what going on needs, with what every callback keeps."""
+"""The resume states: written after every epoch and at a stop, with what every callback keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as its callbacks see it: engine, loop, where it is, and ways to score the weights that it has just now."""
+"""A run as its callbacks see it: engine, loop, position, and ways to score the current weights."""
 
 from __future__ import annotations
 

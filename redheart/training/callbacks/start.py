@@ -1,4 +1,4 @@
-"""The start's checkpoint: the model before its first step, scored and kept as an epoch is.
+"""The checkpoint of the start: the model before its first step, scored and kept as an epoch is.
 
 Its skill would look like training's otherwise: what the linear paths begin with is solved for, not trained.
 """

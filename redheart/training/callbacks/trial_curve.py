@@ -1,4 +1,4 @@
-"""The curve of a trial: its losses per epoch, whether it diverged, and the outcome that is made of them."""
+"""The curve of a trial: its losses per epoch, whether it diverged, and the outcome that follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The update check: every so many batches and at an epoch's end, whether every module really changes."""
+"""The update check: every so many batches and at an epoch's end, whether every module has changed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from redheart.training.step import Step
 
 
 class UpdateCheck(Callback):
-    """Looks every ``training.monitor_every`` batches, and says what changed.
+    """Checks every ``training.monitor_every`` batches, and says what changed.
 
     Args:
-        on_look: told of every look, before anything is said of it.
+        on_check: told of every check, before anything is said of it.
     """
 
     name = "monitor"
 
-    def __init__(self, on_look: Callable[[UpdateReport], None]) -> None:
-        self._on_look = on_look
+    def __init__(self, on_check: Callable[[UpdateReport], None]) -> None:
+        self._on_check = on_check
         self._monitor: UpdateMonitor | None = None
         self._untrainable: frozenset[str] = frozenset()
 
@@ -43,13 +43,13 @@ class UpdateCheck(Callback):
             self._monitor.stepped()
         done = step.batch_index + 1
         if done % training.monitor_every == 0 or done == step.batches:
-            report = self._monitor.look()
-            self._on_look(report)
+            report = self._monitor.check()
+            self._on_check(report)
             is_told = is_due(training.monitor_every, step.batches, step.epoch, done)
             announce_updates(report, training, self._untrainable, by_module=is_told)
 
     def state(self, run: Run) -> Kept | None:
         assert self._monitor is not None
         samples, counters = self._monitor.to_state()
-        # Between epochs it has just looked: what it saw is the weights themselves.
+        # Between epochs it has just checked: what it compared with is the weights themselves.
         return Kept(counters, samples if run.position.batches_done else {})

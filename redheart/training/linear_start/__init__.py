@@ -1,4 +1,4 @@
-"""Where the heads' linear and radial paths start: at the best prediction from the training split, found in closed form.
+"""The start of the heads' linear and radial paths: the best prediction from the training split, found in closed form.
 
 A prediction that is linear in the views and in the RBF activations to training stories is ridge regression, or logistic
 regression, on both. An untrained model is then better than its simple baseline, which is that on the views alone, as it would

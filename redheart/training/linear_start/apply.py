@@ -1,4 +1,4 @@
-"""The start put into a model, and said."""
+"""The application of the start to a model, and its log lines."""
 
 from __future__ import annotations
 

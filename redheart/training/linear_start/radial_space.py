@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from redheart.model.modules.radial_basis import rbf_activations
 
 #: Axes of the RBF activations with less than this share of the longest one's square are noise of fp32, and left out.
-_SMALLEST_AXIS = 1e-5
+_MIN_AXIS = 1e-5
 _AT_ONCE = 512
 
 
@@ -47,7 +47,7 @@ class RadialSpace:
             self.mean += rbf_activations(part.double(), self.centres).sum(dim=0) / stories
         real = len(chosen)  # what lies between stories tells nothing more
         squares, axes = torch.linalg.eigh(rbf_activations(self.centres[:real], self.centres[:real]))
-        keep = squares > _SMALLEST_AXIS * squares.max()
+        keep = squares > _MIN_AXIS * squares.max()
         self.back = nn.functional.pad(axes[:, keep] / squares[keep].sqrt(), (0, 0, 0, count - real))
 
     def features(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The start that was found: weights of each task's linear and radial path, and the centres that the latter look at."""
+"""The result of the search for the start: weights of each task's linear and radial path, and the radial centres."""
 
 from __future__ import annotations
 

@@ -34,15 +34,17 @@ def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_]) -
         parts = found.parts
         y = target[found.rows][:, columns]
         centre = y.mean(dim=0)
-        seen = parts.left.T @ (y - centre)
+        projected = parts.left.T @ (y - centre)
         squared = parts.lengths.square()
         errors, solutions = [], []
         for penalty in PENALTIES:
             shrink = squared / (squared + penalty * parts.size)
             leverage = parts.left.square() @ shrink + 1 / len(y)
-            residual = (y - centre - parts.left @ (shrink[:, None] * seen)) / (1 - leverage).clamp(min=1e-6)[:, None]
+            residual = (y - centre - parts.left @ (shrink[:, None] * projected)) / (1 - leverage).clamp(min=1e-6)[
+                :, None
+            ]
             errors.append(residual.square().mean(dim=0))
-            solutions.append((shrink / parts.lengths)[:, None] * seen)
+            solutions.append((shrink / parts.lengths)[:, None] * projected)
         least, best = torch.stack(errors).min(dim=0)
         error += float(least.sum())
         for place, column in enumerate(columns):
