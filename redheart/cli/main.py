@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
+from redheart.engine.launch_variables import is_first_process, rank
 from redheart.errors import Interrupted, RedHeartError, UsageError
 from redheart.paths import OutputPaths
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 #: Commands that write a run's files; sweeping and embedding are made for several at a time.
 _ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _prepare_process(language_asked: str | None) -> None:
@@ -67,7 +64,7 @@ def run(arguments: Namespace) -> int:
         return _run_command(arguments, loaded.config)
     from redheart.cli.print_config import settings_text
 
-    if _is_first_process():
+    if is_first_process():
         print(settings_text(arguments, loaded), end="")
     return 0
 
@@ -82,7 +79,7 @@ def _run_command(arguments: Namespace, config: Config) -> int:
         verbose=arguments.verbose,
         debug=arguments.debug,
         file=None if starts_nothing else OutputPaths(config.output).log,
-        quiet=not _is_first_process(),
+        quiet=not is_first_process(),
     )
     from redheart.cli import commands
 
@@ -97,10 +94,10 @@ def _run_command(arguments: Namespace, config: Config) -> int:
 
 def _report(command: str, error: RedHeartError) -> None:
     """The message, once: from the first process, or from the only one of a group that has something to say."""
-    if _is_first_process():
+    if is_first_process():
         print(f"redheart {command}: {error}", file=sys.stderr)
     elif not (error.is_refusal or isinstance(error, Interrupted)):  # those are the same in every process
-        print(f"redheart {command} [process {os.environ['RANK']}]: {error}", file=sys.stderr)
+        print(f"redheart {command} [process {rank()}]: {error}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
