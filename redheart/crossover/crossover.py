@@ -114,7 +114,8 @@ def _compared(
         settings=config.crossover,
         seed=config.seed,
     )
-    recipes, (_, tried) = recipes_of(material), material.soup
+    _, tried = material.soup
+    recipes = recipes_of(material)
     soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in tried]
     return Compared(recipes, dict(material.choose_loss), soup)
 
