@@ -1,40 +1,12 @@
-"""The candidates in the order in which they are scored. Another one is a function and a line: see docs/adding.md."""
+"""The candidates in the order in which they are scored. Another one is a file and a line: see docs/adding.md."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
-from redheart.config.schema import CrossoverConfig
 from redheart.crossover import controls
+from redheart.crossover.material import Material
 from redheart.crossover.strategies import Recipe, crossover
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """What recipes are made from.
-
-    Attributes:
-        epochs: those with a checkpoint, ascending.
-        has_start: whether the model before training was kept, as epoch 0.
-        chosen: the epoch that the analysis chose, by module.
-        choose_loss: each epoch's recorded loss on ``choose``.
-        measure: a recipe's loss on ``choose``; takes as long as an evaluation.
-    """
-
-    epochs: Sequence[int]
-    has_start: bool
-    chosen: Mapping[str, int]
-    choose_loss: Mapping[int, float]
-    measure: Callable[[Recipe], float]
-    settings: CrossoverConfig
-    seed: int
-
-    @cached_property
-    def soup(self) -> tuple[Recipe, list[controls.SoupStep]]:
-        """The greedy soup, and what it tried: made once, and told of in ``candidates.json``."""
-        return controls.greedy_soup(self.choose_loss, self.settings.average_last, self.measure)
 
 
 def _last_epoch(material: Material) -> list[Recipe]:

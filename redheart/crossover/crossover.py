@@ -15,10 +15,11 @@ from redheart.checkpoint import START_EPOCH, Manifest, save_model
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
 from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
-from redheart.crossover.candidates import Material, recipes_of
+from redheart.crossover.candidates import recipes_of
 from redheart.crossover.controls import last_epoch
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
+from redheart.crossover.material import Material
 from redheart.crossover.result import (
     Candidate,
     CrossoverResult,

@@ -206,6 +206,8 @@ class ItemCheck:
 
     def _votes(self, field: str, known: Sequence[str]) -> dict[str, float] | None:
         value = self._item.get(field)
+        if value is None:
+            return None
         plain = _plain_votes(value, known) if type(value) is dict else None
         if plain is not None:
             return plain
