@@ -30,6 +30,7 @@ class Task:
             squared error per dimension; ``robust_regression`` – Huber (both on targets standardised by the
             training split).
         skill: the headline metric, larger is better, 0 for the constant predictor fitted on the training split.
+        is_analyzed: it has an analyzer tower and a wrapper tower; else its head reads all analyzers and the sequence.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Task:
     dimensions: tuple[str, ...]
     loss: LossKind
     skill: str
+    is_analyzed: bool = True
 
     @property
     def is_distribution(self) -> bool:
@@ -48,12 +50,12 @@ TASKS: tuple[Task, ...] = (
     Task("bentham", "bentham_scores", BENTHAM_REQUIRED + BENTHAM_OPTIONAL, "regression", "r2"),
     Task("regret", "regret_factor", ("regret",), "robust_regression", "r2"),
     Task("surd", "surd_metrics", SURD, "regression", "r2"),
-    Task("verdict", "label", LABELS, "distribution", "log_loss_skill"),
+    Task("verdict", "label", LABELS, "distribution", "log_loss_skill", is_analyzed=False),
 )
 TASK_BY_NAME = {task.name: task for task in TASKS}
 
 #: Tasks with an analyzer tower and a wrapper tower. The verdict is read off the other four and the sequence.
-ANALYZED_TASKS = ("emotion", "bentham", "regret", "surd")
+ANALYZED_TASKS = tuple(task.name for task in TASKS if task.is_analyzed)
 
 #: The unit of everything after training: retention, sweet spots, crossover, one safetensors file each.
 MODULES: tuple[str, ...] = (

@@ -31,6 +31,23 @@ UNTYPED = {
     "training/optimizer.py": "PyTorch's interface of an optimizer's groups",
     "training/schedule.py": "PyTorch's interface of an optimizer's groups",
 }
+#: Files that may read or set environment variables, which ones, and why there. ``*``: all of them.
+ENVIRONMENT = {
+    "cli/main.py": (
+        {"REDHEART_LANG", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"},
+        "the edge: the language, and how this process's threads wait",
+    ),
+    "embedding/encoder.py": ({"TOKENIZERS_PARALLELISM"}, "set for the tokenizers, before they start"),
+    "engine/compiled.py": ({"CC", "CXX"}, "where PyTorch itself looks for its compiler"),
+    "engine/deepspeed_engine.py": ({"DS_ACCELERATOR"}, "set for DeepSpeed, before it starts"),
+    "engine/deepspeed_extensions.py": ({"PATH"}, "set for DeepSpeed's builds, and put back"),
+    "engine/launch_variables.py": (
+        {"RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE"},
+        "the edge: what the launcher tells a process",
+    ),
+    "worker_pool/slots.py": ({"*"}, "the edge: what workers inherit"),
+    "workflow/lock.py": ({"REDHEART_OUTPUT_HELD"}, "told to the processes that the holder of a folder starts"),
+}
 #: McCabe's count of the ways through a function, as radon counts them.
 MAX_COMPLEXITY = 15
 #: What is more complex, and why it stays so for now. An entry goes with its reason.
@@ -156,6 +173,72 @@ def test_what_files_and_stages_hand_over_is_typed_but_at_the_edges() -> None:
     assert not more, f"give it a msgspec.Struct, or say in UNTYPED why not: {more}"
     assert sum(found.values()) <= MAX_UNTYPED, found
     assert not UNTYPED.keys() - found.keys(), f"typed by now: {UNTYPED.keys() - found.keys()}"
+
+
+def test_environment_variables_are_read_where_the_list_says() -> None:
+    found = {}
+    for path, tree in parsed():
+        if variables := _environment_variables(tree):
+            found[path.relative_to("redheart").as_posix()] = variables
+    assert found == {name: variables for name, (variables, _) in ENVIRONMENT.items()}
+
+
+def test_a_variable_is_found_however_it_is_read() -> None:
+    ways = {
+        "import os\nos.environ['A']": {"A"},
+        "import os\nos.environ.get('A', '')": {"A"},
+        "import os\nos.getenv('A')": {"A"},
+        "import os as o\no.environ['A'] = ''": {"A"},
+        "import os\nNAME = 'A'\nos.environ.pop(NAME, None)": {"A"},
+        "import os\nos.environ[f()]": {"*"},
+        "import os\nany(os.environ.get(name) for name in ('A', 'B'))": {"A", "B"},
+        "import os\n'A' in os.environ": {"A"},
+        "import os\ncallback(os.environ.__setitem__, 'A', '')": {"A"},
+        "from os import environ, getenv\nenviron['A'], getenv('B')": {"A", "B"},
+        "import os\ndict(os.environ)": {"*"},
+        "import jinja2\njinja2.Environment()": set(),
+    }
+    assert {code: _environment_variables(ast.parse(code)) for code in ways} == ways
+
+
+def _environment_variables(tree: ast.Module) -> set[str]:
+    """Names of the variables that a file reads or sets; ``*`` where a name is known at run time only, or all are taken."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    names: dict[str, set[str]] = {}  # what the file's own names stand for: constants, and what a loop goes over
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = _texts(node.value)
+        elif isinstance(node, ast.comprehension) and isinstance(node.target, ast.Name):
+            names[node.target.id] = _texts(node.iter)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        called = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if called in ("environ", "getenv", "putenv"):
+            key = _key_of(node, parents)
+            found |= (names.get(key.id) if isinstance(key, ast.Name) else _texts(key)) or {"*"}
+    return found
+
+
+def _texts(node: ast.expr | None) -> set[str]:
+    values = node.elts if isinstance(node, (ast.Tuple, ast.List)) else [node]
+    return {one.value for one in values if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def _key_of(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> ast.expr | None:
+    """The variable's name beside ``os.environ`` or ``os.getenv``: in brackets, as a first argument, before ``in``."""
+    around = parents[node]
+    if isinstance(around, ast.Subscript):
+        return around.slice
+    if isinstance(around, ast.Compare):
+        return around.left
+    if isinstance(around, ast.Attribute):  # a method of the mapping, called or handed on
+        node, around = around, parents[around]
+    elif isinstance(node, (ast.Attribute, ast.Name)) and (getattr(node, "attr", None) or node.id) == "environ":
+        return None  # the mapping itself
+    if isinstance(around, ast.Call):
+        arguments = around.args if around.func is node else around.args[around.args.index(node) + 1 :]
+        return arguments[0] if arguments else None
+    return None
 
 
 def _complexities() -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from redheart.evaluation.bootstrap import Draws
 from redheart.messages import info, language
 from redheart.paths import OutputPaths
 from redheart.storage import write_json
-from redheart.worker_pool import plan_slots
+from redheart.worker_pool import own_environment, plan_slots
 
 FOLDER = OutputPaths.ablation.name
 RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
@@ -80,7 +79,7 @@ def run_ablation(
     )
     if len(missing) < len(runs):
         info("ablation.found", found=len(runs) - len(missing), total=len(runs))
-    _run_missing(ablator, missing, should_stop, dict(os.environ) if environment is None else environment)
+    _run_missing(ablator, missing, should_stop, own_environment() if environment is None else environment)
     settings = AblationSettings(
         dataset=ablator.table.identity,
         preset=ablator.runner.dimensions.preset,

@@ -10,20 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redheart.cli.command import Command
+from redheart.cli.commands import COMMANDS
 from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
+from redheart.engine.launch_variables import is_first_process, rank
 from redheart.errors import Interrupted, RedHeartError, UsageError
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
     from redheart.config import Config
-
-#: Commands that write a run's files; sweeping and embedding are made for several at a time.
-_ALONE_IN_ITS_FOLDER = {"train", "consolidate", "analyze", "crossover", "ablate", "report", "workflow"}
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _prepare_process(language_asked: str | None) -> None:
@@ -52,55 +48,49 @@ def _prepare_process(language_asked: str | None) -> None:
 def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     _prepare_process(arguments.lang)
-    if arguments.command == "params":
-        from redheart.cli.commands import show_parameters
+    from redheart.config import Config, load_settings
 
-        return show_parameters(arguments)
-
-    from redheart.config import load_settings
-
+    command = COMMANDS[arguments.command]
+    if not command.takes_settings:
+        return command.run(arguments, Config())
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
     output = Path(loaded.config.output)
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:
-        return _run_command(arguments, loaded.config)
+        return _run_command(command, arguments, loaded.config)
     from redheart.cli.print_config import settings_text
 
-    if _is_first_process():
+    if is_first_process():
         print(settings_text(arguments, loaded), end="")
     return 0
 
 
-def _run_command(arguments: Namespace, config: Config) -> int:
+def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
     """Runs the command, with a log and alone in its folder where it needs these."""
     from redheart.messages import set_up_logging
 
-    only_looks = arguments.command == "doctor" and arguments.what is None
-    starts_nothing = only_looks or arguments.command == "predict" or getattr(arguments, "mode", "") == "validate"
+    starts_nothing = command.starts_nothing(arguments)
     set_up_logging(
         verbose=arguments.verbose,
         debug=arguments.debug,
         file=None if starts_nothing else OutputPaths(config.output).log,
-        quiet=not _is_first_process(),
+        quiet=not is_first_process(),
     )
-    from redheart.cli import commands
-
-    command = commands.COMMANDS[arguments.command]
-    if arguments.command not in _ALONE_IN_ITS_FOLDER or starts_nothing:
-        return command(arguments, config)
+    if not command.is_alone or starts_nothing:
+        return command.run(arguments, config)
     from redheart.workflow.lock import sole_user
 
     with sole_user(Path(config.output)):
-        return command(arguments, config)
+        return command.run(arguments, config)
 
 
 def _report(command: str, error: RedHeartError) -> None:
     """The message, once: from the first process, or from the only one of a group that has something to say."""
-    if _is_first_process():
+    if is_first_process():
         print(f"redheart {command}: {error}", file=sys.stderr)
     elif not (error.is_refusal or isinstance(error, Interrupted)):  # those are the same in every process
-        print(f"redheart {command} [process {os.environ['RANK']}]: {error}", file=sys.stderr)
+        print(f"redheart {command} [process {rank()}]: {error}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

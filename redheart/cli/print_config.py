@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from redheart.cli.commands import COMMANDS
 from redheart.cli.options import option_of
 from redheart.config import Config, Resolution, with_settings
 from redheart.config.commented import commented_yaml
@@ -34,7 +35,7 @@ def settings_text(arguments: Namespace, loaded: Loaded) -> str:
 
 def _resolution(arguments: Namespace, config: Config) -> Resolution:
     """As the command's stage resolves it; a command that trains nothing leaves open what is open."""
-    trains = arguments.command in ("sweep", "train", "ablate", "workflow") or getattr(arguments, "what", None)
+    trains = COMMANDS[arguments.command].trains or getattr(arguments, "what", None)
     if not trains:
         return Resolution(config, config, {})
     from redheart.workflow.resolve import choose_learning_rate, resolve

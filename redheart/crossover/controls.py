@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redheart.checkpoint import START_EPOCH
 from redheart.crossover.strategies import Recipe, crossover, uniform
@@ -83,6 +83,6 @@ def random_crossovers(choices: Mapping[str, int], epochs: Sequence[int], count: 
         pool = sorted(epochs)
     drawing = random.Random(f"crossover controls {seed}")
     return [
-        crossover(f"random_{number}", {module: drawing.choice(pool) for module in MODULES})
+        replace(crossover(f"random_{number}", {module: drawing.choice(pool) for module in MODULES}), is_control=True)
         for number in range(1, count + 1)
     ]

@@ -15,9 +15,11 @@ from redheart.checkpoint import START_EPOCH, Manifest, save_model
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
 from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
-from redheart.crossover.controls import best_epoch, greedy_soup, last_average, last_epoch, random_crossovers, start
+from redheart.crossover.candidates import recipes_of
+from redheart.crossover.controls import last_epoch
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
+from redheart.crossover.material import Material
 from redheart.crossover.result import (
     Candidate,
     CrossoverResult,
@@ -25,7 +27,7 @@ from redheart.crossover.result import (
     candidate_label,
     save_result,
 )
-from redheart.crossover.strategies import EpochFiles, Recipe, crossover
+from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.errors import StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.model import Selection
@@ -97,31 +99,26 @@ class Compared:
     def contenders(self, files: EpochFiles) -> int:
         """How many distinct models could be delivered instead of the last epoch."""
         last, *others = self.recipes
-        return len({files.identity(one) for one in others if not _is_control(one)} - {files.identity(last)})
-
-
-def _is_control(recipe: Recipe) -> bool:
-    return recipe.name.startswith("random_")
+        return len({files.identity(one) for one in others if not one.is_control} - {files.identity(last)})
 
 
 def _compared(
     config: Config, output: Path, files: EpochFiles, scorer: Scorer, choices: Mapping[str, Choice]
 ) -> Compared:
     """The crossover of the epochs that were chosen, and everything that it has to be compared with."""
-    choose_loss = recorded_choose_loss(OutputPaths(output).metrics, files.epochs)
-    chosen = {module: choices[module].epoch for module in MODULES}
-    count = config.crossover.average_last
-    soup, trail = greedy_soup(choose_loss, count, scorer.choose_loss)
-    recipes = [
-        last_epoch(files.epochs),
-        *([start()] if files.has_start else []),
-        best_epoch(choose_loss),
-        last_average(files.epochs, count),
-        soup,
-        crossover("crossover", chosen),
-        *random_crossovers(chosen, files.epochs, config.crossover.random_controls, config.seed),
-    ]
-    return Compared(recipes, choose_loss, [SoupIngredient(step.epoch, step.loss, step.kept) for step in trail])
+    material = Material(
+        epochs=files.epochs,
+        has_start=files.has_start,
+        chosen={module: choices[module].epoch for module in MODULES},
+        choose_loss=recorded_choose_loss(OutputPaths(output).metrics, files.epochs),
+        measure=scorer.choose_loss,
+        settings=config.crossover,
+        seed=config.seed,
+    )
+    _, tried = material.soup
+    recipes = recipes_of(material)
+    soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in tried]
+    return Compared(recipes, dict(material.choose_loss), soup)
 
 
 def run_crossover(
@@ -214,7 +211,7 @@ def _candidates(files: EpochFiles, recipes: list[Recipe], on_judge: list[Score])
                 epochs={module: list(recipe.epochs[module]) for module in MODULES},
                 identity=identity,
                 identical_to=twin if twin != recipe.name else None,
-                is_control=_is_control(recipe),
+                is_control=recipe.is_control,
                 scores={"judge": score},
             )
         )

@@ -34,13 +34,15 @@ class Recipe:
     """A model that can be put together from epochs.
 
     Attributes:
-        name: ``last``, ``start``, ``best_epoch``, ``average``, ``soup``, ``crossover`` or ``random_<n>``.
+        name: ``last``, ``start``, ``best_epoch``, ``average``, ``soup``, ``crossover``, ``random_<n>`` or another candidate's.
         epochs: for each of the 17 modules the epochs (ascending, 1-based; 0 is the start, before training) whose
             weights are averaged uniformly; one epoch: its weights as they are.
+        is_control: it is compared and never delivered.
     """
 
     name: str
     epochs: Mapping[str, tuple[int, ...]]
+    is_control: bool = False
 
     def __post_init__(self) -> None:
         if set(self.epochs) != set(MODULES) or not all(self.epochs.values()):

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring_ascii
 
 import msgspec
 
-from redheart.data.schema import Situation
+from redheart.data.schema import FURTHER_TASKS, Situation
 
 _NUMBERS = msgspec.json.Encoder()
 #: Numbers as annotations and votes have them; were another version of msgspec to write one otherwise, ``json`` writes all.
@@ -50,6 +50,7 @@ def _as_json(one: Situation, key: str) -> bytes:
         one.regret_factor,
         _in_order(one.bentham_scores),
         _in_order(one.surd_metrics),
+        *(_in_order(one.further.get(task.name)) for task in FURTHER_TASKS),
     )
     return json.dumps(annotations).encode()
 
@@ -65,6 +66,7 @@ def _as_json_fast(one: Situation, key: str) -> bytes:
             one.regret_factor,
             _in_order(one.bentham_scores),
             _in_order(one.surd_metrics),
+            *(_in_order(one.further.get(task.name)) for task in FURTHER_TASKS),
         )
     )
     if b"0.000" in rest or b"e-" in rest:

@@ -21,12 +21,10 @@ class Located:
     Attributes:
         path: the file.
         is_bundled_sample: it is the small sample that comes with the program; nothing is ever written beside it.
-        is_embedded: its name says that it holds, or points to, vectors.
     """
 
     path: Path
     is_bundled_sample: bool
-    is_embedded: bool
 
 
 def bundled_sample() -> Path:
@@ -55,7 +53,7 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
         path = explicit if explicit.is_absolute() else cwd / explicit
         if not path.exists():
             raise DataError(f"{explicit}: found no such file; wanted a dataset (JSON array or JSON Lines)")
-        located = Located(path, is_bundled_sample(path), path.name.endswith(EMBEDDED_ENDING))
+        located = Located(path, is_bundled_sample(path))
         info("data.dataset", path=explicit)
         return located
     for folder in (cwd, cwd / DEFAULT_FOLDER):
@@ -63,11 +61,11 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
         embedded = plain.with_suffix(EMBEDDED_ENDING)
         if embedded.exists() and plain.exists() and plain.stat().st_mtime_ns > embedded.stat().st_mtime_ns:
             info("data.newer_than_embedded", path=plain, embedded=embedded.name)
-            return Located(plain, False, False)
+            return Located(plain, False)
         for path in (embedded, plain):
             if path.exists():
                 info("data.dataset", path=path)
-                return Located(path, False, path is embedded)
+                return Located(path, False)
     sample = bundled_sample()
     if not sample.exists():
         raise DataError(
@@ -75,4 +73,4 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
             f"{sample} is missing from this installation; wanted a dataset: name one with --data FILE"
         )
     info("data.bundled_sample", name=DEFAULT_NAME, path=sample)
-    return Located(sample, True, False)
+    return Located(sample, True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from redheart.tasks import TASKS
+
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
@@ -30,6 +32,8 @@ class Situation:
             0.02 and are not rescaled here.
         regret_factor: 0..1.
         bentham_scores, surd_metrics: dimension -> 0..1, the annotated dimensions only.
+        further: by a task of ``FURTHER_TASKS``: dimension -> 0..1, or of a distribution weights of 0 or more, of which at
+            least one is above 0.
         embedding: float32 ``(vectors, d_embed)``, from a file that holds its vectors as lists.
         embedding_key: the key of the item's vectors in the store beside an ``.embedded.json``.
         raw: the item as it was read, ``embedding`` left out (it is above, and would be held twice).
@@ -45,6 +49,11 @@ class Situation:
     regret_factor: float | None = None
     bentham_scores: dict[str, float] | None = None
     surd_metrics: dict[str, float] | None = None
+    further: dict[str, dict[str, float]] = field(default_factory=dict)
     embedding: NDArray[numpy.float32] | None = field(default=None, compare=False, repr=False)
     embedding_key: str | None = None
     raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
+
+
+#: Tasks whose field has no form of its own: what it may hold follows from the task.
+FURTHER_TASKS = tuple(task for task in TASKS if task.field not in Situation.__dataclass_fields__)

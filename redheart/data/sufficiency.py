@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from redheart.data.facts import DatasetFacts
+from redheart.data.schema import FURTHER_TASKS
 from redheart.data.splits import SPLITS, Split
 from redheart.errors import DataError
 
@@ -20,14 +21,14 @@ def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split
         DataError: naming each split, how many situations it has, and how many are wanted.
     """
     counts, with_target = facts.counts, facts.counts_with_target
-    problems = []
+    problems, further = [], "".join(f"{task.field}, " for task in FURTHER_TASKS)
     for split in SPLITS:
         if split in needs and counts[split] < MIN_SITUATIONS[split]:
             problems.append(f"split {split}: found {counts[split]} situations, wanted at least {MIN_SITUATIONS[split]}")
         elif split in needs and not with_target[split]:
             problems.append(
                 f"split {split}: found no target in any of its {counts[split]} situations, wanted emotions, "
-                "regret_factor, bentham_scores, surd_metrics, label or label_scores in some"
+                f"regret_factor, bentham_scores, surd_metrics, {further}label or label_scores in some"
             )
     if problems:
         raise DataError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from redheart.data.schema import Situation
+from redheart.data.schema import FURTHER_TASKS, Situation
 from redheart.tasks import EMOTIONS, LABELS, TASK_BY_NAME, TASKS
 
 
@@ -39,6 +39,7 @@ _WIDTHS = {
     "label": len(LABELS),
     "regret": 1,
     **{name: len(TASK_BY_NAME[name].dimensions) for name in ("bentham", "surd")},
+    **{task.name: len(task.dimensions) for task in FURTHER_TASKS},
 }
 _NOTHING = {name: (math.nan,) * width for name, width in _WIDTHS.items()}
 _ONLY = {label: tuple(float(label == one) for one in LABELS) for label in LABELS}
@@ -64,6 +65,11 @@ class Annotations:
                 *(_NOTHING["surd"] if surd is None else [surd.get(name, math.nan) for name in _SURD]),
             )
         )
+        for task in FURTHER_TASKS:
+            given, absent = one.further.get(task.name), 0.0 if task.is_distribution else math.nan
+            self._numbers.extend(
+                _NOTHING[task.name] if given is None else [given.get(name, absent) for name in task.dimensions]
+            )
 
     def _columns(self) -> dict[str, NDArray[np.float64]]:
         """What was annotated, ``(situations, width)`` each, NaN where nothing was."""
@@ -83,6 +89,10 @@ class Annotations:
             **{name: columns[name] for name in ("bentham", "regret", "surd")},
             "verdict": _distributions(np.where(np.isnan(votes), label, votes)),
             "votes": _distributions(votes),
+            **{
+                task.name: _distributions(columns[task.name]) if task.is_distribution else columns[task.name]
+                for task in FURTHER_TASKS
+            },
         }
         mask = {name: ~np.isnan(numbers[name]) for name in target_sizes()}
         values = {name: np.where(known, numbers[name], 0.0).astype(np.float32) for name, known in mask.items()}

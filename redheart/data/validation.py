@@ -17,12 +17,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from redheart.data.problems import Problem, kind, nearest, shown, unpaired
-from redheart.data.schema import JsonObject, Situation
-from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD
+from redheart.data.schema import FURTHER_TASKS, JsonObject, Situation
+from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD, Task
 
 BENTHAM = BENTHAM_REQUIRED + BENTHAM_OPTIONAL
 #: What is read; other fields are kept.
-KNOWN_FIELDS = frozenset(name for name in Situation.__dataclass_fields__ if name != "raw")
+KNOWN_FIELDS = frozenset(
+    (set(Situation.__dataclass_fields__) - {"raw", "further"}) | {task.field for task in FURTHER_TASKS}
+)
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
 #: More votes than there are people are a mistake, and their sum must stay a float.
@@ -49,10 +51,10 @@ def _plain_emotions(value: Any) -> tuple[float, ...] | None:
     return tuple(value[name] for name in EMOTIONS) if all(name in value for name in EMOTIONS) else None
 
 
-def _plain_votes(value: dict[Any, Any]) -> dict[str, float] | None:
+def _plain_votes(value: JsonObject, known: Collection[str]) -> dict[str, float] | None:
     """Votes without a fault, one at least above 0; None: they have to be looked at closely."""
     for label, count in value.items():
-        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in LABELS:
+        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in known:
             return None
     return {label: float(count) for label, count in value.items()} if any(value.values()) else None
 
@@ -82,7 +84,7 @@ class ItemCheck:
         raw = dict(item)
         raw.pop("embedding", None)
         label = self._label(item.get("label"))
-        votes = self._votes(item.get("label_scores"))
+        votes = self._votes("label_scores", LABELS)
         if label is not None and votes:
             self.label_disagrees = votes.get(label, 0.0) < max(votes.values())
         situation = Situation(
@@ -96,6 +98,7 @@ class ItemCheck:
             regret_factor=self._fraction("regret_factor", item.get("regret_factor")),
             bentham_scores=self._scores("bentham_scores", BENTHAM),
             surd_metrics=self._scores("surd_metrics", SURD),
+            further=self._further(),
             embedding=self._embedding(item.get("embedding")),
             embedding_key=self._string("embedding_key"),
             raw=raw,
@@ -188,22 +191,36 @@ class ItemCheck:
             )
         return {name: one for name, one in value.items() if one is not None and name in known}
 
-    def _votes(self, value: Any) -> dict[str, float] | None:
-        plain = _plain_votes(value) if type(value) is dict else None
+    def _further(self) -> dict[str, dict[str, float]]:
+        found = {task.name: self._annotation(task) for task in FURTHER_TASKS}
+        return {name: given for name, given in found.items() if given is not None}
+
+    def _annotation(self, task: Task) -> dict[str, float] | None:
+        """What a task's field holds, by dimension; a single number may stand without its name."""
+        if task.is_distribution:
+            return self._votes(task.field, task.dimensions)
+        if len(task.dimensions) > 1:
+            return self._scores(task.field, task.dimensions)
+        number = self._fraction(task.field, self._item.get(task.field))
+        return None if number is None else {task.dimensions[0]: number}
+
+    def _votes(self, field: str, known: Sequence[str]) -> dict[str, float] | None:
+        value = self._item.get(field)
+        if value is None:
+            return None
+        plain = _plain_votes(value, known) if type(value) is dict else None
         if plain is not None:
             return plain
-        votes = self._mapping("label_scores", value, LABELS, "votes")
+        votes = self._mapping(field, value, known, "votes")
         if votes is None:
             return None
         numbers = {
-            label: self._number(f"label_scores.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
+            label: self._number(f"{field}.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
             for label, count in votes.items()
         }
         good = {label: count for label, count in numbers.items() if count is not None}
-        if len(good) == len(votes) and not any(good.values()) and all(name in LABELS for name in value):
-            self._refuse(
-                "label_scores", f"votes that sum to 0: {shown(value)}", "at least one vote (or no label_scores)"
-            )
+        if len(good) == len(votes) and not any(good.values()) and all(name in known for name in value):
+            self._refuse(field, f"votes that sum to 0: {shown(value)}", f"at least one vote (or no {field})")
         return good
 
     def _emotions(self, value: Any) -> tuple[float, ...] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,25 +11,6 @@ from redheart.storage import Json, Scalar
 
 #: In DeepSpeed's own form, of which ours is only what is filled in.
 DeepSpeedConfig = dict[str, Json]
-DS_CONFIG_VARIABLE = "ACCELERATE_DEEPSPEED_CONFIG_FILE"
-
-
-def deepspeed_config_file() -> Path | None:
-    """The DeepSpeed JSON that the launcher named, or None: plain.
-
-    Raises:
-        ConfigError: the file is not there.
-    """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
-        return None
-    named = os.environ.get(DS_CONFIG_VARIABLE)
-    if not named:
-        raise ConfigError("launched with DeepSpeed but without deepspeed_config_file: name one of ds_configs/*.json")
-    beside_package = Path(__file__).resolve().parents[2] / named  # a launch from another folder than the project's
-    for path in (Path(named), beside_package):
-        if path.is_file():
-            return path
-    raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
 
 
 def section_of(config: DeepSpeedConfig, name: str) -> DeepSpeedConfig:

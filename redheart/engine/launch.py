@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from redheart.batches.order import BatchGeometry
 from redheart.config import Config
-from redheart.engine.deepspeed_config import deepspeed_config_file
+from redheart.engine.launch_variables import deepspeed_config_file, is_first_process, world_size
 from redheart.errors import ConfigError
 from redheart.machine import Precision, choose_precision
 
@@ -42,7 +41,7 @@ class Launch:
         precision, file = _possible_precision(config), deepspeed_config_file()
         return Launch(
             world_size=world_size(),
-            is_first=os.environ.get("RANK", "0") == "0",
+            is_first=is_first_process(),
             precision=precision,
             geometry=BatchGeometry.resolve(config.training, world_size()),
             deepspeed_file=file,
@@ -52,11 +51,6 @@ class Launch:
     def is_distributed(self) -> bool:
         """Whether there is a group of processes: DeepSpeed makes one of a single process too."""
         return self.deepspeed_file is not None or self.world_size > 1
-
-
-def world_size() -> int:
-    """How many processes the launcher started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_data_parallel_on_cpu() -> bool:

@@ -19,15 +19,6 @@ class ParameterCount:
     total: int
     by_module: dict[str, int]
 
-    @property
-    def by_group(self) -> dict[str, int]:
-        """Summed over the modules of ``heads``, ``neural_analyzers`` and ``advanced_wrappers``."""
-        groups: dict[str, int] = {}
-        for name, count in self.by_module.items():
-            group = name.partition(".")[0]
-            groups[group] = groups.get(group, 0) + count
-        return groups
-
 
 def meta_model(dims: ModelDimensions, statistics: TargetStatistics | None = None) -> UnifiedModel:
     """The model with shapes but no numbers: nothing is allocated."""

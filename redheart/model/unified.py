@@ -133,8 +133,9 @@ class UnifiedModel(nn.Module, HubModel):
         heads = {task.name: depths.chain(self.heads[task.name], after=0) for task in TASKS}
         wrappers = [depths.chain(wrapper, after=0) for wrapper in self.advanced_wrappers.values()]
         sequence_readers = [0, *wrappers]
+        read_all = [heads[task.name] for task in TASKS if not task.is_analyzed]
         for name, analyzer in self.neural_analyzers.items():
-            features_readers = (heads[name], heads["verdict"], *wrappers)
+            features_readers = (heads[name], *read_all, *wrappers)
             sequence_readers.append(depths.chain(analyzer, after=max(features_readers)))
         for part in (self.phases, self.dsp_simulator, self.kalman_filter):
             if part is not None:

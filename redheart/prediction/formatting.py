@@ -7,6 +7,7 @@ import textwrap
 
 import msgspec
 
+from redheart.data.schema import FURTHER_TASKS
 from redheart.facts.model import Selection
 from redheart.messages import text
 from redheart.messages.figures import signed
@@ -41,30 +42,30 @@ class PredictionRecord(msgspec.Struct, frozen=True):
     label_scores: dict[str, float | None]
 
 
+def _named(prediction: Prediction, task: str) -> dict[str, float | None]:
+    rounded = [None if value is None else round(value, 6) for value in prediction.values[task]]
+    return dict(zip(TASK_BY_NAME[task].dimensions, rounded, strict=True))
+
+
 def record(prediction: Prediction) -> PredictionRecord:
     """The prediction, to six decimals."""
-    values = prediction.values
-
-    def named(task: str) -> dict[str, float | None]:
-        rounded = [None if value is None else round(value, 6) for value in values[task]]
-        return dict(zip(TASK_BY_NAME[task].dimensions, rounded, strict=True))
-
-    votes = values["verdict"]
+    votes = prediction.values["verdict"]
     said = [(value, label) for value, label in zip(votes, LABELS, strict=True) if value is not None]
     return PredictionRecord(
         id=None if prediction.situation.id == ONLY_TEXT else prediction.situation.id,
-        emotions=named("emotion"),
-        regret_factor=named("regret")["regret"],
-        bentham_scores=named("bentham"),
-        surd_metrics=named("surd"),
+        emotions=_named(prediction, "emotion"),
+        regret_factor=_named(prediction, "regret")["regret"],
+        bentham_scores=_named(prediction, "bentham"),
+        surd_metrics=_named(prediction, "surd"),
         label=max(said)[1] if said else None,
-        label_scores=named("verdict"),
+        label_scores=_named(prediction, "verdict"),
     )
 
 
 def as_json(prediction: Prediction) -> str:
-    """One line."""
-    return json.dumps(msgspec.to_builtins(record(prediction)), ensure_ascii=False)
+    """One line: the record, and the fields of the tasks that came later."""
+    further = {task.field: _named(prediction, task.name) for task in FURTHER_TASKS}
+    return json.dumps({**msgspec.to_builtins(record(prediction)), **further}, ensure_ascii=False)
 
 
 def bar(share: float) -> str:

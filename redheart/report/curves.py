@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -138,7 +139,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
     (losses, skills), (gradients, rates) = figure.subplots(2, 2, sharex=True)
     _line(losses, curves.epochs, curves.train_loss, "train", COLOURS[0])
     _line(losses, curves.epochs, curves.choose_loss, "validation (choose)", COLOURS[5])
-    for task, colour in zip(TASKS, COLOURS, strict=False):
+    for task, colour in zip(TASKS, cycle(COLOURS), strict=False):
         _line(skills, curves.epochs, curves.skills[task.name], task.name, colour)
     skills.axhline(0, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
     skills.annotate(

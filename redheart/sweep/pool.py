@@ -61,7 +61,7 @@ class Pool:
     """Runs a sweep's open trials on this machine.
 
     Args:
-        environment: what the workers inherit; the command line hands in ``os.environ``.
+        environment: what the workers inherit; see ``own_environment``.
     """
 
     def __init__(self, sweep: Sweep, job: Job, slots: Slots, environment: Mapping[str, str]) -> None:

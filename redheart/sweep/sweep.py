@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
-from redheart.worker_pool import plan_slots
+from redheart.worker_pool import own_environment, plan_slots
 
 RESULTS_FOLDER = OutputPaths.sweep.name
 SUMMARY_PLOT = "hierarchical_lr_sweep.png"
@@ -86,7 +85,7 @@ def run_sweep(
         info("sweep.complete", total=sweep.total)
         evidence = conclude(config, sweep, store)
         return SweepResult(evidence.best, 0, True, evidence, results / OPTIMAL_FILE)
-    inherited = dict(os.environ) if environment is None else environment
+    inherited = own_environment() if environment is None else environment
     slots = plan_slots(inherited, workers=config.sweep.workers, tasks=config.sweep.points)
     info(
         "sweep.start",

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote, load_analysis
+from redheart.sweet_spot.choice import Choice, Reason, SweetSpotAnalysis, Vote, load_analysis
 
 if TYPE_CHECKING:
     from redheart.sweet_spot.analysis import analyze
+    from redheart.sweet_spot.techniques import TECHNIQUES
 
 __all__ = ["TECHNIQUES", "Choice", "Reason", "SweetSpotAnalysis", "Vote", "analyze", "load_analysis"]
 
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from redheart.sweet_spot.analysis import analyze
 
         return analyze
+    if name == "TECHNIQUES":
+        from redheart.sweet_spot.techniques import TECHNIQUES
+
+        return TECHNIQUES
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

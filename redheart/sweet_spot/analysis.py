@@ -11,18 +11,18 @@ from redheart.config.schema import SweetSpotConfig
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of, write_text
-from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
+from redheart.sweet_spot import voting
 from redheart.sweet_spot.choice import (
     FORMAT,
     Choice,
     Reason,
     SweetSpotAnalysis,
-    Vote,
     load_analysis,
     save_analysis,
 )
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import write_report
+from redheart.sweet_spot.techniques import VOTERS
 
 __all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
 
@@ -38,12 +38,7 @@ def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
 
 def choose_epochs(history: History, config: SweetSpotConfig) -> dict[str, Choice]:
     """The best epoch of each module, by five techniques; writes nothing."""
-    by_technique: dict[str, dict[str, Vote]] = {
-        plateau.TECHNIQUE: plateau.votes(history.curves, config.significance),
-        task_metrics.TECHNIQUE: task_metrics.votes(history.curves),
-        mcda.TECHNIQUE: mcda.votes(history.curves, config),
-        gradient_health.TECHNIQUE: gradient_health.votes(history.curves),
-    }
+    by_technique = {one.name: one.votes(history.curves, config) for one in VOTERS}
     votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
     return voting.choose(history.curves, votes)
 

@@ -17,8 +17,6 @@ from redheart.storage import Scalar, as_struct, read_json, write_json
 
 FORMAT = 1
 
-#: The five techniques in the order of the report; the last one is the vote over the others.
-TECHNIQUES = ("plateau", "task_metrics", "mcda", "gradient_health", "voting")
 #: The numbers behind a vote, by name.
 Evidence = dict[str, Scalar | Sequence[Scalar] | Mapping[str, Scalar]]
 
@@ -63,7 +61,7 @@ class Choice(msgspec.Struct, frozen=True):
     Attributes:
         epoch: 1-based, as in the records.
         confidence: 0..1; see ``voting.py``. 0: nothing spoke for this epoch rather than another one.
-        techniques: one vote for each of ``TECHNIQUES``.
+        techniques: one vote for each of ``techniques.TECHNIQUES``.
         because: why, as a message.
         still_improving: the chosen epoch is the last one and the module was getting better when the run ended.
     """

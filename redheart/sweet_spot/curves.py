@@ -33,7 +33,7 @@ class ModuleCurve:
         epochs: 1-based, ascending, as in the records.
         loss: the module's own loss on ``choose``.
         skill: its task's skill on ``choose``; larger is better, 0 is the constant predictor.
-        gradient_mean, gradient_std: gradient norm over the epoch's steps.
+        gradient_mean: mean gradient norm over the epoch's steps.
         relative_update: norm of the change over the epoch / norm of the weights.
         dead_fraction: share of weight rows without any change.
         steps: optimizer steps in the epoch.
@@ -45,7 +45,6 @@ class ModuleCurve:
     loss: Numbers
     skill: Numbers
     gradient_mean: Numbers
-    gradient_std: Numbers
     relative_update: Numbers
     dead_fraction: Numbers
     steps: Numbers
@@ -117,7 +116,6 @@ def _curve(module: str, records: TrainingRecords, epochs: Epochs, steps: Numbers
         add("skill", scores.skill, f"{where}: choose.modules.{module}.skill")
         norms = _of_module(module, record.gradient.modules if record.gradient else None, where, "gradient")
         add("gradient_mean", norms.mean, f"{where}: gradient.modules.{module}.mean", needed=True)
-        add("gradient_std", norms.std, f"{where}: gradient.modules.{module}.std")
         if records.is_dry_run and record.update is None:
             moved = ModuleUpdate(relative=0.0, dead_fraction=0.0)  # it takes no step: known without being measured
         else:

@@ -15,27 +15,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from redheart.storage import replace_file
-from redheart.sweet_spot.choice import TECHNIQUES, Choice
+from redheart.sweet_spot.choice import Choice
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
-from redheart.sweet_spot.plateau import window_of
+from redheart.sweet_spot.techniques import VOTERS
+from redheart.sweet_spot.techniques.gradient_health import GRADIENT_HEALTH
+from redheart.sweet_spot.techniques.plateau import window_of
+from redheart.sweet_spot.techniques.task_metrics import TASK_METRICS
 from redheart.sweet_spot.voting import scores
 
 _CHOSEN = "#c0143c"
 _PLATEAU = "#f2c14e"
-#: Marker and colour of each technique (the Okabe–Ito palette, which colour-blind readers can tell apart).
-_STYLE = {
-    "plateau": ("s", "#e69f00"),
-    "task_metrics": ("^", "#0072b2"),
-    "mcda": ("D", "#009e73"),
-    "gradient_health": ("v", "#cc79a7"),
-}
-_NAMES = {
-    "plateau": "plateau",
-    "task_metrics": "task metrics",
-    "mcda": "multi-criteria",
-    "gradient_health": "gradient health",
-    "voting": "voting",
-}
 _NO_CHOICE = "weights did not change: nothing to choose"
 
 
@@ -55,8 +44,8 @@ def draw_module(path: Path, curve: ModuleCurve, choice: Choice | None) -> None:
     loss, skill, gradient, votes = panels
     _curve(loss, curve.epochs, curve.loss, "loss (choose)", "#333333")
     task = curve.task or "mean of tasks"
-    _curve(skill, curve.epochs, curve.skill, f"skill (choose)\n{task}", _STYLE["task_metrics"][1])
-    _curve(gradient, curve.epochs, curve.gradient_mean, "gradient norm", _STYLE["gradient_health"][1])
+    _curve(skill, curve.epochs, curve.skill, f"skill (choose)\n{task}", TASK_METRICS.colour)
+    _curve(gradient, curve.epochs, curve.gradient_mean, "gradient norm", GRADIENT_HEALTH.colour)
     if (curve.gradient_mean > 0).all():
         gradient.set_yscale("log")
     title = curve.module if choice is None else _title(curve.module, choice)
@@ -100,21 +89,19 @@ def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str
 
 def _candidates(panel: Axes, choice: Choice | None) -> None:
     """One row a technique; the marker's size is its confidence."""
-    rows = list(TECHNIQUES[:-1])
-    panel.set_ylim(len(rows) - 0.4, -0.6)
-    panel.set_yticks(range(len(rows)), [_NAMES[name] for name in rows], fontsize=9)
+    panel.set_ylim(len(VOTERS) - 0.4, -0.6)
+    panel.set_yticks(range(len(VOTERS)), [one.drawn_as for one in VOTERS], fontsize=9)
     panel.set_ylabel("candidates", fontsize=9)
     panel.grid(alpha=0.25)
-    for row, name in enumerate(rows):
-        vote = None if choice is None else choice.techniques[name]
+    for row, technique in enumerate(VOTERS):
+        vote = None if choice is None else choice.techniques[technique.name]
         if vote is None or vote.epoch is None:
             words = "abstains" if vote is not None else (_NO_CHOICE if row == 0 else "")
             panel.text(
                 0.01, row, words, transform=panel.get_yaxis_transform(), va="center", fontsize=8, color="#777777"
             )
             continue
-        marker, colour = _STYLE[name]
-        size = 30 + 130 * vote.confidence
+        size, marker, colour = 30 + 130 * vote.confidence, technique.marker, technique.colour
         panel.scatter([vote.epoch], [row], s=size, marker=marker, color=colour, edgecolor="white", zorder=3)
         right = vote.epoch <= (panel.get_xlim()[0] + panel.get_xlim()[1]) / 2
         panel.annotate(
@@ -145,8 +132,7 @@ def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None)
         _save(figure, path)
         return
     for row, choice in enumerate(choices.values()):
-        techniques = {name: choice.techniques[name] for name in TECHNIQUES[:-1]}
-        strength = scores(epochs, techniques)
+        strength = scores(epochs, {one.name: choice.techniques[one.name] for one in VOTERS})
         # Drawn epoch by epoch in its own place, so that an epoch missing from the records is a gap, not a shift.
         image = panel.pcolormesh(
             _edges(epochs),
@@ -158,16 +144,16 @@ def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None)
             zorder=0,
         )
         panel.add_patch(_frame(choice.epoch, row))
-        for place, (name, vote) in enumerate(techniques.items()):
+        for place, technique in enumerate(VOTERS):
+            vote = choice.techniques[technique.name]
             if vote.epoch is not None:
-                marker, colour = _STYLE[name]
-                height = row + 0.2 * (place - 1.5)
+                height = row + 0.8 / len(VOTERS) * (place - (len(VOTERS) - 1) / 2)
                 panel.scatter(
                     [vote.epoch],
                     [height],
                     s=26,
-                    marker=marker,
-                    color=colour,
+                    marker=technique.marker,
+                    color=technique.colour,
                     edgecolor="white",
                     linewidth=0.5,
                     zorder=3,
@@ -179,8 +165,8 @@ def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None)
     panel.set_ylim(len(modules) - 0.5, -0.5)
     figure.colorbar(image, ax=panel, label="sum of confidence, smeared", pad=0.01, aspect=40)
     handles: list[Any] = [
-        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=6, label=_NAMES[name])
-        for name, (marker, colour) in _STYLE.items()
+        Line2D([], [], marker=one.marker, color=one.colour, linestyle="none", markersize=6, label=one.drawn_as)
+        for one in VOTERS
     ]
     handles.append(
         Line2D(
@@ -194,7 +180,7 @@ def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None)
             label="chosen epoch (confidence beside the name)",
         )
     )
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     _save(figure, path)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 
 from redheart.messages import text
-from redheart.sweet_spot import plateau, trend, voting
-from redheart.sweet_spot.choice import TECHNIQUES, Choice, SweetSpotAnalysis
+from redheart.sweet_spot import trend, voting
+from redheart.sweet_spot.choice import Choice, SweetSpotAnalysis
 from redheart.sweet_spot.curves import History
+from redheart.sweet_spot.techniques import TECHNIQUES, VOTERS, VOTING, plateau
 
 
 def write_report(analysis: SweetSpotAnalysis, history: History) -> str:
@@ -34,12 +35,14 @@ def write_report(analysis: SweetSpotAnalysis, history: History) -> str:
 
 
 def _choices(choices: dict[str, Choice]) -> list[str]:
-    header = text("sweet_spot.report.header")
-    rows = [f"| {header} |", "|" + "---|" * len(header.split("|"))]
+    columns = [text(f"sweet_spot.report.column.{name}") for name in ("module", "epoch", "confidence")]
+    columns += [text(f"sweet_spot.report.column.{one.name}") for one in VOTERS]
+    columns.append(text("sweet_spot.report.column.note"))
+    rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for module, choice in choices.items():
-        votes = [_epoch(choice, technique) for technique in TECHNIQUES[:-1]]
+        votes = [_epoch(choice, one.name) for one in VOTERS]
         remark = text("sweet_spot.report.improving") if choice.still_improving else ""
-        if choice.techniques["voting"].abstains:
+        if choice.techniques[VOTING].abstains:
             remark = text("sweet_spot.report.no_opinion")
         cells = [f"`{module}`", f"**{choice.epoch}**", f"{choice.confidence:.2f}", *votes, remark]
         rows.append("| " + " | ".join(cells) + " |")
@@ -91,7 +94,7 @@ def _details(choices: dict[str, Choice]) -> list[str]:
     parts = []
     for module, choice in choices.items():
         lines = [f"### `{module}`: {choice.epoch}", ""]
-        if choice.because != choice.techniques["voting"].reason:
+        if choice.because != choice.techniques[VOTING].reason:
             lines += [f"{choice.because}.", ""]
         for technique in TECHNIQUES:
             vote = choice.techniques[technique]

@@ -1,4 +1,4 @@
-"""Technique 5: the vote over the other four, weighted by their confidence, and the choice that follows.
+"""The vote over the other techniques, weighted by their confidence, and the choice that follows.
 
 A vote is smeared over neighbouring epochs by a Gaussian kernel, because 17 and 18 are one opinion and not two; its
 width is a thirtieth of the run (2 epochs at 60), so that in a run of three epochs neighbours stay different.
@@ -23,11 +23,14 @@ import numpy as np
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Choice, Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
+from redheart.sweet_spot.techniques import VOTERS, VOTING
+from redheart.sweet_spot.techniques.technique import PREDICTIONS
 
-TECHNIQUE = "voting"
-FAMILIES = (("plateau", "task_metrics", "mcda"), ("gradient_health",))
+FAMILIES = tuple(
+    tuple(one.name for one in VOTERS if one.family == family) for family in dict.fromkeys(one.family for one in VOTERS)
+)
 #: Votes of these say how well a module predicts. Health alone does not: without one of them nothing is chosen.
-_ABOUT_PREDICTION = FAMILIES[0]
+_ABOUT_PREDICTION = tuple(one.name for one in VOTERS if one.family == PREDICTIONS)
 HIGHEST_CONFIDENCE = 0.9
 _KERNEL_SHARE = 1 / 30
 _NARROWEST_KERNEL, _WIDEST_KERNEL = 0.25, 2.0
@@ -111,7 +114,7 @@ def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, V
 
     Args:
         curves: by module.
-        votes: by module, then by technique (the first four).
+        votes: by module, then by technique (those of ``VOTERS``).
     """
     combined = {module: combine(curve, votes[module]) for module, curve in curves.items()}
     backbone = combined["backbone"].epoch
@@ -128,7 +131,7 @@ def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, V
         else:
             epoch, because = last, Reason("sweet_spot.choice.last", {"epoch": last})
         improving = vote.epoch == last and _improving(curve)
-        choices[module] = Choice(epoch, vote.confidence, {**votes[module], TECHNIQUE: vote}, because, improving)
+        choices[module] = Choice(epoch, vote.confidence, {**votes[module], VOTING: vote}, because, improving)
     return choices
 
 

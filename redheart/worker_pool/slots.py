@@ -17,6 +17,11 @@ class Slots:
     where: str
 
 
+def own_environment() -> dict[str, str]:
+    """This process's environment, which the processes that it starts inherit."""
+    return dict(os.environ)
+
+
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     """CUDA devices by the names a child can be given, without importing torch."""
     if "CUDA_VISIBLE_DEVICES" in environment:

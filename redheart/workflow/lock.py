@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from redheart.engine.launch_variables import is_first_process
 from redheart.errors import FolderInUse, RedHeartError, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
@@ -34,7 +35,7 @@ def sole_user(output: Path) -> Iterator[None]:
         FolderInUse: another run is at work there; the message names it.
     """
     held = os.environ.get(HELD_VARIABLE)
-    if held == str(output.absolute()) or os.environ.get("RANK", "0") != "0":
+    if held == str(output.absolute()) or not is_first_process():
         yield
         return
     is_new = not (OutputPaths(output).lock).exists()

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ def as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         handler.close()
     logger.handlers, logger.level, logger.propagate = kept
     set_language(before)
+
+
+def _do_instead(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
+    """Has `redheart train` do ``run``."""
+    monkeypatch.setitem(commands.COMMANDS, "train", replace(commands.COMMANDS["train"], run=run))
 
 
 def _python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +119,7 @@ def test_korean_is_spoken_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch
 
 def test_options_and_settings_become_one_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setitem(commands.COMMANDS, "train", lambda arguments, config: seen.append(config) or 0)
+    _do_instead(monkeypatch, lambda arguments, config: seen.append(config) or 0)
     words = (
         "train training.epochs=2 --output out training.weight_decay=1e-4 --lr 5.6e-05 --preset tiny --no-param-update"
     )
@@ -165,7 +171,7 @@ def test_each_kind_of_error_has_its_exit_code_and_one_message(
     def fail(arguments: Any, config: Any) -> int:
         raise error
 
-    monkeypatch.setitem(commands.COMMANDS, "train", fail)
+    _do_instead(monkeypatch, fail)
     assert main(["train"]) == codes[type(error).__name__]
     assert capsys.readouterr().err == "redheart train: what is wrong\n"
     assert main(["train", "--debug"]) == codes[type(error).__name__]
@@ -183,10 +189,10 @@ def test_an_error_of_one_process_of_a_group_is_told_and_one_of_all_is_told_once(
 
         return failing
 
-    monkeypatch.setitem(commands.COMMANDS, "train", fail(errors.StorageError("disk full")))
+    _do_instead(monkeypatch, fail(errors.StorageError("disk full")))
     assert main(["train"]) == 4
     assert capsys.readouterr().err == "redheart train [process 3]: disk full\n"
-    monkeypatch.setitem(commands.COMMANDS, "train", fail(errors.DataError("bad data")))
+    _do_instead(monkeypatch, fail(errors.DataError("bad data")))
     assert main(["train"]) == 2
     assert capsys.readouterr().err == ""
 

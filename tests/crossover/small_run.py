@@ -17,7 +17,8 @@ from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.facts.scores import SplitScores
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, compute_losses
-from redheart.sweet_spot.choice import TECHNIQUES, Choice, Reason, SweetSpotAnalysis, Vote
+from redheart.sweet_spot.choice import Choice, Reason, SweetSpotAnalysis, Vote
+from redheart.sweet_spot.techniques import TECHNIQUES
 from redheart.tasks import LABELS, MODULES
 from redheart.training.records import (
     EpochRecord,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from redheart.config import Config, CrossoverConfig, ReportConfig
+from redheart.crossover import controls, evaluation, material, run_crossover
 from redheart.crossover import crossover as stage
-from redheart.crossover import evaluation, run_crossover
 from redheart.crossover.controls import best_epoch
 from redheart.crossover.evaluation import served_loss
 from redheart.crossover.strategies import EpochFiles, uniform
@@ -47,8 +47,8 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(module, name, told)
 
     spy(evaluation, "evaluate_model", lambda model, table, split: split)
-    spy(stage, "greedy_soup", lambda *_: "soup")
-    spy(stage, "best_epoch", lambda *_: "best epoch")
+    spy(material, "greedy_soup", lambda *_: "soup")
+    spy(controls, "best_epoch", lambda *_: "best epoch")
     spy(stage, "decide", lambda *_: "winner fixed")
     return order
 

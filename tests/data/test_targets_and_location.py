@@ -55,7 +55,7 @@ def test_the_current_folder_comes_before_for_learn_dataset_and_the_embedded_file
     assert locate_dataset(None, tmp_path).path == plain
     embedded = _write(tmp_path / "claude_preprocessed_complete.embedded.json")
     found = locate_dataset(None, tmp_path)
-    assert (found.path, found.is_embedded, found.is_bundled_sample) == (embedded, True, False)
+    assert (found.path, found.is_bundled_sample) == (embedded, False)
 
 
 def test_a_dataset_changed_after_it_was_embedded_is_preferred_to_the_embedded_file(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_named_file_is_taken_or_missed_by_name(tmp_path: Path) -> None:
     _write(tmp_path / "claude_preprocessed_complete.json")
     mine = _write(tmp_path / "mine.embedded.json")
     assert locate_dataset(Path("mine.embedded.json"), tmp_path).path == mine
-    assert locate_dataset(mine, tmp_path).is_embedded
+    assert locate_dataset(mine, tmp_path).path == mine
     with pytest.raises(DataError, match=r"other\.json: found no such file"):
         locate_dataset(Path("other.json"), tmp_path)
 

@@ -180,6 +180,7 @@ def test_every_message_gets_the_values_that_it_wants() -> None:
 #: Keys that are put together at run time: what they begin with, and what follows.
 COMPOSED: dict[str, Collection[str]] = {
     "workflow.stage_": ("embed", "sweep", "model", "train", "analyze", "crossover", "report"),
+    "sweet_spot.report.column.": ("module", "epoch", "confidence", *TECHNIQUES[:-1], "note"),
     "sweet_spot.report.name.": TECHNIQUES,
     "sweet_spot.report.method.": TECHNIQUES,
     "baseline.": get_args(comparison.Standing),

@@ -8,6 +8,7 @@ import pytest
 
 from redheart.model import PRESETS, ModelDimensions, count_parameters, dimensions, meta_model, modules_of
 from redheart.tasks import MODULES
+from tests.model.groups import by_group
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_each_preset_has_the_size_it_promises(preset: str, low: float, high: flo
 
 
 def test_the_shares_of_730m_are_the_designs() -> None:
-    groups = count_parameters("730m").by_group
+    groups = by_group(count_parameters("730m"))
     for group, wanted in {"backbone": 90, "heads": 65, "neural_analyzers": 365, "advanced_wrappers": 190}.items():
         assert groups[group] == pytest.approx(wanted * 1e6, rel=0.04), group
 

@@ -26,6 +26,7 @@ from redheart.model import (
 from redheart.model.losses import TERMS
 from redheart.tasks import GROUPS, MODULES, TASKS
 from tests.model.conftest import fit, make_batch
+from tests.model.groups import by_group
 from tests.model.test_depth import deepest_after
 from tests.model.test_liveness import find_dead
 
@@ -73,9 +74,9 @@ def test_the_count_falls_by_the_group_and_what_replaces_it_is_small(preset: str,
     dims = replace(PRESETS[preset], centres=0)  # the mean pool keeps the backbone's
     whole = count_model(meta_model(dims))
     left = count_model(meta_model(replace(dims, without=(group,))))
-    replacement = left.by_group.get(group, 0)
-    assert left.total - replacement <= whole.total - whole.by_group[group]
-    assert (replacement == 0) == (group in ABSENT) and replacement < 0.35 * whole.by_group[group]
+    removed, replacement = by_group(whole)[group], by_group(left).get(group, 0)
+    assert left.total - replacement <= whole.total - removed
+    assert (replacement == 0) == (group in ABSENT) and replacement < 0.35 * removed
 
 
 @pytest.mark.parametrize("group", GROUPS)

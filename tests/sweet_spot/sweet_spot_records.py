@@ -31,7 +31,6 @@ def curve(loss: Any, skill: Any = None, **others: Any) -> ModuleCurve:
     arrays: dict[str, Any] = {
         "skill": unknown if skill is None else np.asarray(skill, dtype=float),
         "gradient_mean": np.ones(count),
-        "gradient_std": np.full(count, 0.1),
         "relative_update": np.full(count, 0.01),
         "dead_fraction": np.zeros(count),
         "steps": np.full(count, 100.0),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from sweet_spot_records import curve, fall_and_plateau
 
-from redheart.sweet_spot import plateau, trend
+from redheart.sweet_spot import trend
 from redheart.sweet_spot.change_points import cusum, straight_stretches
 from redheart.sweet_spot.curves import Numbers
 from redheart.sweet_spot.noise import noise_level
+from redheart.sweet_spot.techniques import plateau
 
 SEEDS = 200
 

@@ -7,9 +7,10 @@ import pytest
 from sweet_spot_records import curve, fall_and_plateau
 
 from redheart.config.schema import SweetSpotConfig
-from redheart.sweet_spot import gradient_health, mcda, plateau, task_metrics, voting
+from redheart.sweet_spot import voting
 from redheart.sweet_spot.choice import Choice, Reason, Vote
 from redheart.sweet_spot.curves import ModuleCurve
+from redheart.sweet_spot.techniques import gradient_health, mcda, plateau, task_metrics
 
 CONFIG = SweetSpotConfig()
 

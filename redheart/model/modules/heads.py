@@ -26,7 +26,7 @@ from redheart.tasks import ANALYZED_TASKS, TASK_BY_NAME
 
 def feature_widths(task: str, dims: ModelDimensions) -> dict[str, int]:
     """What a head reads beside its pool: the width of each module's features, in order; only of modules that exist."""
-    analyzers = ANALYZED_TASKS if task == "verdict" else (task,)
+    analyzers = (task,) if task in ANALYZED_TASKS else ANALYZED_TASKS
     widths = {f"neural_analyzers.{name}": dims.analyzer_width for name in analyzers}
     if task == "emotion":
         widths |= {"phases": dims.phase_width, "dsp_simulator": dims.signal_width, "kalman_filter": dims.state_width}

@@ -23,8 +23,8 @@ import numpy as np
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers
+from redheart.sweet_spot.techniques.technique import Technique
 
-TECHNIQUE = "gradient_health"
 BEST_UPDATE_RATIO = 1e-3
 DECADES_TO_WORTHLESS = 2.0
 _MEDIAN_EPOCHS = 5
@@ -97,3 +97,13 @@ def _vote(curve: ModuleCurve) -> Vote:
         "worst_health": float(scores[worst]),
     }
     return Vote(epoch, HIGHEST_CONFIDENCE * lead, Reason("sweet_spot.gradient.healthiest", values), evidence)
+
+
+GRADIENT_HEALTH = Technique(
+    name="gradient_health",
+    votes=lambda curves, config: votes(curves),
+    family="gradients",
+    drawn_as="gradient health",
+    marker="v",
+    colour="#cc79a7",
+)

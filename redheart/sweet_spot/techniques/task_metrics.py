@@ -25,8 +25,8 @@ from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant, measured
 from redheart.sweet_spot.noise import certainty, noise_level
+from redheart.sweet_spot.techniques.technique import PREDICTIONS, Technique
 
-TECHNIQUE = "task_metrics"
 #: A module that never beats the constant predictor has learnt nothing whose peak would be worth much.
 WITHOUT_SKILL = 0.1
 _AVERAGED_EPOCHS = 3
@@ -79,3 +79,13 @@ def _vote(curve: ModuleCurve) -> Vote:
         "best_skill": float(skill[best]),
     }
     return Vote(int(epochs[chosen]), confidence, Reason(key, values), {**values, "noise": noise})
+
+
+TASK_METRICS = Technique(
+    name="task_metrics",
+    votes=lambda curves, config: votes(curves),
+    family=PREDICTIONS,
+    drawn_as="task metrics",
+    marker="^",
+    colour="#0072b2",
+)

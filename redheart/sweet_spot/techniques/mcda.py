@@ -19,10 +19,10 @@ from redheart.config.schema import SweetSpotConfig
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant
-from redheart.sweet_spot.gradient_health import health
 from redheart.sweet_spot.noise import certainty
+from redheart.sweet_spot.techniques.gradient_health import health
+from redheart.sweet_spot.techniques.technique import PREDICTIONS, Technique
 
-TECHNIQUE = "mcda"
 CRITERIA = ("loss", "task", "stability", "gradient")
 _STABILITY_EPOCHS = 2  # on either side
 
@@ -115,3 +115,13 @@ def _vote(curve: ModuleCurve, config: SweetSpotConfig) -> Vote:
         "left_out": ", ".join(scores.left_out),
     }
     return Vote(epoch, sure, Reason(key, values), evidence)
+
+
+MCDA = Technique(
+    name="mcda",
+    votes=votes,
+    family=PREDICTIONS,
+    drawn_as="multi-criteria",
+    marker="D",
+    colour="#009e73",
+)

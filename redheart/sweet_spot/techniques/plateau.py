@@ -21,8 +21,8 @@ from redheart.sweet_spot.change_points import Cusum, cusum, straight_stretches
 from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers, is_constant, measured
 from redheart.sweet_spot.noise import noise_level
+from redheart.sweet_spot.techniques.technique import PREDICTIONS, Technique
 
-TECHNIQUE = "plateau"
 #: A slope counts as flat below this share of the curve's mean slope (its range over its length).
 FLAT_SHARE = 0.35
 #: How far the stretch may be from the best level, and its parts from its mean, as a share of the curve's range.
@@ -194,3 +194,13 @@ def _flattest(found: _Examined, stretches: list[tuple[int, int]], significance: 
             if bound <= largest_flat_slope and _has_no_trend(loss, significance):
                 best = (start, end, 1.0 - bound / largest_flat_slope)
     return best
+
+
+PLATEAU = Technique(
+    name="plateau",
+    votes=lambda curves, config: votes(curves, config.significance),
+    family=PREDICTIONS,
+    drawn_as="plateau",
+    marker="s",
+    colour="#e69f00",
+)

@@ -1,0 +1,67 @@
+"""The parser of the program and of each command: what is wrong is said in one line, with what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from typing import Any, NoReturn
+
+_UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest known option, and exits with 2."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})  # `--sample` must not pass for `--samples`
+
+    def error(self, message: str) -> NoReturn:
+        if message == "argument --lr: expected one argument":  # --lr $(cat …) where there is nothing to read
+            message += ", such as 5.6e-05 (is lr_sweep_results/optimal_lr.json there?)"
+        elif unknown := _UNKNOWN_COMMAND.match(message):
+            near = difflib.get_close_matches(unknown[1], self.commands(), n=1, cutoff=0.5)
+            known = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(self.commands())}"
+            message = f"unknown command '{unknown[1]}'; {known}"
+        self.refuse(message)
+
+    def refuse(self, message: str) -> NoReturn:
+        """Ends the program.
+
+        Raises:
+            SystemExit: 2.
+        """
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def commands(self) -> dict[str, Parser]:
+        """The parsers of the commands, by name."""
+        return {
+            name: parser
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for name, parser in action.choices.items()
+        }
+
+    def options(self) -> list[str]:
+        """Every option that can be typed after this parser's name."""
+        return [option for action in self._actions for option in action.option_strings]
+
+    def refuse_unknown(self, command: str, word: str) -> NoReturn:
+        """Says what ``word`` may have been meant to be.
+
+        Raises:
+            SystemExit: 2.
+        """
+        parsers = self.commands()
+        parser, option = parsers[command], word.partition("=")[0]
+        elsewhere = [f"{self.prog} {name}" for name, other in parsers.items() if option in other.options()]
+        near = difflib.get_close_matches(option, parser.options(), n=1, cutoff=0.6)
+        if elsewhere:
+            what = f"'{option}' is an option of {', '.join(elsewhere)} only"
+        elif not word.startswith("-"):
+            what = f"unexpected '{word}'"
+        else:
+            what = f"unknown option '{word}'"
+        parser.refuse(what + (f"; did you mean '{near[0]}'?" if near else "; see --help"))

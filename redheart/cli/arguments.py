@@ -1,0 +1,87 @@
+"""Values that can be typed, checked as they are read, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+from redheart.tasks import GROUPS
+
+OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
+
+
+def positive(value: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found '{value}', wanted a whole number of at least 1")
+    return number
+
+
+def several(value: str) -> int:
+    """A whole number of at least 2."""
+    number = positive(value)
+    if number < 2:
+        raise argparse.ArgumentTypeError("found '1', wanted at least 2: a spread needs two")
+    return number
+
+
+def groups_named(value: str) -> tuple[str, ...]:
+    """What an ablation can leave out, separated by commas."""
+    known = (*GROUPS, "radial", "paths", "linear")
+    groups = tuple(word.strip() for word in value.split(","))
+    for group in groups:
+        if group not in known:
+            raise argparse.ArgumentTypeError(f"found '{group}', wanted some of {','.join(known)}")
+    return groups
+
+
+def rate(value: str) -> float:
+    """A learning rate."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(
+            f"found '{value}', wanted a learning rate between 0 and 1, such as 5.6e-05"
+            + ("" if value.strip() else " (is lr_sweep_results/optimal_lr.json there?)")
+        )
+    return number
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """What every command takes that reads a dataset."""
+    group = parser.add_argument_group("common options")
+    group.add_argument("--data", metavar="FILE", help="the dataset: a JSON array or JSON Lines of situations")
+    group.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and dropout (default: 0)")
+    group.add_argument("--force", action="store_true", help="do again what was done before with the same inputs")
+    options_without_dataset(group)
+    parser.epilog = f"Besides options: {OVERRIDES_HELP}."
+
+
+def options_without_dataset(group: argparse._ArgumentGroup) -> None:
+    """What makes sense for a command without a dataset too."""
+    group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    group.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the settings, resolved, as YAML for --config, each with where it comes from; start nothing",
+    )
+    group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
+    group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
+    group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
+    group.add_argument("--verbose", action="store_true", help="each line with its time")
+    group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")
+
+
+def training_options(parser: argparse.ArgumentParser) -> None:
+    """What a command takes that starts the main training."""
+    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs of the main training (default: 60)")
+    parser.add_argument("--lr", type=rate, metavar="RATE", help="peak learning rate (default: the sweep's choice)")
+    parser.add_argument(
+        "--no-param-update", action="store_true", help="dry run: forward and backward, no optimizer step"
+    )
+    parser.add_argument("--strict", action="store_true", help="stop when a tensor or module does not train")

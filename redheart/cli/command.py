@@ -1,0 +1,51 @@
+"""A command: what can be typed after its name, what it does, and what it needs around it."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from redheart.cli.argument_parser import Parser
+from redheart.cli.arguments import common_options
+
+if TYPE_CHECKING:
+    from redheart.config import Config
+
+#: A setting among what was typed after a command's options.
+OVERRIDE = re.compile(r"[^\W\d][\w.]*=.*", re.DOTALL)
+#: The same where other text may hold an equals sign too: with a section's dot before it.
+OVERRIDE_IN_TEXT = re.compile(r"[a-z_]+(\.[a-z_]+)+=.*", re.DOTALL)
+
+
+def _nothing_to_settle(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One command of ``redheart``. ``--help`` makes all of them, so whatever loads torch or numpy is imported by ``run``.
+
+    Attributes:
+        help: one sentence.
+        run: does it; its exit code. Errors that a user can act on are raised as ``RedHeartError``.
+        add_options: adds its options to its parser.
+        settle: after parsing, for what argparse can't tell apart; ``rest`` is what was not recognised, changed in place.
+        takes_settings: it has a configuration: ``--config`` and ``KEY=VALUE``. Without one ``run`` gets the defaults.
+        is_alone: it writes a run's files, and is alone in the output folder while it does. Sweeping and embedding are made
+            for several at a time.
+        trains: a learning rate and a preset are resolved for it.
+        starts_nothing: as it was typed, it only looks: it has no log file and needs not be alone.
+    """
+
+    name: str
+    help: str
+    run: Callable[[Namespace, Config], int]
+    add_options: Callable[[Parser], None] = common_options
+    settle: Callable[[Parser, Namespace, list[str]], None] = _nothing_to_settle
+    takes_settings: bool = True
+    is_alone: bool = False
+    trains: bool = False
+    starts_nothing: Callable[[Namespace], bool] = lambda arguments: False

@@ -1,0 +1,158 @@
+"""The commands that examine: what each part of the model is worth, how large it is, whether all of it trains."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from redheart.cli.argument_parser import Parser
+from redheart.cli.arguments import common_options, groups_named, positive, rate, several
+from redheart.cli.command import OVERRIDE, Command
+from redheart.cli.signals import stop_requested
+
+if TYPE_CHECKING:
+    from redheart.config import Config
+
+
+def _ablate(arguments: Namespace, config: Config) -> int:
+    from redheart.ablation import as_table
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        dataset = stages.prepare(config, should_stop=should_stop)
+        result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
+    print(json.dumps(result.to_json(), indent=2, ensure_ascii=False) if arguments.json else as_table(result))
+    return 0
+
+
+def _ablate_options(parser: Parser) -> None:
+    parser.add_argument("--seeds", type=several, metavar="N", help="trainings of each variant (default: 5)")
+    parser.add_argument(
+        "--groups",
+        type=groups_named,
+        metavar="A,B",
+        help="only these groups, 'radial', 'paths' and 'linear' (default: all)",
+    )
+    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs a training (default: those of a trial)")
+    parser.add_argument("--lr", type=rate, metavar="RATE", help="learning rate of all (default: the sweep's choice)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="trainings at a time")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common_options(parser)
+
+
+ABLATE = Command(
+    name="ablate",
+    help="Train the model without each of its parts in turn, and say what each is worth.",
+    run=_ablate,
+    add_options=_ablate_options,
+    is_alone=True,
+    trains=True,
+)
+
+
+def _params(arguments: Namespace, config: Config) -> int:
+    from redheart.model.flops import count_flops
+    from redheart.model.parameters import count_parameters
+    from redheart.model.presets import dimensions
+
+    counted = count_parameters(arguments.preset, arguments.d_embed)
+    operations = count_flops(dimensions(arguments.preset, d_embed=arguments.d_embed), situations=8)
+    if arguments.json:
+        flops = {"segments": operations.segments, "forward": operations.per_situation, "modules": operations.by_module}
+        facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
+        print(json.dumps(facts, indent=2))
+        return 0
+    from redheart.workflow.parameter_check import breakdown, check_line, operations_line
+
+    print(breakdown(counted))
+    print(operations_line(operations))
+    if arguments.preset == "730m":
+        print(check_line(counted))
+    return 0
+
+
+def _params_options(parser: Parser) -> None:
+    parser.add_argument("--preset", choices=("tiny", "small", "730m"), default="730m")
+    parser.add_argument("--d-embed", type=positive, default=384, metavar="N", help="width of the encoder's vectors")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--lang", choices=("ko", "en"))
+
+
+PARAMS = Command(
+    name="params",
+    help="Count the parameters of a preset, without allocating them.",
+    run=_params,
+    add_options=_params_options,
+    takes_settings=False,
+)
+
+
+def _liveness(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+    from redheart.workflow.liveness import examine_liveness
+    from redheart.workflow.liveness_table import as_json, as_table
+
+    with stop_requested() as should_stop:
+        found = examine_liveness(
+            config,
+            stages.embed_once(config, should_stop=should_stop),
+            batches=arguments.batches or 20,
+            batch_size=arguments.batch_size or 8,
+            with_gradients=arguments.check_gradients,
+            should_stop=should_stop,
+        )
+    if found is None:  # the first process speaks for all
+        return 0
+    print(as_json(found) if arguments.json else as_table(found))
+    return 0 if found.is_alive else 1
+
+
+def _doctor(arguments: Namespace, config: Config) -> int:
+    if arguments.what == "liveness":
+        return _liveness(arguments, config)
+    from redheart.workflow.doctor import examine
+
+    findings = examine(config)
+    print("\n".join(str(finding) for finding in findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _doctor_options(parser: Parser) -> None:
+    parser.add_argument("what", nargs="?", metavar="liveness", help="does every parameter of the model train?")
+    liveness = parser.add_argument_group("options of doctor liveness")
+    liveness.add_argument("--batches", type=positive, metavar="N", help="optimizer steps on real batches (default: 20)")
+    liveness.add_argument("--batch-size", type=positive, metavar="N", help="situations a batch (default: 8)")
+    liveness.add_argument("--lr", type=rate, metavar="RATE", help="peak learning rate (default: 3e-4)")
+    liveness.add_argument(
+        "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"
+    )
+    liveness.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common_options(parser)
+
+
+def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    """``doctor``'s one optional word may be a setting; and without ``liveness`` it has none of that one's options."""
+    if arguments.what is not None and OVERRIDE.fullmatch(arguments.what):
+        rest.insert(0, arguments.what)
+        arguments.what = "liveness" if "liveness" in rest else None
+        rest[:] = [word for word in rest if word != "liveness"]
+    if arguments.what not in (None, "liveness"):
+        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness' or nothing")
+    given = [
+        option
+        for option in ("batches", "batch_size", "lr", "check_gradients", "json")
+        if getattr(arguments, option) not in (None, False)
+    ]
+    if arguments.what is None and given:
+        parser.refuse(f"'--{given[0].replace('_', '-')}' is an option of doctor liveness only")
+
+
+DOCTOR = Command(
+    name="doctor",
+    help="Say what this machine offers and lacks; or examine the model: doctor liveness.",
+    run=_doctor,
+    add_options=_doctor_options,
+    settle=_settle_doctor,
+    starts_nothing=lambda arguments: arguments.what is None,
+)

@@ -1,0 +1,157 @@
+"""The commands for a trained model: made whole, scored, asked, and written for others."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redheart.cli.argument_parser import Parser
+from redheart.cli.arguments import OVERRIDES_HELP, common_options, options_without_dataset
+from redheart.cli.command import OVERRIDE_IN_TEXT, Command
+from redheart.cli.signals import stop_requested
+
+if TYPE_CHECKING:
+    from redheart.config import Config
+
+
+def _consolidate(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.consolidate import consolidate
+
+    print(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
+    return 0
+
+
+def _consolidate_options(parser: Parser) -> None:
+    parser.add_argument("--to", metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)")
+    common_options(parser)
+
+
+CONSOLIDATE = Command(
+    name="consolidate",
+    help="Make one whole model of the newest resume state, sharded or not.",
+    run=_consolidate,
+    add_options=_consolidate_options,
+    is_alone=True,
+)
+
+
+def _evaluate(arguments: Namespace, config: Config) -> int:
+    import msgspec
+
+    from redheart.checkpoint.restore import embedding_settings, open_model
+    from redheart.workflow import stages
+    from redheart.workflow.evaluate import evaluate
+    from redheart.workflow.scores import as_json, as_table
+
+    with stop_requested() as should_stop:
+        restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
+        config = msgspec.structs.replace(config, embedding=embedding_settings(restored.manifest, config.embedding))
+        if arguments.data:
+            dataset = stages.embed(config, should_stop=should_stop)
+        else:
+            stages.check_dataset_of_run(config)
+            dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
+        scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
+    print(as_json(scored) if arguments.json else as_table(scored))
+    return 0
+
+
+def _evaluate_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        help="an epoch's folder, consolidated, best_model, crossover or crossover_final.pth (default: OUTPUT/best_model)",
+    )
+    parser.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test", help="default: test")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    common_options(parser)
+
+
+EVALUATE = Command(
+    name="evaluate",
+    help="Score a checkpoint on a split, beside the constant predictor and a simple baseline.",
+    run=_evaluate,
+    add_options=_evaluate_options,
+)
+
+
+def _predict(arguments: Namespace, config: Config) -> int:
+    from redheart.prediction.inputs import read_inputs
+
+    file = Path(arguments.file) if arguments.file else None
+    # Before anything is loaded, and before a signal only sets a flag: reading standard input may wait for long.
+    situations = read_inputs(arguments.words, file, title=arguments.title, action=arguments.action)
+    from redheart.checkpoint.restore import check_preset, open_model
+    from redheart.messages import text
+    from redheart.prediction.formatting import as_json, as_table
+    from redheart.prediction.predictor import Predictor
+    from redheart.workflow import stages
+
+    with stop_requested() as should_stop:
+        restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
+        check_preset(restored.manifest, restored.path, config.model.preset)
+        predictor = Predictor(restored, config.embedding)
+        blank = ""
+        for predictions in predictor.predict(situations, should_stop=should_stop):
+            for one in predictions:
+                print(
+                    as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest.selection)}",
+                    flush=True,
+                )
+                blank = "\n\n"
+    if not arguments.json and restored.manifest.selection is not None:
+        print(text("prediction.predict_legend"))
+    return 0
+
+
+def _predict_options(parser: Parser) -> None:
+    parser.add_argument("words", nargs="*", metavar="TEXT", help="the text, in quotes; - reads standard input")
+    parser.add_argument("--file", metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset")
+    parser.add_argument("--title", metavar="TITLE", help="the text's title")
+    parser.add_argument("--action", metavar="ACTION", help="the act in question")
+    parser.add_argument(
+        "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a text instead of a table")
+    options_without_dataset(parser.add_argument_group("common options"))
+    parser.epilog = f"Writes nothing. Besides options: {OVERRIDES_HELP}."
+
+
+def _settle_predict(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    """A text may hold an equals sign: a setting has a section's dot before it."""
+    rest[:0] = [word for word in arguments.words if OVERRIDE_IN_TEXT.fullmatch(word)]
+    arguments.words = [word for word in arguments.words if not OVERRIDE_IN_TEXT.fullmatch(word)]
+
+
+PREDICT = Command(
+    name="predict",
+    help="Say what a trained model predicts for a text: emotions, regret, Bentham, SURD, verdict.",
+    run=_predict,
+    add_options=_predict_options,
+    settle=_settle_predict,
+    starts_nothing=lambda arguments: True,
+)
+
+
+def _export(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow import stages
+    from redheart.workflow.export import export
+
+    checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
+    print(export(checkpoint, Path(arguments.to)))
+    return 0
+
+
+def _export_options(parser: Parser) -> None:
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
+    parser.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
+    common_options(parser)
+
+
+EXPORT = Command(
+    name="export",
+    help="Write a checkpoint as one folder for others: weights, configuration, model card.",
+    run=_export,
+    add_options=_export_options,
+)
