@@ -10,6 +10,7 @@ from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import OVERRIDES_HELP, common_options, options_without_dataset
 from redheart.cli.command import OVERRIDE_IN_TEXT, Command
 from redheart.cli.signals import stop_requested
+from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
     from redheart.config import Config
@@ -144,7 +145,7 @@ def _export(arguments: Namespace, config: Config) -> int:
 
 
 def _export_options(parser: Parser) -> None:
-    parser.add_argument("--checkpoint", metavar="FOLDER", help="default: OUTPUT/best_model")
+    parser.add_argument("--checkpoint", metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}")
     parser.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
     common_options(parser)
 
