@@ -1,4 +1,4 @@
-"""Paths under the output root: each name that a stage writes or reads there, and which stage owns it, defined once.
+"""Paths under the output root: each name that a stage writes or reads there, and its owner (run or folder), defined once.
 
 A run's own are moved away together when another run takes the same folder, so a new stage's name that is declared here as a
 run's can't be left behind.

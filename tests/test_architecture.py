@@ -12,9 +12,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import grimp
+from importlinter.api import read_configuration
 from radon.complexity import cc_visit
 
 PROJECT = Path(__file__).parents[1]
+MAP = PROJECT / "docs" / "architecture.md"
 MAX_FILES_IN_A_FOLDER = 15
 MAX_UNTYPED = 20
 #: Files that may have values of any type under names (``dict[str, Any]`` and its like), and why.
@@ -66,6 +68,28 @@ def test_the_layers_are_kept() -> None:
     ]
     found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert found.returncode == 0 and "1 kept, 0 broken" in found.stdout, found.stdout + found.stderr
+
+
+def test_the_map_lists_the_layers_as_they_are_held() -> None:
+    (contract,) = read_configuration(str(PROJECT / "pyproject.toml"))["contracts_options"]
+    layers = " → ".join(layer.replace("redheart.", "") for layer in contract["layers"])
+    drawn = MAP.read_text(encoding="utf-8").partition("Imports go downward only")[2].split("```")[1]
+    assert " ".join(drawn.split()) == layers
+
+
+def test_the_map_has_a_row_for_every_folder_and_file_of_the_package_and_for_no_other() -> None:
+    package = PROJECT / "redheart"
+    there = {path.parent.relative_to(package).as_posix() for path in package.rglob("*.py")} - {"."}
+    there |= {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    folders = MAP.read_text(encoding="utf-8").partition("## The folders")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \|", folders, re.MULTILINE)
+    assert sorted(rows) == sorted(there)
+
+
+def test_what_the_map_links_to_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)", MAP.read_text(encoding="utf-8"))
+    assert len(links) > 10, "they were found"
+    assert [link for link in links if not (MAP.parent / link).exists()] == []
 
 
 def test_no_file_imports_itself_by_way_of_others() -> None:

@@ -33,7 +33,7 @@ class EmbeddingConfig(Section, frozen=True, kw_only=True):
     model: str = "all-MiniLM-L6-v2"
     """A SentenceTransformer by path or name; sought as a path, in the off-line package, then on the hub."""
     batch_size: Positive = 64
-    """Segments a forward pass."""
+    """Segments per forward pass."""
     window_word_pieces: Positive = 48
     """A text window is as many consecutive sentences as fit into this."""
     max_segments: Annotated[int, Meta(ge=4, le=MAX_SEGMENTS)] = MAX_SEGMENTS
