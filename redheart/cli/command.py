@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
@@ -24,7 +23,6 @@ def _nothing_to_settle(parser: Parser, arguments: Namespace, rest: list[str]) ->
     pass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
     """One command of ``redheart``. ``--help`` makes all of them, so whatever loads torch or numpy is imported by ``run``.
 
@@ -40,12 +38,21 @@ class Command:
         starts_nothing: as it was typed, it only looks: it has no log file and needs not be alone.
     """
 
-    name: str
-    help: str
-    run: Callable[[Namespace, Config], int]
-    add_options: Callable[[Parser], None] = common_options
-    settle: Callable[[Parser, Namespace, list[str]], None] = _nothing_to_settle
-    takes_settings: bool = True
-    is_alone: bool = False
-    trains: bool = False
-    starts_nothing: Callable[[Namespace], bool] = lambda arguments: False
+    def __init__(
+        self,
+        *,
+        name: str,
+        help: str,
+        run: Callable[[Namespace, Config], int],
+        add_options: Callable[[Parser], None] = common_options,
+        settle: Callable[[Parser, Namespace, list[str]], None] = _nothing_to_settle,
+        takes_settings: bool = True,
+        is_alone: bool = False,
+        trains: bool = False,
+        starts_nothing: Callable[[Namespace], bool] = lambda arguments: False,
+    ) -> None:
+        # By hand: a dataclass writes its methods when it is imported, and --help waits for that.
+        self.name, self.help, self.run = name, help, run
+        self.add_options, self.settle = add_options, settle
+        self.takes_settings, self.is_alone, self.trains = takes_settings, is_alone, trains
+        self.starts_nothing = starts_nothing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -11,6 +10,8 @@ from types import FrameType
 @contextlib.contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Within it, SIGINT and SIGTERM ask for a stop; yields the question whether one was asked for."""
+    import signal  # builds tables of names, which --help needs not wait for
+
     asked = 0
 
     def ask(number: int, frame: FrameType | None) -> None:

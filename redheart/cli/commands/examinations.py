@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ def _ablate(arguments: Namespace, config: Config) -> int:
     with stop_requested() as should_stop:
         dataset = stages.prepare(config, should_stop=should_stop)
         result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
+    import json
+
     print(json.dumps(result.to_json(), indent=2, ensure_ascii=False) if arguments.json else as_table(result))
     return 0
 
@@ -61,6 +62,8 @@ def _params(arguments: Namespace, config: Config) -> int:
     if arguments.json:
         flops = {"segments": operations.segments, "forward": operations.per_situation, "modules": operations.by_module}
         facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
+        import json
+
         print(json.dumps(facts, indent=2))
         return 0
     from redheart.workflow.parameter_check import breakdown, check_line, operations_line
