@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from redheart.checkpoint.epoch import module_of
-from redheart.health.liveness_report import MIN_GRADIENT
+from redheart.health.dead_tensors import MIN_GRADIENT
 from redheart.model.batch import Batch
 from redheart.model.losses import compute_losses
 from redheart.model.statistics import TargetStatistics

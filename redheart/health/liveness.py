@@ -1,4 +1,4 @@
-"""The liveness probe: measures while real steps are taken whether every tensor is alive; ``liveness_report.py`` judges.
+"""The liveness probe: measures while real steps are taken whether every tensor is alive; ``dead_tensors.py`` judges.
 
 Of each tensor: whether the optimizer holds it, the squares of its whole gradient by row over all steps, and how far it
 moved beyond weight decay. In the first steps of a training this costs one more pass over each gradient's rows (which the
@@ -20,7 +20,7 @@ from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine
 from redheart.errors import TrainingError
 from redheart.health.data_coverage import CoverageState, DataCoverage
-from redheart.health.liveness_report import LivenessReport, Measured, judge
+from redheart.health.dead_tensors import LivenessReport, Measured, judge
 from redheart.health.untrainable import find_untrainable
 from redheart.health.weight_changes import ChangesState, Take, TensorChange, WeightChanges, sample_of
 from redheart.model.rows import as_rows, input_axes

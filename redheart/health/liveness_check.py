@@ -6,8 +6,8 @@ from collections import Counter
 
 from redheart.engine.contract import Engine
 from redheart.errors import TrainingError
+from redheart.health.dead_tensors import MIN_GRADIENT, LivenessReport, TensorLiveness
 from redheart.health.liveness import LivenessProbe
-from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, TensorLiveness
 from redheart.messages import info, text, warn
 
 #: Dead tensors that get a line of their own; of more, the rest is counted by module.

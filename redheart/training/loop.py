@@ -26,7 +26,7 @@ from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
-from redheart.training.oom import OomLog, is_out_of_memory
+from redheart.training.oom_log import OomLog, is_out_of_memory
 from redheart.training.schedule import learning_rate_at, set_learning_rate
 from redheart.training.step import Step, StepVerdict
 
@@ -205,7 +205,7 @@ class TrainingLoop:
                 f"out of memory on process {engine.rank} ({message}): start again with "
                 f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
             )
-        warn("training.oom", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
+        warn("training.oom_log", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
         engine.skip_step()
         engine.geometry = smaller
         gc.collect()

@@ -41,8 +41,8 @@ from redheart.training.identity import run_identity
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
-from redheart.training.progress import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.records import RunRecord
+from redheart.training.resume_state import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.run_folder import RunFolder
 
 

@@ -28,7 +28,7 @@ from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
 from redheart.training.linear_start import LinearStart, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.progress import Position
+from redheart.training.resume_state import Position
 
 Build = Callable[[ModelDimensions, TargetStatistics], Model]
 #: Told of each epoch: its number, the evaluation on ``choose``, and a way to have the same weights evaluated elsewhere.

@@ -15,7 +15,7 @@ from redheart.errors import NotYetDone, StorageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.training.average import read_average
-from redheart.training.progress import Cursor
+from redheart.training.resume_state import Cursor
 
 
 def consolidate(output: Path, target: Path | None = None) -> Path:

@@ -24,9 +24,9 @@ from redheart.config import Config
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, OutOfMemory, UsageError
+from redheart.health.dead_tensors import MIN_GRADIENT, LivenessReport, ModuleLiveness, TensorLiveness
 from redheart.health.gradient_check import GradientCheck, GradientSummary, check_gradients
 from redheart.health.liveness import LivenessProbe
-from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport, ModuleLiveness, TensorLiveness
 from redheart.health.weight_changes import all_of
 from redheart.machine import GIB, inspect_machine
 from redheart.messages import info

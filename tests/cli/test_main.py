@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def _do_instead(monkeypatch: pytest.MonkeyPatch, run: Any) -> None:
     """Has `redheart train` do ``run``."""
-    monkeypatch.setitem(commands.COMMANDS, "train", replace(commands.COMMANDS["train"], run=run))
+    monkeypatch.setattr(commands.COMMANDS["train"], "run", run)
 
 
 def _python(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

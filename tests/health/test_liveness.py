@@ -10,8 +10,8 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.engine.factory import make_engine
+from redheart.health.dead_tensors import MIN_GRADIENT, LivenessReport
 from redheart.health.liveness import LivenessProbe
-from redheart.health.liveness_report import MIN_GRADIENT, LivenessReport
 from redheart.health.weight_changes import all_of, sample_of
 from redheart.model import UnifiedModel, dimensions
 from redheart.training.loop import TrainingLoop

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from redheart.health.data_coverage import DataCoverage
-from redheart.health.liveness_report import Measured, judge
+from redheart.health.dead_tensors import Measured, judge
 from redheart.health.untrainable import Untrainable
 from redheart.model import TargetStatistics, UnifiedModel, compute_losses, dimensions
 from redheart.model.rows import as_rows, input_axes

@@ -20,7 +20,7 @@ from redheart.evaluation.evaluate import evaluate_model
 from redheart.storage import read_json
 from redheart.training import average as average_module
 from redheart.training.average import WeightAverage, decay_at, read_average
-from redheart.training.progress import Cursor
+from redheart.training.resume_state import Cursor
 from redheart.training.trial import TrialRunner
 from redheart.workflow.consolidate import consolidate
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights

@@ -15,8 +15,8 @@ from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint, shown_skill
 from redheart.training.epoch_sums import EpochSums
-from redheart.training.progress import Kept
 from redheart.training.records import EpochRecord, RunRecord, append_record
+from redheart.training.resume_state import Kept
 from redheart.training.schedule import learning_rate_at
 from redheart.training.step import Step
 

@@ -8,7 +8,7 @@ from redheart.checkpoint import Manifest
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.progress import Position, save_progress
+from redheart.training.resume_state import Position, save_progress
 
 
 class ResumeStates(Callback):

@@ -13,7 +13,7 @@ from redheart.data.splits import Split
 from redheart.engine.contract import Engine
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
 from redheart.training.loop import TrainingLoop
-from redheart.training.progress import Kept, Position
+from redheart.training.resume_state import Kept, Position
 
 
 class KeepsState(Protocol):

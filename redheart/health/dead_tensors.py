@@ -1,4 +1,4 @@
-"""The liveness report: what counts as alive, and the verdict on each tensor and its rows.
+"""Dead tensors: what counts as alive, and the verdict on each tensor and its rows.
 
 A tensor is alive that the optimizer holds, whose gradient over the steps has a root mean square of at least 1e-6 of its
 group's median, and that moved beyond weight decay. Less than that share is rounding: a bias that a softmax or a norm

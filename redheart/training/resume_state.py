@@ -1,4 +1,4 @@
-"""The progress of a run and its resuming: the engine's state, the loop's counters, and what its callbacks keep."""
+"""What is saved to resume a run, and going on from it: the engine's state, the loop's counters, and what its callbacks keep."""
 
 from __future__ import annotations
 
