@@ -149,11 +149,12 @@ def test_a_candidate_is_scored_beside_the_others(extended: Extended) -> None:
 
 def test_a_callback_is_told_of_every_step(extended: Extended) -> None:
     seconds = extended.json("step_seconds.json")
-    steps = [
-        json.loads(line).get("global_step") for line in (extended.output / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert list(seconds) == ["1", "2"] and sum(map(len, seconds.values())) == steps[-1]
-    assert all(one > 0 for epoch in seconds.values() for one in epoch)
+    lines = (extended.output / "metrics.jsonl").read_text("utf-8").splitlines()
+    epochs = [record for record in map(json.loads, lines) if "epoch" in record]
+    assert list(seconds) == ["1", "2"] and sum(map(len, seconds.values())) == epochs[-1]["global_step"]
+    for record in epochs:
+        of_steps = seconds[str(record["epoch"])]
+        assert min(of_steps) > 0 and sum(of_steps) <= record["seconds"], "from the step's beginning to its end"
 
 
 def test_a_command_is_helped_with_and_runs(extended: Extended) -> None:
