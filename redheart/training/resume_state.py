@@ -15,7 +15,7 @@ from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save
 from redheart.checkpoint.restore import check_same_model
 from redheart.checkpoint.resume import MANIFEST
 from redheart.engine.contract import Engine
-from redheart.errors import AnotherModel, ConfigError, StorageError
+from redheart.errors import AnotherModel, ConfigError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.storage import as_struct
@@ -121,7 +121,7 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
 
     Raises:
         AnotherModel: the weights are of another version of the model, naming both shapes.
-        StorageError: what this process reads does not fit, or their average can't be read.
+        StorageError: their average can't be read.
     """
     cursor, engine = state.cursor, loop.engine
     _check_tensors(state, engine)
@@ -130,8 +130,8 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     except RuntimeError as error:
         if "state_dict" not in str(error):  # torch has no error of its own for weights that don't fit
             raise
-        # Not ``AnotherModel``, which every process would meet alike: the shapes were compared, so this is one process's own.
-        raise StorageError(
+        # A state of before shapes were noted: it is whole, and every process meets this alike.
+        raise AnotherModel(
             f"{state.path}: its weights are of another version of the model: {' '.join(str(error).split())}; go on with the "
             "version that wrote it, or start anew with --force"
         ) from error
