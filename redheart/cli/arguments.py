@@ -1,4 +1,4 @@
-"""Values that can be typed, checked as they are read, and the options that several commands share."""
+"""Argument types, checked as they are read, and the options that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be typed. Importing this imports neither torch nor numpy, so ``--help`` answers at once."""
+"""The argument parser. Importing this imports neither torch nor numpy, so ``--help`` answers at once."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ KNOWN_FIELDS = frozenset(
 MAX_ID_LENGTH = 256
 SUM_TOLERANCE = 0.02
 #: More votes than there are people are a mistake, and their sum must stay a float.
-MOST_VOTES = 1e12
+MAX_VOTES = 1e12
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -54,7 +54,7 @@ def _plain_emotions(value: Any) -> tuple[float, ...] | None:
 def _plain_votes(value: JsonObject, known: Collection[str]) -> dict[str, float] | None:
     """Votes without a fault, one at least above 0; None: they have to be looked at closely."""
     for label, count in value.items():
-        if type(count) is not int or not 0 <= count <= MOST_VOTES or label not in known:
+        if type(count) is not int or not 0 <= count <= MAX_VOTES or label not in known:
             return None
     return {label: float(count) for label, count in value.items()} if any(value.values()) else None
 
@@ -215,7 +215,7 @@ class ItemCheck:
         if votes is None:
             return None
         numbers = {
-            label: self._number(f"{field}.{label}", count, 0.0, MOST_VOTES, "a number of votes, 0 or more")
+            label: self._number(f"{field}.{label}", count, 0.0, MAX_VOTES, "a number of votes, 0 or more")
             for label, count in votes.items()
         }
         good = {label: count for label, count in numbers.items() if count is not None}

@@ -1,4 +1,4 @@
-"""What DeepSpeed offers no call for: which parameters its optimizer holds, whether the gradients it has are finite, and
+"""DeepSpeed internals that have no public call: which parameters its optimizer holds, whether the gradients it has are finite, and
 dropping them without a step.
 
 ZeRO keeps gradients in places of its own, and counts the backward passes since the last step to know whether the next

@@ -88,7 +88,7 @@ def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str
 
 
 def _candidates(panel: Axes, choice: Choice | None) -> None:
-    """One row a technique; the marker's size is its confidence."""
+    """One row per technique; the marker's size is its confidence."""
     panel.set_ylim(len(VOTERS) - 0.4, -0.6)
     panel.set_yticks(range(len(VOTERS)), [one.drawn_as for one in VOTERS], fontsize=9)
     panel.set_ylabel("candidates", fontsize=9)

@@ -1,4 +1,4 @@
-"""What is saved to resume a run, and going on from it: the engine's state, the loop's counters, and what its callbacks keep."""
+"""The resume state of a run, saving it and going on from it: the engine's state, the loop's counters, and what its callbacks keep."""
 
 from __future__ import annotations
 

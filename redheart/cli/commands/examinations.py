@@ -35,7 +35,7 @@ def _ablate_options(parser: Parser) -> None:
         metavar="A,B",
         help="only these groups, 'radial', 'paths' and 'linear' (default: all)",
     )
-    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs a training (default: those of a trial)")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="epochs per training (default: those of a trial)")
     parser.add_argument("--lr", type=rate, metavar="RATE", help="learning rate of all (default: the sweep's choice)")
     parser.add_argument("--workers", type=positive, metavar="N", help="trainings at a time")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -125,7 +125,7 @@ def _doctor_options(parser: Parser) -> None:
     parser.add_argument("what", nargs="?", metavar="liveness", help="does every parameter of the model train?")
     liveness = parser.add_argument_group("options of doctor liveness")
     liveness.add_argument("--batches", type=positive, metavar="N", help="optimizer steps on real batches (default: 20)")
-    liveness.add_argument("--batch-size", type=positive, metavar="N", help="situations a batch (default: 8)")
+    liveness.add_argument("--batch-size", type=positive, metavar="N", help="situations per batch (default: 8)")
     liveness.add_argument("--lr", type=rate, metavar="RATE", help="peak learning rate (default: 3e-4)")
     liveness.add_argument(
         "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"

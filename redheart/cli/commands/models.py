@@ -114,7 +114,7 @@ def _predict_options(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a text instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per text instead of a table")
     options_without_dataset(parser.add_argument_group("common options"))
     parser.epilog = f"Writes nothing. Besides options: {OVERRIDES_HELP}."
 
