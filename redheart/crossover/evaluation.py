@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from redheart.errors import AnotherModel, Interrupted
 from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
 from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
 from redheart.evaluation.intervals import draw, measures_of
-from redheart.facts.candidate import Difference, Score, TaskSkill
+from redheart.facts.candidate import Score, TaskSkill
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
 from redheart.storage import without_nonfinite
@@ -144,8 +143,7 @@ class Scorer:
         reference = self._reference.setdefault(split, losses)
         difference = None
         if losses is not reference:
-            paired = paired_difference(losses, reference, resamples, self.confidence, comparisons=comparisons)
-            difference = Difference(**asdict(paired)) if paired else None
+            difference = paired_difference(losses, reference, resamples, self.confidence, comparisons=comparisons)
         return Score(
             count=evaluation.count,
             loss=_finite(float(losses.mean())) if len(losses) else None,

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.facts.candidate import Difference
 from redheart.facts.comparison import Estimate
 
 Array = NDArray[np.float64]
@@ -84,30 +85,9 @@ class Draws:
         return Estimate(self.value, *interval(usable, confidence))
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """Mean difference of item losses, candidate less reference: below 0, the candidate is better.
-
-    Attributes:
-        low, high: percentile interval at ``confidence``.
-        guarded_low, guarded_high: the same at a level widened for the number of candidates that were looked at
-            (Bonferroni): the best of several is better than it should be by having been picked.
-        probability_better: share of the resamples in which the candidate's mean loss is lower; ties count half.
-    """
-
-    mean: float
-    low: float
-    high: float
-    guarded_low: float
-    guarded_high: float
-    confidence: float
-    probability_better: float
-    count: int
-
-
 def paired_difference(
     candidate: Array, reference: Array, resamples: Resamples, confidence: float, *, comparisons: int = 1
-) -> PairedDifference | None:
+) -> Difference | None:
     """Compares two models on the same situations; None with fewer than two of them.
 
     Args:
@@ -123,7 +103,7 @@ def paired_difference(
     drawn = Draws(float(difference.sum() / valid.sum()), sums[:, 0] / sums[:, 1])
     low, high = interval(drawn.resampled, confidence)
     guarded_low, guarded_high = interval(drawn.resampled, 1 - (1 - confidence) / comparisons)
-    return PairedDifference(
+    return Difference(
         mean=drawn.value,
         low=low,
         high=high,

@@ -8,7 +8,14 @@ from redheart.facts.scores import TaskScores
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Item losses less the last epoch's on the same situations; see ``bootstrap.PairedDifference``."""
+    """Mean difference of item losses, candidate less reference (a crossover's is the last epoch): below 0, the candidate is better.
+
+    Attributes:
+        low, high: percentile interval at ``confidence``.
+        guarded_low, guarded_high: the same at a level widened for the number of candidates that were looked at
+            (Bonferroni): the best of several is better than it should be by having been picked.
+        probability_better: share of the resamples in which the candidate's mean loss is lower; ties count half.
+    """
 
     mean: float
     low: float
