@@ -6,8 +6,7 @@ holds its target, the dimensions of that target in their fixed order, and how it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 EMOTIONS = ("joy", "trust", "fear", "surprise", "sadness", "disgust", "anger")
 LABELS = ("AUTHOR", "OTHER", "EVERYBODY", "NOBODY", "INFO")
@@ -18,8 +17,7 @@ SURD = ("selection", "uncertainty", "risk", "decision")
 LossKind = Literal["distribution", "regression", "robust_regression"]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):  # no dataclass, which would load `inspect`: `--help` waits for this file
     """One prediction that counts.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 _UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         if message == "argument --lr: expected one argument":  # --lr $(cat …) where there is nothing to read
             message += ", such as 5.6e-05 (is lr_sweep_results/optimal_lr.json there?)"
         elif unknown := _UNKNOWN_COMMAND.match(message):
-            near = difflib.get_close_matches(unknown[1], self.commands(), n=1, cutoff=0.5)
+            near = _near(unknown[1], self.commands(), cutoff=0.5)
             known = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(self.commands())}"
             message = f"unknown command '{unknown[1]}'; {known}"
         self.refuse(message)
@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
         parsers = self.commands()
         parser, option = parsers[command], word.partition("=")[0]
         elsewhere = [f"{self.prog} {name}" for name, other in parsers.items() if option in other.options()]
-        near = difflib.get_close_matches(option, parser.options(), n=1, cutoff=0.6)
+        near = _near(option, parser.options(), cutoff=0.6)
         if elsewhere:
             what = f"'{option}' is an option of {', '.join(elsewhere)} only"
         elif not word.startswith("-"):
@@ -65,3 +65,10 @@ class Parser(argparse.ArgumentParser):
         else:
             what = f"unknown option '{word}'"
         parser.refuse(what + (f"; did you mean '{near[0]}'?" if near else "; see --help"))
+
+
+def _near(word: str, known: Iterable[str], *, cutoff: float) -> list[str]:
+    """The one of ``known`` that is most like ``word``, if one is like it."""
+    import difflib  # only where something is wrong
+
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)

@@ -8,11 +8,14 @@ the last one's weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 #: Weaker penalties cost more steps the weaker they are, and the error over the penalty has one minimum: after so many
@@ -104,7 +107,13 @@ def fit_soft_logistic(
     Returns:
         The regression, and the cross-entropy of its penalty, summed over all items that were held out.
     """
-    held_out = [torch.from_numpy(fold) for fold in folds]
+    with _one_blas_thread():
+        return _fit(features, shares, prior_log, penalties, [torch.from_numpy(fold) for fold in folds])
+
+
+def _fit(
+    features: Tensor, shares: Tensor, prior_log: Tensor, penalties: Sequence[float], held_out: Sequence[Tensor]
+) -> tuple[SoftLogistic, float]:
     paths = [_Path(features[~held], shares[~held], prior_log) for held in held_out]
     best, lowest, worse = penalties[0], float("inf"), 0
     for penalty in penalties:
@@ -116,3 +125,20 @@ def fit_soft_logistic(
         elif (worse := worse + 1) == _PATIENCE:
             break
     return _Path(features, shares, prior_log).optimum(best, _FINE), lowest
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """One thread for the solver's BLAS, while torch keeps its own.
+
+    The solver's steps and torch's products take turns, hundreds of times a second, and each library's threads wait for
+    their next work by spinning on the cores that the other's need: with two threads each a fit takes ten times as long.
+    """
+    limited: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    import scipy.optimize  # noqa: F401  # only libraries that are loaded can be found
+
+    return ThreadpoolController()

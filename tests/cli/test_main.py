@@ -60,7 +60,7 @@ def test_help_and_mistakes_import_nothing_heavy(words: list[str]) -> None:
     )
     loaded = _python("-c", looked).stderr
     assert "redheart" in loaded
-    for heavy in ("torch", "numpy", "matplotlib", "msgspec", "yaml", "tqdm", "psutil"):
+    for heavy in ("torch", "numpy", "matplotlib", "msgspec", "yaml", "tqdm", "psutil", "dataclasses"):
         assert f"'{heavy}'" not in loaded, heavy
 
 
