@@ -36,7 +36,7 @@ from benchmarks.train_step_subjects import Step, build_model, build_peer, layers
 from redheart.engine.compiled import compile_forward
 from redheart.model import PRESETS, Batch, ModelDimensions, dimensions
 from redheart.model.modules.activation_checkpointing import recompute_blocks
-from redheart.training.oom_log import is_out_of_memory
+from redheart.training.out_of_memory import is_out_of_memory
 
 #: Dense bf16 operations per second by NVIDIA's data sheets (H100: 1,979 with sparsity; A100: 624 with sparsity; halves).
 PEAKS = {

@@ -11,7 +11,7 @@ from redheart.batches.table import SituationTable
 from redheart.data.splits import Split
 from redheart.evaluation.bootstrap import Draws, Resamples
 from redheart.evaluation.evaluate import constant_predictor
-from redheart.evaluation.intervals import draw, measures_of
+from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from redheart.evaluation.bootstrap import Draws, Resamples, side_of_zero
 from redheart.evaluation.evaluate import Evaluation, constant_predictor
-from redheart.evaluation.intervals import draw, measures_of
+from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.comparison import Comparison, Estimate, Metric, Standing, TaskComparison
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS, Task

@@ -9,7 +9,7 @@ from redheart.cli.options import option_of
 from redheart.config import Config, Resolution, with_settings
 from redheart.config.commented import commented_yaml
 from redheart.config.load import KNOWN_KEYS, SECTIONS, Loaded, Source
-from redheart.config.resolved import setting
+from redheart.config.resolution import setting
 from redheart.messages import text
 
 _EPOCHS, _LEARNING_RATE = "training.epochs", "training.learning_rate"

@@ -15,7 +15,7 @@ from redheart.data.splits import Split
 from redheart.errors import AnotherModel, Interrupted
 from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
 from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
-from redheart.evaluation.intervals import draw, measures_of
+from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.candidate import Score, TaskSkill
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel

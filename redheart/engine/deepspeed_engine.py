@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
-from redheart.engine.deepspeed_access import (
+from redheart.engine.deepspeed_config import fill_deepspeed_config
+from redheart.engine.deepspeed_extensions import extensions_to_build, load_extensions
+from redheart.engine.deepspeed_internals import (
     drop_gradients,
     full_parameter_outside,
     held_gradients_are_finite,
     optimized_groups,
 )
-from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.deepspeed_extensions import extensions_to_build, load_extensions
 from redheart.engine.launch import Launch
 from redheart.engine.shards import Shard, broadcast_zero_shards, zero_shards
 from redheart.messages import info

@@ -22,7 +22,7 @@ from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
 from redheart.storage.structs import read_struct
 from redheart.sweep.evidence import Evidence, NoiseSource
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.trials import Trial
 
 OPTIMAL_FILE = OutputPaths.optimal_lr.name

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from redheart.config import SweepConfig
-from redheart.sweep.keys import nearest_tested, round_to_spacing, shortened, step
+from redheart.sweep.learning_rate_keys import nearest_tested, round_to_spacing, shortened, step
 from redheart.sweep.seed_effects import Observation, mean_losses
 
 #: How far past the configured range a bracket may be extended when the best lies at its edge.

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from redheart.storage import write_bytes
 from redheart.sweep.evidence import Evidence
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.planner import StagePlan
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.trials import Trial

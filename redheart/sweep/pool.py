@@ -20,7 +20,7 @@ from redheart.errors import Interrupted, TrainingError
 from redheart.messages import warn
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.trials import TrialFolder, trial_name
 from redheart.sweep.worker import Job

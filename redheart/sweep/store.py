@@ -23,7 +23,7 @@ from redheart.errors import StorageError
 from redheart.messages import warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_text
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.seed_effects import Observation
 from redheart.sweep.trials import Record, Trial, TrialFolder
 

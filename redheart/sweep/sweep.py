@@ -14,7 +14,7 @@ from redheart.messages import debug, info, language, warn
 from redheart.paths import OutputPaths
 from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.optimal import OPTIMAL_FILE, sweep_that_chose, write_optimal_lr
 from redheart.sweep.pool import LOGS_FOLDER, Pool
 from redheart.sweep.seed_effects import mean_losses

@@ -14,7 +14,7 @@ import msgspec
 
 from redheart.errors import StorageError
 from redheart.storage import fingerprint, read_json
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.publish import publish_once
 from redheart.sweep.seed_effects import Observation
 

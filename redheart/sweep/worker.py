@@ -23,7 +23,7 @@ from redheart.errors import Interrupted
 from redheart.messages import Language, debug, info, set_language, set_up_logging, warn
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.planner import PlannedTrial, StagePlan, plan_stage
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import EpochLosses, Trial, finite_or_none, trial_name

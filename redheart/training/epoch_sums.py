@@ -10,7 +10,7 @@ import numpy as np
 from redheart.health.update_monitor import UpdateReport
 from redheart.tasks import MODULES
 from redheart.training.records import GradientRecord, ModuleUpdate, NormSpread, TrainLosses, UpdateRecord
-from redheart.training.step import TERM_NAMES, Step
+from redheart.training.step_result import TERM_NAMES, Step
 
 
 class EpochSums(msgspec.Struct):

@@ -26,9 +26,9 @@ from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.training.average import WeightAverage
-from redheart.training.oom_log import OomLog, is_out_of_memory
+from redheart.training.out_of_memory import OomLog, is_out_of_memory
 from redheart.training.schedule import learning_rate_at, set_learning_rate
-from redheart.training.step import Step, StepVerdict
+from redheart.training.step_result import Step, StepVerdict
 
 #: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them. Where it has
 #: come down to nothing, it is the gradient that is not finite.

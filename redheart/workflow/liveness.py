@@ -36,7 +36,7 @@ from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 from redheart.workflow.resolve import choose_learning_rate, resolve
 from redheart.workflow.stages import Stop
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from redheart.config import SweepConfig
-from redheart.sweep.keys import key_of, nearest_tested, round_to_spacing
+from redheart.sweep.learning_rate_keys import key_of, nearest_tested, round_to_spacing
 from redheart.sweep.planner import StagePlan, _nearest_free, plan_stage
 from redheart.sweep.seed_effects import Observation, mean_losses
 

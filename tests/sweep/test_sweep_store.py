@@ -17,7 +17,7 @@ import pytest
 from redheart.errors import StorageError
 from redheart.messages import set_language
 from redheart.sweep import rebuild
-from redheart.sweep.keys import key_of
+from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.store import CumulativeStore, fold_entries
 from redheart.sweep.trials import Trial, TrialFolder
 

@@ -15,7 +15,7 @@ from redheart.errors import OutOfMemory, TrainingError
 from redheart.model.losses import TERMS
 from redheart.storage import read_json
 from redheart.training import loop as loop_module
-from redheart.training.oom_log import is_out_of_memory
+from redheart.training.out_of_memory import is_out_of_memory
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
 
 

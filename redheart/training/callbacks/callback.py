@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.resume_state import Kept
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 
 class Callback:

@@ -18,7 +18,7 @@ from redheart.training.epoch_sums import EpochSums
 from redheart.training.records import EpochRecord, RunRecord, append_record
 from redheart.training.resume_state import Kept
 from redheart.training.schedule import learning_rate_at
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 
 class Metrics(Callback):

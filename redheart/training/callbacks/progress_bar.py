@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 
 class ProgressBar(Callback):

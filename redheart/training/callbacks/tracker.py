@@ -7,7 +7,7 @@ from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.resume_state import Kept
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 
 class Tracker(Callback):

@@ -10,7 +10,7 @@ import numpy as np
 from redheart.evaluation.evaluate import Evaluation
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 #: A validation loss this many times its first value has diverged, whatever it does later.
 DIVERGENCE = 3.0

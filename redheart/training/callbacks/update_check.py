@@ -12,7 +12,7 @@ from redheart.health.weight_changes import ChangesState
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
 from redheart.training.resume_state import Kept
-from redheart.training.step import Step
+from redheart.training.step_result import Step
 
 
 class UpdateCheck(Callback):

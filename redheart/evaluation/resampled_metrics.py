@@ -1,4 +1,4 @@
-"""Intervals of every metric, each written as a function of sums over situations, so that one set of resamples does.
+"""Metrics written as functions of sums over situations, so that one set of resamples gives each its interval.
 
 A metric that is no mean over situations – R², F1, a rank correlation – is one of sums over them all the same. What is
 compared is computed from the same resamples, so differences are paired: what makes a situation hard cancels out.

@@ -1,4 +1,4 @@
-"""Out-of-memory events of a run and its peak memory, kept for ``oom_stats/oom_stats.json``."""
+"""Out-of-memory errors: which they are, a run's events and its peak memory, kept for ``oom_stats/oom_stats.json``."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redheart.config import Resolution, load_config, with_settings
-from redheart.config.resolved import setting
+from redheart.config.resolution import setting
 
 
 def test_settings_are_put_in_their_places_and_nothing_else_changes() -> None:

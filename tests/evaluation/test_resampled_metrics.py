@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from redheart.evaluation.bootstrap import Draws, Resamples
-from redheart.evaluation.intervals import draw, measures_of
 from redheart.evaluation.metrics import task_metrics
+from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.tasks import TASK_BY_NAME, TASKS, Task
 
 
