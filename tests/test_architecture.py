@@ -41,8 +41,10 @@ ENVIRONMENT = {
     ),
     "embedding/encoder.py": ({"TOKENIZERS_PARALLELISM"}, "set for the tokenizers, before they start"),
     "engine/compiled.py": ({"CC", "CXX"}, "where PyTorch itself looks for its compiler"),
-    "engine/deepspeed_engine.py": ({"DS_ACCELERATOR"}, "set for DeepSpeed, before it starts"),
-    "engine/deepspeed_extensions.py": ({"PATH"}, "set for DeepSpeed's builds, and put back"),
+    "engine/deepspeed_extensions.py": (
+        {"DS_ACCELERATOR", "PATH"},
+        "set for DeepSpeed, before it starts; set for its builds, and put back",
+    ),
     "engine/launch_variables.py": (
         {"RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE"},
         "the edge: what the launcher tells a process",

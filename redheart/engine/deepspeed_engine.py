@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,7 +16,7 @@ from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
 from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.deepspeed_extensions import extensions_to_build, load_extensions
+from redheart.engine.deepspeed_extensions import provide_extensions
 from redheart.engine.deepspeed_internals import (
     drop_gradients,
     full_parameter_outside,
@@ -26,7 +25,6 @@ from redheart.engine.deepspeed_internals import (
 )
 from redheart.engine.launch import Launch
 from redheart.engine.shards import Shard, broadcast_zero_shards, zero_shards
-from redheart.messages import info
 from redheart.model import Model
 from redheart.storage import Scalar
 
@@ -140,15 +138,9 @@ def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:
     """Accelerate's plugin of the filled-in JSON; what of DeepSpeed has to be compiled for it is so afterwards."""
     from accelerate.utils import DeepSpeedPlugin
 
-    on_cuda = torch.cuda.is_available()
     filled = fill_deepspeed_config(file, _values(config, launch))
     plugin = DeepSpeedPlugin(hf_ds_config=filled)
-    missing = extensions_to_build(filled, on_cuda=on_cuda)
-    if missing and launch.is_first:
-        info("training.building", names=", ".join(missing))
-    if not on_cuda:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    load_extensions(filled, on_cuda=on_cuda)
+    provide_extensions(filled)
     return plugin
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from redheart.engine.deepspeed_config import DeepSpeedConfig, section_of
 from redheart.engine.extension_lock import sole_loader
+from redheart.engine.launch_variables import is_first_process
 from redheart.errors import MissingRequirement
+from redheart.messages import info
 
 _ADAM, _SHARED_MEMORY = "cpu_adam", "deepspeed_shm_comm"
 _BUILDERS = {_ADAM: "CPUAdamBuilder", _SHARED_MEMORY: "ShareMemCommBuilder"}
@@ -52,6 +54,22 @@ def own_ninja_first() -> Iterator[None]:
             stack.callback(os.environ.__setitem__, "PATH", before)
             os.environ["PATH"] = os.pathsep.join((ninja.BIN_DIR, before))
         yield
+
+
+def provide_extensions(config: DeepSpeedConfig) -> None:
+    """Loads the extensions of a run under DeepSpeed's ``config``, and says so where that will take minutes.
+
+    For whatever makes DeepSpeed's group of processes, before it does: DeepSpeed would build them there, see ``load_extensions``.
+    """
+    import torch
+
+    on_cuda = torch.cuda.is_available()
+    missing = extensions_to_build(config, on_cuda=on_cuda)
+    if missing and is_first_process():
+        info("training.building", names=", ".join(missing))
+    if not on_cuda:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    load_extensions(config, on_cuda=on_cuda)
 
 
 def load_extensions(config: DeepSpeedConfig, *, on_cuda: bool) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from redheart.batches.order import BatchGeometry
 from redheart.config import Config
+from redheart.engine.deepspeed_config import fill_deepspeed_config
+from redheart.engine.deepspeed_extensions import provide_extensions
 from redheart.engine.launch_variables import deepspeed_config_file, is_first_process, world_size
 from redheart.errors import ConfigError
 from redheart.machine import Precision, choose_precision
@@ -74,6 +76,8 @@ def wait_for_first_process() -> Iterator[None]:
     from accelerate import PartialState
     from accelerate.utils import InitProcessGroupKwargs
 
+    if (file := deepspeed_config_file()) is not None:
+        provide_extensions(fill_deepspeed_config(file, {}))  # DeepSpeed makes the group then
     on_cuda = torch.cuda.is_available()
     settings = {} if on_cuda else InitProcessGroupKwargs(backend="gloo").to_kwargs()
     state = PartialState(cpu=is_data_parallel_on_cpu(), **settings)

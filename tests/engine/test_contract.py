@@ -155,7 +155,8 @@ def _acts(group: Group, folder: Path, few_targets: Path) -> list[Act]:
         overrides = [*FEW_OVERRIDES, "training.gradient_accumulation_steps=2"]
         acts.append(act("train", group.few_targets, dataset=str(few_targets), overrides=overrides))
     if group.faulty:
-        acts.append(act("faults", group.faulty, said=said["faults"], healthy=2))  # steps per epoch
+        overrides = [*CUT, "training.linear_start=false"]  # which would be solved for in each of four trainings
+        acts.append(act("faults", group.faulty, said=said["faults"], healthy=2, overrides=overrides))  # steps per epoch
     return acts
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from redheart.engine import launch
 from redheart.engine.deepspeed_extensions import extensions_to_build, own_ninja_first
 
 OFFLOADED = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
@@ -42,3 +44,26 @@ def test_the_ninja_of_this_python_is_taken_before_another_and_the_path_is_as_bef
         assert Path(shutil.which("ninja") or "").parent == Path(ninja.BIN_DIR)
         raise RuntimeError
     assert os.environ["PATH"] == str(tmp_path) and shutil.which("ninja") == str(other)
+
+
+@pytest.mark.parametrize("strategy, expected", [("zero2", ["extensions", "group"]), (None, ["group"])])
+def test_a_command_builds_under_our_lock_before_deepspeed_makes_a_group_and_builds_without(
+    monkeypatch, strategy, expected
+):
+    """The command line makes the group before the engine does, to wait for the first process."""
+    accelerate = pytest.importorskip("accelerate")
+    done: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", str(strategy is not None).lower())
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", f"ds_configs/{strategy}.json")
+    monkeypatch.setattr(launch, "provide_extensions", lambda config: done.append("extensions"))
+
+    class Group:
+        def __init__(self, **settings):
+            done.append("group")
+
+        main_process_first = contextlib.nullcontext
+
+    monkeypatch.setattr(accelerate, "PartialState", Group)
+    with launch.wait_for_first_process():
+        assert done == expected

@@ -247,6 +247,7 @@ def perform(order: dict[str, Any], *, is_last: bool) -> int:
 
 if __name__ == "__main__":
     spec = json.loads(Path(sys.argv[1]).read_text())
+    gc.freeze()  # each training collects garbage, and what is imported is none
     acts = spec.get("acts", [spec])
     codes = [perform({**spec, **act}, is_last=number == len(acts)) for number, act in enumerate(acts, start=1)]
     sys.exit(codes[-1])
