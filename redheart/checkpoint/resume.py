@@ -118,6 +118,8 @@ def save_resume_state(
         for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
             sync_file(path)
             files[str(path.relative_to(temporary))] = _Hash(sha256_of(path), path.stat().st_size)
+        for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):
+            sync_folder(inner)  # the names of the files in it
         write_json(temporary / MANIFEST, _Manifest(cursor, files))
         temporary.rename(target)
         sync_folder(folder)

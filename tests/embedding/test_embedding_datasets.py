@@ -29,6 +29,7 @@ from redheart.embedding.store import VectorStore
 from redheart.errors import DataError, Interrupted, MissingRequirement, StorageError
 from tests.embedding.conftest import make_items, write_items
 from tests.other_user import as_another_user, let_others_reach
+from tests.storage.synced import Synced
 
 SAVED = "✅ 임베딩이 저장되었습니다"
 
@@ -145,6 +146,41 @@ def test_a_changed_item_alone_is_embedded_again(
     assert second.identity != first.identity
     np.testing.assert_array_equal(second.segments(1).vectors, first.segments(1).vectors)
     assert open_embedded(tmp_path / "x.embedded.json").ids[-1] == "new"
+
+
+@pytest.mark.parametrize(
+    "field, value", [("title", "Another title"), ("action", "keeping quiet"), ("text", "Another.")]
+)
+def test_each_field_that_is_embedded_embeds_its_item_again(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], field: str, value: str
+) -> None:
+    items = make_items(2)
+    first = embed(write_items(tmp_path / "x.json", items), config)
+    embedded_texts.clear()
+    items[1][field] = value
+    second = embed(write_items(tmp_path / "x.json", items), config)
+    assert value in embedded_texts
+    assert second.keys[0] == first.keys[0] and second.keys[1] != first.keys[1]
+
+
+@pytest.mark.parametrize("setting", [{"max_segments": 5}, {"window_word_pieces": 20}])
+def test_each_setting_of_the_segmentation_embeds_everything_again(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], setting: dict[str, int]
+) -> None:
+    path = write_items(tmp_path / "x.json", make_items(2))
+    first = embed(path, config)
+    embedded_texts.clear()
+    second = embed(path, msgspec.structs.replace(config, **setting))
+    assert {"Story 0", "Story 1"} <= set(embedded_texts)
+    assert second.identity != first.identity
+
+
+def test_vectors_are_synced_before_they_count(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = Synced(monkeypatch)
+    embed(write_items(tmp_path / "data" / "x.json", make_items(3)), config)
+    assert [name for name in synced.missed(tmp_path / "data") if name != "x.json" and LOCK_NAME not in name] == []
 
 
 def test_identity_follows_annotations_text_and_order_but_not_notes(

@@ -8,11 +8,12 @@ import random
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from redheart.config import SweepConfig
 from redheart.errors import NotYetDone, StorageError
-from redheart.sweep.fit import fit_learning_rate
+from redheart.sweep.fit import _parabola, fit_learning_rate
 from redheart.sweep.optimal import read_optimal_lr, write_optimal_lr
 from redheart.sweep.planner import plan_stage
 from redheart.sweep.seed_effects import Observation
@@ -166,3 +167,13 @@ def test_a_choice_that_is_not_a_positive_number_is_refused_by_name(tmp_path, con
 def test_a_missing_choice_names_the_fix(tmp_path):
     with pytest.raises(NotYetDone, match="run the sweep first"):
         read_optimal_lr(tmp_path / "optimal_lr.json")
+
+
+def test_a_mean_of_more_repeats_pulls_the_parabola_more():
+    """Four learning rates on a parabola and one that is off it: by so little as if each repeat were a point of its own."""
+    x = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    y = x**2 + np.array([0.0, 0.0, 0.0, 0.0, 0.3])
+    runs = np.array([1.0, 1.0, 1.0, 1.0, 9.0])
+    expected = np.polyfit(np.repeat(x, runs.astype(int)), np.repeat(y, runs.astype(int)), 2)
+    assert _parabola(x, y, runs) == pytest.approx(expected)
+    assert _parabola(x, y, np.ones(5)) != pytest.approx(expected, rel=1e-2)

@@ -46,6 +46,16 @@ def test_the_cut_into_micro_batches_changes_neither_losses_nor_weights(dataset, 
     assert furthest(weights(cuts[32], 1), weights(cuts[32])) > 1e-3, "there was training to compare"
 
 
+def test_dropout_is_drawn_anew_in_each_step_and_again_alike_in_the_same(table, settings):
+    loop = make_loop(settings(dropout=0.3), table)
+    losses = []
+    for step in (0, 1, 0):
+        loop.global_step = step
+        losses.append(float(loop._accumulate(loop.train[:16])[0]))
+        loop.engine.skip_step()
+    assert losses[0] == losses[2] != losses[1]
+
+
 def test_a_step_drops_gradients_before_the_next(table, settings):
     loop = make_loop(settings(), table)
     for _ in loop.epoch(1):

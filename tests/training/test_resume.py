@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from redheart.checkpoint import list_epochs
-from redheart.errors import ConfigError, Interrupted
+from redheart.errors import ConfigError, Interrupted, TrainingError
 from redheart.storage import read_json, read_lines, write_json
+from redheart.training.callbacks.start import StartCheckpoint
+from redheart.training.trainer import Trainer
 from tests.training.operands import only_aligned_operands
 from tests.training.runs import metrics, same_bits, train, weights
+from tests.training.test_loop import spoil
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -226,3 +229,23 @@ def test_a_signal_in_mid_epoch_costs_no_bit(dataset, tmp_path, uninterrupted, lo
     epoch, batch = resumed_at
     assert f"이어서 학습: 에폭 {epoch}, 배치 {batch} " in logged()
     assert_same_run(output, uninterrupted)
+
+
+def test_losses_that_are_no_number_are_counted_across_a_stop(dataset, tmp_path, table, monkeypatch):
+    """Two before the stop and one after it are three in a row."""
+    spoil(monkeypatch, set(table.ids))
+    spoiled = config(max_nonfinite_steps=3, linear_start=False)
+    original = Trainer._make_loop
+
+    def unscored(self, engine):
+        loop = original(self, engine)
+        monkeypatch.setattr(StartCheckpoint, "before_run", lambda *_: None)
+        return loop
+
+    monkeypatch.setattr(Trainer, "_make_loop", unscored)
+    with pytest.raises(Interrupted):
+        train(dataset, tmp_path / "out", spoiled, should_stop=StopAt(2))
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, batch 3: 3 steps in a row had a loss or gradient that is not finite"
+    ):
+        train(dataset, tmp_path / "out", spoiled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from redheart.model import UnifiedModel
 from redheart.sweep.identity import sweep_identity
 from redheart.training import trainer as trainer_module
 from redheart.training import trial as trial_module
+from redheart.training.callbacks.trial_curve import TrialCurve
 from redheart.training.identity import run_identity, trial_identity
 from redheart.training.loop import TrainingLoop
 from redheart.training.trial import TrialRunner
@@ -98,6 +100,24 @@ def test_different_rates_start_from_the_same_weights_and_another_seed_from_other
     assert low_step.loss == high_step.loss != other_step.loss
     assert not all(torch.equal(low[name], other[name]) for name in low)
     assert len({result["val_loss"] for result in results}) == 3
+
+
+def test_another_seed_sees_the_situations_in_another_order(dataset, first_steps):
+    runner = TrialRunner(config(), dataset)
+    for seed in (1, 1, 2):
+        outcome(runner, learning_rate=1e-3, seed=seed)
+    (_, _, first), (_, _, again), (_, _, other) = first_steps
+    assert first == again and first != other
+
+
+def test_the_training_loss_is_a_mean_over_situations_and_not_over_batches():
+    """Steps of 16, 16 and 4 situations."""
+    curve = TrialCurve()
+    run = SimpleNamespace()
+    for loss, situations in ((1.0, 16), (2.0, 16), (9.0, 4)):
+        curve.after_step(run, SimpleNamespace(loss=loss, situations=situations, gradient_norm=None))
+    curve.after_epoch(run, SimpleNamespace(epoch=1, evaluation=SimpleNamespace(loss=0.5)))
+    assert curve._curve == [{"epoch": 1, "val_loss": 0.5, "train_loss": (1.0 * 16 + 2.0 * 16 + 9.0 * 4) / 36}]
 
 
 @pytest.mark.parametrize("rate", [1.0, 1e3, 1e30], ids=["grows", "singular", "overflows"])
