@@ -54,6 +54,17 @@ def _started(pid: int) -> float | None:
         return -1.0
 
 
+def _started_after_boot(pid: int) -> float | None:
+    """Seconds from the machine's start to the process's, which stay whatever is done to its clock; None where Linux doesn't say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(stat.rpartition(")")[2].split()[19]) / os.sysconf(
+            "SC_CLK_TCK"
+        )  # field 22, ``starttime``, of proc(5)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A claim's file.
 
@@ -63,6 +74,7 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
         started: when the process began, seconds since the epoch; None or −1 where that can't be told.
         counter: of its beats.
         released: the owner is done with it.
+        started_after_boot: when the process began, by a clock that nobody sets; None where that can't be told, and in older claims.
     """
 
     owner: str
@@ -71,6 +83,17 @@ class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None
     counter: int
     released: bool
+    started_after_boot: float | None = None
+
+    def is_of_another_process(self) -> bool:
+        """Whether nobody has its number here any more, or somebody who began at another time: numbers are reused."""
+        begun = _started(self.pid)
+        if begun is None:
+            return True
+        after_boot = _started_after_boot(self.pid)
+        if self.started_after_boot is not None and after_boot is not None:
+            return after_boot != self.started_after_boot
+        return self.started is not None and begun >= 0 and abs(begun - self.started) > 1.0
 
 
 @dataclass
@@ -102,6 +125,7 @@ class Claims:
             started=_started(os.getpid()),
             counter=0,
             released=False,
+            started_after_boot=_started_after_boot(os.getpid()),
         )
         if not publish_once(path, msgspec.to_builtins(record)):
             return None
@@ -123,17 +147,14 @@ class Claims:
         return max((int(path.stem.rpartition(".")[2]) for path in self.folder.glob(f"{name}.*.json")), default=0)
 
     def _is_dead(self, path: Path) -> bool:
+        counter = -1
         try:
             claim = read_struct(path, ClaimRecord)
-            counter, place, pid, started = claim.counter, claim.place, claim.pid, claim.started
-            if claim.released:
-                return True
         except StorageError as error:
             debug(f"claim {path.name} can't be read ({error}): dead unless it comes back")
-            counter, place, pid, started = -1, "", 0, None
-        if place == self._place:
-            begun = _started(pid)
-            if begun is None or (started is not None and begun >= 0 and abs(begun - started) > 1.0):
+        else:
+            counter = claim.counter
+            if claim.released or (claim.place == self._place and claim.is_of_another_process()):
                 return True
         watch = self._watched.get(path)
         if watch is None or watch.counter != counter:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from redheart.sweep.claims import Claims
@@ -45,8 +46,27 @@ def test_a_reused_process_number_does_not_keep_a_claim_alive(tmp_path):
     claim = Claims(tmp_path).try_claim("p")
     assert claim is not None
     content = json.loads(claim.path.read_text())
+    claim.path.write_text(json.dumps({**content, "started_after_boot": content["started_after_boot"] - 1000}))
+    assert Claims(tmp_path).try_claim("p") is not None
+
+
+def test_nor_does_it_with_a_claim_of_before_the_time_since_the_start_was_noted(tmp_path):
+    claim = Claims(tmp_path).try_claim("p")
+    assert claim is not None
+    content = json.loads(claim.path.read_text())
+    del content["started_after_boot"]
+    claim.path.write_text(json.dumps(content))
+    assert Claims(tmp_path).try_claim("p") is None, "its process lives"
     claim.path.write_text(json.dumps({**content, "started": content["started"] - 1000}))
     assert Claims(tmp_path).try_claim("p") is not None
+
+
+@pytest.mark.parametrize("step", [-3600.0, -2.0, 2.0, 3600.0])
+def test_a_clock_that_is_set_kills_no_living_claim(tmp_path, monkeypatch, step):
+    assert Claims(tmp_path).try_claim("p") is not None
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + step)
+    assert Claims(tmp_path).try_claim("p") is None
 
 
 def test_a_process_of_another_host_is_judged_by_its_counter_alone(tmp_path):
