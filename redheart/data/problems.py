@@ -28,8 +28,15 @@ def shown(value: Any) -> str:
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, (list, tuple)) and len(value) > 12:
         return f"an array of {len(value)}"
-    text = json.dumps(value, ensure_ascii=isinstance(value, str) and unpaired(value))
+    text = visible(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+
+
+def visible(text: str) -> str:
+    """The text with what can't be seen or written – marks without a width, halves of surrogate pairs – as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def kind(value: Any) -> str:
@@ -76,7 +83,7 @@ class ProblemReport:
             return
         place = "" if index is None else f", item {index} (counting from 0)"
         place += "" if item_id is None else f", id {item_id}"
-        place += "" if field is None else f", field {field}"
+        place += "" if field is None else f", field {visible(field)}"
         self._lines.append(f"{self._path}{place}: found {found}; wanted {wanted}")
 
     def error(self) -> DataError:

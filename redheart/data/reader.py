@@ -16,13 +16,15 @@ PROBLEM_LIMIT = 50
 
 
 class _Reading:
-    """One pass over a dataset: its problems, the ids that were met, and the labels that others outvoted."""
+    """One pass over a dataset: its problems, the ids that were met, the labels that others outvoted, and numbers taken as a bound."""
 
     def __init__(self, path: Path, problem_limit: int) -> None:
         self._path = path
         self._first_index: dict[str, int] = {}
         self._outvoted = 0
         self._first_outvoted = ""
+        self._rounded = 0
+        self._first_rounded = ""
         self._items = 0
         self.problems = ProblemReport(path, problem_limit)
 
@@ -47,14 +49,19 @@ class _Reading:
         if check.label_disagrees:
             self._outvoted += 1
             self._first_outvoted = self._first_outvoted or str(raw_id)
+        if check.rounded:
+            self._rounded += check.rounded
+            self._first_rounded = self._first_rounded or str(raw_id)
         return check.situation
 
     def finish(self) -> None:
-        """Raises what was wrong; where nothing was, warns of labels that are not the highest-voted."""
+        """Raises what was wrong; where nothing was, warns of rounded numbers and of labels that are not the highest-voted."""
         if not self._items and not self.problems.count:
             self.problems.add(None, None, None, "an empty array", "at least one situation")
         if self.problems.count:
             raise self.problems.error()
+        if self._rounded:
+            warn("data.rounded", path=self._path, count=self._rounded, id=self._first_rounded)
         warn_of_outvoted_labels(self._path, self._outvoted, self._first_outvoted)
 
 

@@ -36,6 +36,7 @@ FACTS_NAME = "facts.safetensors"
 _DECIDING = {
     "redheart": ("tasks.py",),
     "redheart.data": (
+        "annotation_check.py",
         "facts.py",
         "identity.py",
         "json_stream.py",

@@ -16,4 +16,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: the label of {count} items is not among the highest-voted of label_scores (first: {id}); "
         "the votes are the target",
     ),
+    "data.rounded": (
+        "⚠️ {path}: 숫자 {count}개가 반올림 오차(1e-6 이내)로 허용 범위를 벗어나 경계값으로 읽었습니다 (첫 항목: {id})",
+        "⚠️ {path}: {count} numbers miss a bound by rounding (within 1e-6) and are read as that bound (first: {id})",
+    ),
 }
