@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ from typing import Any, NamedTuple
 from redheart.errors import DataError
 
 _MAX_SHOWN = 80
+#: Letters and marks by their category that leave no mark: fillers of Hangul and Braille, a joiner, selectors of variants.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0") | {
+    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}
 
 
 class Problem(NamedTuple):
@@ -37,6 +42,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen: white space, marks without a width, fillers."""
+    return all(one.isspace() or one in _UNSEEN or unicodedata.category(one) in ("Cc", "Cf") for one in text)
 
 
 def kind(value: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from redheart.data.json_stream import Broken, Item, OnBytes, stream_items
+from redheart.data.other_forms import other_form
 from redheart.data.problems import ProblemReport, shown
 from redheart.data.schema import Situation
 from redheart.data.validation import ItemCheck
@@ -26,6 +27,7 @@ class _Reading:
         self._rounded = 0
         self._first_rounded = ""
         self._items = 0
+        self._forms = 0
         self.problems = ProblemReport(path, problem_limit)
 
     def take(self, found: Item | Broken) -> Situation | None:
@@ -34,6 +36,12 @@ class _Reading:
             self.problems.add(found.index, None, None, found.found, found.wanted)
             return None
         self._items += 1
+        form = other_form(found.value, in_array=found.in_array)
+        if form is not None:
+            self._forms += 1
+            if self._forms == 1:  # the others are the same fact, and told by their number
+                self.problems.add(found.index, None, None, *form)
+            return None
         check = ItemCheck(found.value, found.duplicate_keys)
         raw_id = found.value.get("id") if isinstance(found.value, dict) else None
         if check.problems:
@@ -58,6 +66,9 @@ class _Reading:
         """Raises what was wrong; where nothing was, warns of rounded numbers and of labels that are not the highest-voted."""
         if not self._items and not self.problems.count:
             self.problems.add(None, None, None, "an empty array", "at least one situation")
+        if self._forms > 1:
+            more = f"{self._forms - 1} more items that are no situations either"
+            self.problems.add(None, None, None, more, "situations (see the first)")
         if self.problems.count:
             raise self.problems.error()
         if self._rounded:

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from redheart.data.annotation_check import BENTHAM, AnnotationCheck
-from redheart.data.problems import Problem, kind, shown, unpaired
+from redheart.data.field_names import likely_name
+from redheart.data.other_forms import keys_of
+from redheart.data.problems import Problem, is_blank, kind, shown, unpaired
 from redheart.data.schema import FURTHER_TASKS, JsonObject, Situation
 from redheart.tasks import LABELS, SURD
 
@@ -81,16 +83,21 @@ class ItemCheck:
                     self._check_writable(name, value)
         return situation
 
+    def _there(self) -> str:
+        return f" (the keys that are there: {keys_of(self._item)})" if self._item else " (an empty object)"
+
     def _id(self) -> str:
         if "id" not in self._item:
-            self._refuse("id", "nothing", "a string, unique in the dataset")
+            self._refuse(
+                "id", f"nothing{self._there()}", f"a string, unique in the dataset{likely_name('id', self._item)}"
+            )
             return ""
         value = self._item["id"]
         if not isinstance(value, str):
             hint = f' (in quotes: "{value}")' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
             self._refuse("id", f"{kind(value)}: {shown(value)}", f"a string{hint}")
             return ""
-        if not value.strip():
+        if is_blank(value):
             self._refuse("id", f"a blank string: {shown(value)}", "a string with something in it")
         elif len(value) > MAX_ID_LENGTH:
             self._refuse("id", f"{len(value)} characters: {shown(value)}", f"at most {MAX_ID_LENGTH} characters")
@@ -102,17 +109,20 @@ class ItemCheck:
         value = self._item.get(field)
         if value is None:
             if required:
-                found = "null" if field in self._item else "nothing"
-                self._refuse(field, found, "a string with the story")
+                found = "null" if field in self._item else f"nothing{self._there()}"
+                self._refuse(field, found, f"a string with the story{likely_name(field, self._item)}")
             return None
         if not isinstance(value, str):
             self._refuse(field, f"{kind(value)}: {shown(value)}", "a string")
             return None
         if unpaired(value):
             self._refuse(field, "half a surrogate pair (\\ud800–\\udfff alone)", "text that UTF-8 can hold")
-        elif not value.strip():
+        elif is_blank(value):
             if required:
-                self._refuse(field, "an empty string" if not value else "only white space", "a string with the story")
+                found = "only white space" if value else "an empty string"
+                if value.strip():
+                    found = f"an empty story, only characters that can't be seen: {shown(value)}"
+                self._refuse(field, found, "a string with the story")
             return None
         return value
 

@@ -38,8 +38,12 @@ _DECIDING = {
     "redheart.data": (
         "annotation_check.py",
         "facts.py",
+        "field_names.py",
+        "foreign_files.py",
         "identity.py",
         "json_stream.py",
+        "other_forms.py",
+        "problems.py",
         "reader.py",
         "schema.py",
         "splits.py",
