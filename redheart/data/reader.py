@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from redheart.data.json_stream import Broken, Item, OnBytes, stream_items
 from redheart.data.other_forms import other_form
-from redheart.data.problems import ProblemReport, shown
+from redheart.data.problems import ProblemReport, shown, visible
 from redheart.data.schema import Situation
 from redheart.data.validation import ItemCheck
 from redheart.messages import warn
 
 PROBLEM_LIMIT = 50
+#: Different unknown names that are remembered, and of these shown.
+_MOST_NAMES, _NAMES_SHOWN = 1000, 10
+
+
+@dataclass(slots=True)
+class _First:
+    """The first item with something, and how many have it."""
+
+    index: int
+    item_id: str
+    count: int = 0
 
 
 class _Reading:
@@ -28,6 +40,8 @@ class _Reading:
         self._first_rounded = ""
         self._items = 0
         self._forms = 0
+        self._unknown: dict[str, None] = {}
+        self._misspelt: dict[tuple[str, str], _First] = {}
         self.problems = ProblemReport(path, problem_limit)
 
     def take(self, found: Item | Broken) -> Situation | None:
@@ -57,15 +71,35 @@ class _Reading:
         if check.label_disagrees:
             self._outvoted += 1
             self._first_outvoted = self._first_outvoted or str(raw_id)
+        self._take_names(check, found.index, shown(raw_id))
         if check.rounded:
             self._rounded += check.rounded
             self._first_rounded = self._first_rounded or str(raw_id)
         return check.situation
 
+    def _take_names(self, check: ItemCheck, index: int, item_id: str) -> None:
+        if len(self._unknown) < _MOST_NAMES:
+            self._unknown.update(dict.fromkeys(name for name in check.unknown if name not in check.misspelt))
+        for pair in check.misspelt.items():
+            self._misspelt.setdefault(pair, _First(index, item_id)).count += 1
+
+    def _say_names(self) -> None:
+        """Adds a problem for each name that was likely meant for another; warns of the others that no one reads."""
+        for (name, meant), first in self._misspelt.items():
+            there = f"an unknown field in {first.count} items" if first.count > 1 else "an unknown field"
+            self.problems.add(
+                first.index, first.item_id, name, f"{there} without {meant}", f"{meant} (did you mean {meant}?)"
+            )
+        if self._unknown and not self.problems.count:
+            names = [visible(name) for name in self._unknown]
+            rest = f" (+{len(names) - _NAMES_SHOWN})" if len(names) > _NAMES_SHOWN else ""
+            warn("data.unknown_fields", path=self._path, names=", ".join(names[:_NAMES_SHOWN]) + rest)
+
     def finish(self) -> None:
         """Raises what was wrong; where nothing was, warns of rounded numbers and of labels that are not the highest-voted."""
         if not self._items and not self.problems.count:
             self.problems.add(None, None, None, "an empty array", "at least one situation")
+        self._say_names()
         if self._forms > 1:
             more = f"{self._forms - 1} more items that are no situations either"
             self.problems.add(None, None, None, more, "situations (see the first)")

@@ -16,28 +16,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from redheart.data.annotation_check import BENTHAM, AnnotationCheck
-from redheart.data.field_names import likely_name
+from redheart.data.field_names import KNOWN_FIELDS, READ_FIELDS, likely_name, misspelt
 from redheart.data.other_forms import keys_of
 from redheart.data.problems import Problem, is_blank, kind, shown, unpaired
-from redheart.data.schema import FURTHER_TASKS, JsonObject, Situation
+from redheart.data.schema import JsonObject, Situation
 from redheart.tasks import LABELS, SURD
 
-#: What is read; other fields are kept.
-KNOWN_FIELDS = frozenset(
-    (set(Situation.__dataclass_fields__) - {"raw", "further"}) | {task.field for task in FURTHER_TASKS}
-)
 MAX_ID_LENGTH = 256
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ItemCheck:
-    """The check of one item: ``situation`` where it is good, else ``problems``."""
+    """The check of one item: ``situation`` where it is good, else ``problems``.
+
+    Attributes:
+        label_disagrees: the label is not among the highest-voted.
+        rounded: numbers that were taken as the bound that they missed by rounding.
+        unknown: names of fields that are kept and not read.
+        misspelt: those of them that are likely meant for a known one, with that one. For the reader to tell, once for all items.
+    """
 
     def __init__(self, value: Any, duplicate_keys: Sequence[str] = ()) -> None:
         self.problems: list[Problem] = []
         self.situation: Situation | None = None
         self.label_disagrees = False
         self.rounded = 0
+        self.unknown: list[str] = []
+        self.misspelt: dict[str, str] = {}
         for key in duplicate_keys:
             self._refuse(key, "the same name twice in one object", "every name once")
         if not isinstance(value, dict):
@@ -78,8 +83,11 @@ class ItemCheck:
         )
         self.rounded = annotations.rounded
         if not item.keys() <= KNOWN_FIELDS:
+            self.unknown = [name for name in item if name not in KNOWN_FIELDS]
+            self.misspelt = dict(misspelt(item))
+        if not item.keys() <= READ_FIELDS:
             for name, value in item.items():
-                if name not in KNOWN_FIELDS:
+                if name not in READ_FIELDS:
                     self._check_writable(name, value)
         return situation
 

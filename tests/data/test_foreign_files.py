@@ -109,7 +109,7 @@ def test_korean_of_an_older_encoding_is_told(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_bytes(JSON.encode("cp949"))
     assert "(the file looks like CP949, as EUC-KR: iconv -f CP949 -t UTF-8" in line_of(path)
-    path.write_bytes('[{"id": "a", "text": "café au lait"}]'.encode("latin-1"))
+    path.write_bytes('[{"id": "a", "text": "caféé"}]'.encode("latin-1"))
     assert "byte 0xe9 at byte offset" in line_of(path) and "CP949" not in line_of(path)
 
 
