@@ -45,16 +45,30 @@ def _prepare_process(language_asked: str | None) -> None:
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
 
+def _check_names(arguments: Namespace) -> None:
+    """Refuses names that no file can have, before one of them is met in the midst of things."""
+    from redheart.storage.names import check_name
+
+    for option in ("config", "data", "output", "checkpoint", "file", "to"):
+        named = getattr(arguments, option, None)
+        if named:
+            check_name(Path(named), f"--{option}")
+
+
 def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     _prepare_process(arguments.lang)
     from redheart.config import Config, load_settings
+    from redheart.storage.names import check_name
 
     command = COMMANDS[arguments.command]
+    _check_names(arguments)
     if not command.takes_settings:
         return command.run(arguments, Config())
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
     output = Path(loaded.config.output)
+    check_name(output, "output")
+    check_name(output.absolute(), "output")
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:

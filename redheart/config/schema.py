@@ -12,6 +12,8 @@ PositiveNumber = Annotated[float, Meta(gt=0.0)]
 NotNegative = Annotated[float, Meta(ge=0.0)]
 #: The longest sequence that the model is built for.
 MAX_SEGMENTS = 16
+#: Of a seed: what fits into 63 bits, as JSON readers and random generators have it.
+MAX_SEED = (1 << 63) - 1
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -189,7 +191,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     output: str = "training"
     """Where everything is written, under the current directory."""
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
     """Of the initial weights, the order of the data, dropout and the sweep."""
     data: DataConfig = DataConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()

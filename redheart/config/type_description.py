@@ -7,12 +7,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Meta
 
+#: Above this ``:g`` rounds a whole number.
+_MOST_DIGITS = 999_999
 _PLAIN = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def _number(bound: float) -> str:
+    """A bound as it is read: a large whole number in full."""
+    return f"{bound:,}" if isinstance(bound, int) and bound > _MOST_DIGITS else f"{bound:g}"
 
 
 def _range(meta: Meta) -> str:
     lower = f"of at least {meta.ge:g}" if meta.ge is not None else f"above {meta.gt:g}" if meta.gt is not None else ""
-    upper = f"at most {meta.le:g}" if meta.le is not None else f"below {meta.lt:g}" if meta.lt is not None else ""
+    upper = (
+        f"at most {_number(meta.le)}" if meta.le is not None else f"below {meta.lt:g}" if meta.lt is not None else ""
+    )
     return " and ".join(part for part in (lower, upper) if part)
 
 

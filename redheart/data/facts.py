@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from redheart.data.schema import Situation
 from redheart.data.splits import SPLITS, Split, split_of
 from redheart.data.targets import Annotations, Targets
+from redheart.tasks import TASKS
 
 _NUMBER = {split: number for number, split in enumerate(SPLITS)}
 
@@ -64,6 +65,11 @@ class DatasetFacts:
         """Situations per split that have any target."""
         chosen = self.splits[self.has_target]
         return {split: int(np.count_nonzero(chosen == number)) for split, number in _NUMBER.items()}
+
+    @property
+    def counts_by_task(self) -> dict[str, int]:
+        """Situations per task that have a target of it."""
+        return {task.name: int(np.count_nonzero(self.targets.mask[task.name].any(axis=1))) for task in TASKS}
 
 
 class FactsGathering:

@@ -14,14 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from redheart.data.foreign_files import Foreign, encoding_of, foreign_form, other_language
+from redheart.data.other_forms import kind_and_keys, other_form
+from redheart.data.problems import visible
 from redheart.data.schema import JsonObject
 
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
 MAX_ITEM_CHARACTERS = 64 << 20
 _CHUNK = 1 << 18
-_BLANK = " \t\r\n"
+#: Between values; a byte-order mark stands within a file where it was put together from several.
+_BLANK = " \t\r\n\ufeff"
+_LINES = "JSON Lines: one whole situation on each line (or an array: [ … ])"
+_FORM = "a JSON array of situations, or JSON Lines"
 #: A literal or escape that ends where the buffer ends is reported at most this far before that end ("-Infinity").
 _NEAR_THE_END = 12
+_MOST_SHOWN = 60
 OnBytes = Callable[[bytes], object]
 
 
@@ -32,6 +39,7 @@ class Item:
     index: int
     value: Any
     duplicate_keys: tuple[str, ...] = ()
+    in_array: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,11 @@ class Broken:
 
 
 class _NotText(Exception):
-    """The file is not UTF-8; its text is what was found."""
+    """The file is not text in UTF-8."""
+
+    def __init__(self, found: str, wanted: str = "UTF-8 text") -> None:
+        super().__init__(found)
+        self.form = Foreign(found, wanted)
 
 
 class _Decoder:
@@ -107,20 +119,16 @@ class _Text:
         first = self._bytes_before == 0 and not self._pending
         data = self._pending + chunk
         self.ended = not chunk
+        foreign = foreign_form(data) if first else None
+        if foreign is not None:
+            raise _NotText(*foreign)
         try:
             text, used = codecs.utf_8_decode(data, "strict", self.ended)
         except UnicodeDecodeError as error:
             place = self._bytes_before + error.start
-            kind = ""
-            if first and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                kind = " (the file looks like UTF-16)"
-            elif first and data[:2] == b"\x1f\x8b":
-                kind = " (the file is compressed with gzip)"
-            raise _NotText(f"byte 0x{data[error.start]:02x} at byte offset {place}{kind}") from error
+            raise _NotText(f"byte 0x{data[error.start]:02x} at byte offset {place}{encoding_of(data)}") from error
         self._bytes_before += used
         self._pending = data[used:]
-        if first and text.startswith("\ufeff"):
-            text = text[1:]
         self.buffer += text
         return not self.ended or bool(text)
 
@@ -172,17 +180,18 @@ def stream_items(
                 index = found.index
                 yield found
         elif first == "":
-            yield Broken(None, "an empty file", "a JSON array of situations, or JSON Lines")
+            yield Broken(None, "an empty file", _FORM)
         else:
-            yield Broken(None, f"{first!r} as the first character", "a JSON array of situations, or JSON Lines")
+            hint = other_language(text.buffer[text.at :])
+            yield Broken(None, f"{first!r} as the first character{hint}", _FORM)
     except _NotText as error:
-        yield Broken(None if index is None else index + 1, str(error), "UTF-8 text")
+        yield Broken(None if index is None else index + 1, *error.form)
     finally:
         text.close()
 
 
-def _shown(text: str) -> str:
-    return json.dumps(text[:60], ensure_ascii=False) if text else "the end of the file"
+def _shown(text: str, end: str = "the end of the file") -> str:
+    return visible(json.dumps(text[:_MOST_SHOWN], ensure_ascii=False)) if text else end
 
 
 def _array(text: _Text) -> Iterator[Item | Broken]:
@@ -192,7 +201,7 @@ def _array(text: _Text) -> Iterator[Item | Broken]:
         text.at += 1
     else:
         while True:
-            found = _value(text, decoder, index)
+            found = _value(text, decoder, index, in_array=True)
             yield found
             if isinstance(found, Broken):
                 return
@@ -218,7 +227,7 @@ def _array(text: _Text) -> Iterator[Item | Broken]:
         yield Broken(index, f"{rest!r} after the closing ] at {text.place_of(text.at)}", "nothing after the array")
 
 
-def _value(text: _Text, decoder: _Decoder, index: int) -> Item | Broken:
+def _value(text: _Text, decoder: _Decoder, index: int, *, in_array: bool = False) -> Item | Broken:
     text.skip_blank()
     wanted = "valid JSON"
     while True:
@@ -245,7 +254,7 @@ def _value(text: _Text, decoder: _Decoder, index: int) -> Item | Broken:
             text.grow()
             continue
         text.at = end
-        return Item(index, value, twice)
+        return Item(index, value, twice, in_array)
 
 
 def _rest(text: _Text, position: int) -> bool:
@@ -256,33 +265,74 @@ def _rest(text: _Text, position: int) -> bool:
 
 def _lines(text: _Text) -> Iterator[Item | Broken]:
     decoder = _Decoder()
-    wanted = "JSON Lines: one whole situation on each line (or an array: [ … ])"
     index = 0
     while text.skip_blank():
-        end = text.buffer.find("\n", text.at)
-        while end < 0 and len(text.buffer) - text.at <= MAX_ITEM_CHARACTERS and text.grow():
-            end = text.buffer.find("\n", text.at)
-        if end < 0:
-            end = len(text.buffer)
-        if end - text.at > MAX_ITEM_CHARACTERS:
-            yield Broken(index, f"a line of more than {MAX_ITEM_CHARACTERS} characters", "a smaller item")
+        length = _line_length(text)
+        if length > MAX_ITEM_CHARACTERS:
+            begins = _shown(text.buffer[text.at : text.at + _MOST_SHOWN])
+            yield Broken(index, f"a line of more than {MAX_ITEM_CHARACTERS} characters, {begins} …", "a smaller item")
             return
-        line, number = text.buffer[text.at : end].rstrip(), text.line_of(text.at)
-        text.at = end
+        line, number = text.buffer[text.at : text.at + length].rstrip(), text.line_of(text.at)
         try:
             value, stop, twice = decoder.decode(line, 0)
-            if line[stop:].strip():
-                yield Broken(index, f"{_shown(line[stop:].strip())} after the value on line {number}", wanted)
-            else:
-                yield Item(index, value, twice)
+            found = _after(line[stop:], number, index) or Item(index, value, twice)
         except json.JSONDecodeError as error:
-            yield Broken(
-                index, f"line {number} column {error.pos + 1}: {error.msg}: {_shown(line[error.pos :])}", wanted
+            several = _over_lines(text, decoder, index, length) if error.pos >= len(line) - 1 else None
+            if several is not None:
+                yield from several
+                if isinstance(several[-1], Broken):
+                    return  # every further line would be reported too
+                index += 1
+                continue
+            end = (
+                "the end of the file" if text.ended and text.at + length >= len(text.buffer) else "the end of the line"
             )
-            if index == 0 and line == "{":
-                return  # one object over many lines: every further line would be reported too
+            found = Broken(
+                index, f"line {number} column {error.pos + 1}: {error.msg}: {_shown(line[error.pos :], end)}", _LINES
+            )
         except RecursionError:
-            yield Broken(index, f"line {number}: objects or arrays nested too deeply", "a situation's few levels")
+            found = Broken(index, f"line {number}: objects or arrays nested too deeply", "a situation's few levels")
         except ValueError as error:
-            yield Broken(index, f"line {number}: {str(error).split(';')[0]}", wanted)
+            found = Broken(index, f"line {number}: {str(error).split(';')[0]}", _LINES)
+        text.at += length
+        yield found
         index += 1
+
+
+def _line_length(text: _Text) -> int:
+    """Characters from here to the line's end; a line that is too long is not read further."""
+    end = text.buffer.find("\n", text.at)
+    while end < 0 and len(text.buffer) - text.at <= MAX_ITEM_CHARACTERS and text.grow():
+        end = text.buffer.find("\n", text.at)
+    return (end if end >= 0 else len(text.buffer)) - text.at
+
+
+def _after(rest: str, number: int, index: int) -> Broken | None:
+    """What stands on a line behind its value, if it is anything."""
+    rest = rest.replace("\ufeff", "").strip()
+    return Broken(index, f"{_shown(rest)} after the value on line {number}", _LINES) if rest else None
+
+
+def _over_lines(text: _Text, decoder: _Decoder, index: int, length: int) -> list[Item | Broken] | None:
+    """The object that begins on this line of ``length`` characters and goes on behind it, or what is wrong with it.
+
+    None where nothing speaks for such an object: the next line begins one of its own, or none follows.
+    """
+    number = text.line_of(text.at)
+    found = _value(text, decoder, index)
+    if isinstance(found, Broken):
+        endless = len(text.buffer) - text.at > MAX_ITEM_CHARACTERS
+        if text.buffer[text.at + length :].lstrip(_BLANK)[:1] in ("", "{") and not endless:
+            return None
+        what = f"{_shown(text.buffer[text.at : text.at + length])} …: {found.found}" if endless else found.found
+        return [Broken(index, f"an object that goes over several lines, from line {number}: {what}", _LINES)]
+    last = text.line_of(text.at)
+    form = other_form(found.value, in_array=False)
+    if form is not None or not (isinstance(found.value, dict) and found.value.keys() & {"id", "text"}):
+        what = form.found if form else kind_and_keys(found.value)
+        found_there = f"an object that goes over several lines, from line {number} to {last}: {what}"
+        return [Broken(index, found_there, form.wanted if form else _LINES)]
+    length = _line_length(text)
+    broken = _after(text.buffer[text.at : text.at + length], last, index)
+    text.at += length
+    return [found] if broken is None else [found, broken]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from redheart.errors import DataError
 from redheart.messages import info
+from redheart.storage.names import MAX_NAME, check_name, shown_name
 
 DEFAULT_NAME = "claude_preprocessed_complete.json"
 DEFAULT_FOLDER = "for_learn_dataset"
 EMBEDDED_ENDING = ".embedded.json"
+#: Bytes of a dataset's name before its ending: with ``EMBEDDED_ENDING`` and what a file has while it is written it is whole.
+_MAX_STEM = MAX_NAME - len(EMBEDDED_ENDING) - 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,30 @@ def is_bundled_sample(path: Path) -> bool:
     return path.exists() and sample.exists() and path.samefile(sample)
 
 
+def _check_usable(path: Path, named: Path) -> None:
+    """Whether a dataset can be read from ``path`` as often as stages need it, and what is made of it be named after it."""
+    check_name(named, "data.path (--data)")
+    check_name(path, "the dataset's folder")
+    stem = path.name.removesuffix(EMBEDDED_ENDING) if path.name.endswith(EMBEDDED_ENDING) else path.stem
+    if len(os.fsencode(stem)) > _MAX_STEM:
+        raise DataError(
+            f"{shown_name(named)}: found a name of {len(os.fsencode(path.name))} bytes; wanted at most {_MAX_STEM} before its "
+            f"ending, because {EMBEDDED_ENDING} is put behind it"
+        )
+    wanted = "wanted a dataset's file (JSON array or JSON Lines)"
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        found = f"a link to what is not there, {path.readlink()}" if path.is_symlink() else "no such file"
+        raise DataError(f"{shown_name(named)}: found {found}; {wanted}") from None
+    except OSError as error:
+        raise DataError(f"{shown_name(named)}: can't be looked at: {error.strerror or error}; {wanted}") from error
+    if not stat.S_ISREG(mode):
+        hint = ", on the disk, because it is read more than once: write what comes through the pipe to one"
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+        raise DataError(f"{shown_name(named)}: found {found}; {wanted}{'' if stat.S_ISDIR(mode) else hint}")
+
+
 def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
     """The named file, else ``claude_preprocessed_complete``, else the bundled sample; the log says which.
 
@@ -47,12 +76,12 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
     dataset is taken, and the vectors of what did not change are found again by their keys.
 
     Raises:
-        DataError: the named file, or anything at all, is not there.
+        DataError: the named file, or anything at all, is not there, or is no regular file.
+        UsageError: its name can't be used.
     """
     if explicit is not None:
         path = explicit if explicit.is_absolute() else cwd / explicit
-        if not path.exists():
-            raise DataError(f"{explicit}: found no such file; wanted a dataset (JSON array or JSON Lines)")
+        _check_usable(path, explicit)
         located = Located(path, is_bundled_sample(path))
         info("data.dataset", path=explicit)
         return located
@@ -60,10 +89,12 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
         plain = folder / DEFAULT_NAME
         embedded = plain.with_suffix(EMBEDDED_ENDING)
         if embedded.exists() and plain.exists() and plain.stat().st_mtime_ns > embedded.stat().st_mtime_ns:
+            _check_usable(plain, plain)
             info("data.newer_than_embedded", path=plain, embedded=embedded.name)
             return Located(plain, False)
         for path in (embedded, plain):
             if path.exists():
+                _check_usable(path, path)
                 info("data.dataset", path=path)
                 return Located(path, False)
     sample = bundled_sample()

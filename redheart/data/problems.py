@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ from typing import Any, NamedTuple
 from redheart.errors import DataError
 
 _MAX_SHOWN = 80
+#: Letters and marks by their category that leave no mark: fillers of Hangul and Braille, a joiner, selectors of variants.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0") | {
+    chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+}
 
 
 class Problem(NamedTuple):
@@ -28,8 +33,20 @@ def shown(value: Any) -> str:
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, (list, tuple)) and len(value) > 12:
         return f"an array of {len(value)}"
-    text = json.dumps(value, ensure_ascii=isinstance(value, str) and unpaired(value))
+    text = visible(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+
+
+def visible(text: str) -> str:
+    """The text with what can't be seen or written – marks without a width, halves of surrogate pairs – as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen: white space, marks without a width, fillers."""
+    return all(one.isspace() or one in _UNSEEN or unicodedata.category(one) in ("Cc", "Cf") for one in text)
 
 
 def kind(value: Any) -> str:
@@ -76,7 +93,7 @@ class ProblemReport:
             return
         place = "" if index is None else f", item {index} (counting from 0)"
         place += "" if item_id is None else f", id {item_id}"
-        place += "" if field is None else f", field {field}"
+        place += "" if field is None else f", field {visible(field)}"
         self._lines.append(f"{self._path}{place}: found {found}; wanted {wanted}")
 
     def error(self) -> DataError:

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from redheart.data.json_stream import Broken, Item, OnBytes, stream_items
-from redheart.data.problems import ProblemReport, shown
+from redheart.data.other_forms import other_form
+from redheart.data.problems import ProblemReport, shown, visible
 from redheart.data.schema import Situation
 from redheart.data.validation import ItemCheck
 from redheart.messages import warn
 
 PROBLEM_LIMIT = 50
+#: Different unknown names that are remembered, and of these shown.
+_MOST_NAMES, _NAMES_SHOWN = 1000, 10
+
+
+@dataclass(slots=True)
+class _First:
+    """The first item with something, and how many have it."""
+
+    index: int
+    item_id: str
+    count: int = 0
 
 
 class _Reading:
-    """One pass over a dataset: its problems, the ids that were met, and the labels that others outvoted."""
+    """One pass over a dataset: its problems, the ids that were met, the labels that others outvoted, and numbers taken as a bound."""
 
     def __init__(self, path: Path, problem_limit: int) -> None:
         self._path = path
         self._first_index: dict[str, int] = {}
         self._outvoted = 0
         self._first_outvoted = ""
+        self._rounded = 0
+        self._first_rounded = ""
         self._items = 0
+        self._forms = 0
+        self._unknown: dict[str, None] = {}
+        self._misspelt: dict[tuple[str, str], _First] = {}
         self.problems = ProblemReport(path, problem_limit)
 
     def take(self, found: Item | Broken) -> Situation | None:
@@ -32,6 +50,12 @@ class _Reading:
             self.problems.add(found.index, None, None, found.found, found.wanted)
             return None
         self._items += 1
+        form = other_form(found.value, in_array=found.in_array)
+        if form is not None:
+            self._forms += 1
+            if self._forms == 1:  # the others are the same fact, and told by their number
+                self.problems.add(found.index, None, None, *form)
+            return None
         check = ItemCheck(found.value, found.duplicate_keys)
         raw_id = found.value.get("id") if isinstance(found.value, dict) else None
         if check.problems:
@@ -47,14 +71,42 @@ class _Reading:
         if check.label_disagrees:
             self._outvoted += 1
             self._first_outvoted = self._first_outvoted or str(raw_id)
+        self._take_names(check, found.index, shown(raw_id))
+        if check.rounded:
+            self._rounded += check.rounded
+            self._first_rounded = self._first_rounded or str(raw_id)
         return check.situation
 
+    def _take_names(self, check: ItemCheck, index: int, item_id: str) -> None:
+        if len(self._unknown) < _MOST_NAMES:
+            self._unknown.update(dict.fromkeys(name for name in check.unknown if name not in check.misspelt))
+        for pair in check.misspelt.items():
+            self._misspelt.setdefault(pair, _First(index, item_id)).count += 1
+
+    def _say_names(self) -> None:
+        """Adds a problem for each name that was likely meant for another; warns of the others that no one reads."""
+        for (name, meant), first in self._misspelt.items():
+            there = f"an unknown field in {first.count} items" if first.count > 1 else "an unknown field"
+            self.problems.add(
+                first.index, first.item_id, name, f"{there} without {meant}", f"{meant} (did you mean {meant}?)"
+            )
+        if self._unknown and not self.problems.count:
+            names = [visible(name) for name in self._unknown]
+            rest = f" (+{len(names) - _NAMES_SHOWN})" if len(names) > _NAMES_SHOWN else ""
+            warn("data.unknown_fields", path=self._path, names=", ".join(names[:_NAMES_SHOWN]) + rest)
+
     def finish(self) -> None:
-        """Raises what was wrong; where nothing was, warns of labels that are not the highest-voted."""
+        """Raises what was wrong; where nothing was, warns of rounded numbers and of labels that are not the highest-voted."""
         if not self._items and not self.problems.count:
             self.problems.add(None, None, None, "an empty array", "at least one situation")
+        self._say_names()
+        if self._forms > 1:
+            more = f"{self._forms - 1} more items that are no situations either"
+            self.problems.add(None, None, None, more, "situations (see the first)")
         if self.problems.count:
             raise self.problems.error()
+        if self._rounded:
+            warn("data.rounded", path=self._path, count=self._rounded, id=self._first_rounded)
         warn_of_outvoted_labels(self._path, self._outvoted, self._first_outvoted)
 
 

@@ -56,6 +56,7 @@ def embed_dataset(
     inline: bool = False,
     force: bool = False,
     verify: bool = False,
+    check: Callable[[DatasetFacts], object] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> EmbeddedDataset:
     """Reads a dataset, sees that every item has its vectors, and writes its ``.embedded.json`` if that changed.
@@ -66,6 +67,7 @@ def embed_dataset(
         inline: write the vectors into the JSON as lists too (also if ``config.inline`` says so).
         force: embed everything again, vectors written as lists by an older program included.
         verify: compare the stored vectors with their checksums first, and embed the damaged ones again.
+        check: raises where the dataset would be refused later: before anything is embedded for it.
         should_stop: looked at after every batch; True ends the run with what was embedded stored.
 
     Raises:
@@ -84,6 +86,8 @@ def embed_dataset(
     contents = Contents(dataset, config, target, force=force)
     if contents.older == len(contents.situations):
         return _older_dataset(contents)
+    if check is not None:
+        check(DatasetFacts.of(contents.situations))
     source = contents.find_source()
     inventory = take_inventory(contents, source, verify=verify)
     _say_status(total=len(inventory.keys), missing=inventory.missing)

@@ -36,9 +36,14 @@ FACTS_NAME = "facts.safetensors"
 _DECIDING = {
     "redheart": ("tasks.py",),
     "redheart.data": (
+        "annotation_check.py",
         "facts.py",
+        "field_names.py",
+        "foreign_files.py",
         "identity.py",
         "json_stream.py",
+        "other_forms.py",
+        "problems.py",
         "reader.py",
         "schema.py",
         "splits.py",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from redheart.data import Situation, read_dataset
+from redheart.data.problems import is_blank
 from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError
 
@@ -97,7 +98,7 @@ def _one(name: str, text: str, title: str | None, action: str | None) -> Situati
     """
     check = ItemCheck({"id": "text", "text": text, "title": title, "action": action})
     for field, given in (("title", title), ("action", action)):
-        if given is not None and not given.strip():
+        if given is not None and is_blank(given):
             raise UsageError(f"{name}, field {field}: found an empty one; wanted words, or no --{field}")
     if check.situation is None:
         raise UsageError(

@@ -33,6 +33,8 @@ from redheart.training.step_result import Step, StepVerdict
 #: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them. Where it has
 #: come down to nothing, it is the gradient that is not finite.
 MAX_OVERFLOWS = 40
+#: Seeds that PyTorch's generators have. Seed, step and process together are folded into them.
+_SEEDS = 1 << 64
 
 
 class TrainingLoop:
@@ -221,7 +223,8 @@ class TrainingLoop:
         parts = micro_batches(batch, engine.geometry, engine.rank)
         engine.model.train()
         # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
-        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank)
+        drawn = (self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank
+        torch.manual_seed(drawn % _SEEDS)
         for number, micro_batch in enumerate(parts):
             is_last = number == len(parts) - 1
             data = self.table.batch(micro_batch).to(engine.device)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 import redheart
 from redheart.config import Config
-from redheart.errors import Interrupted, MissingRequirement
+from redheart.errors import DataError, Interrupted, MissingRequirement
 from redheart.machine import GIB, Machine, inspect_machine
 from redheart.messages import info, text, warn
 from redheart.workflow import stages
 from redheart.workflow.resolve import as_the_run_there
+
+if TYPE_CHECKING:
+    from redheart.data.facts import DatasetFacts
 
 #: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 per parameter, and 12 twice.
 _BYTES_PER_PARAMETER, _RESUME_BYTES_PER_PARAMETER = 4, 24
@@ -109,8 +113,7 @@ def run_workflow(
 def validate(config: Config) -> int:
     """Checks environment, data and configuration, and starts nothing."""
     from redheart.batches.order import BatchGeometry
-    from redheart.data import iter_situations, locate_dataset
-    from redheart.data.facts import DatasetFacts
+    from redheart.data import locate_dataset
     from redheart.data.sufficiency import check_sufficient
     from redheart.workflow.doctor import examine
 
@@ -121,8 +124,9 @@ def validate(config: Config) -> int:
 
     plain("\n".join(str(finding) for finding in findings))
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    facts = DatasetFacts.of(iter_situations(located.path, problem_limit=config.data.problem_limit))
+    facts = _facts_of(located.path, config)
     info("workflow.valid_data", path=located.path, count=len(facts), **facts.counts)
+    _say_targets(facts)
     check_sufficient(facts, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
@@ -130,3 +134,29 @@ def validate(config: Config) -> int:
         raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
     info("workflow.valid")
     return 0
+
+
+def _facts_of(path: Path, config: Config) -> DatasetFacts:
+    """The facts of a dataset, with all that embedding would refuse of it refused; of a broken one its targets are told first."""
+    from redheart.data import iter_situations
+    from redheart.data.facts import FactsGathering
+    from redheart.embedding.embedded_json import SizeCheck, inline_vectors
+
+    gathering, sizes = FactsGathering(), SizeCheck(path)
+    try:
+        for one in iter_situations(path, problem_limit=config.data.problem_limit):
+            gathering.add(one)
+            sizes.add(one)
+            inline_vectors(one, path=path, max_segments=config.embedding.max_segments)
+    except DataError:
+        _say_targets(gathering.facts())
+        raise
+    sizes.check()
+    return gathering.facts()
+
+
+def _say_targets(facts: DatasetFacts) -> None:
+    """How many situations have a target of each task: a field that was not read shows as a number that is too small."""
+    if len(facts):
+        counts = ", ".join(f"{name} {count}" for name, count in facts.counts_by_task.items())
+        info("data.targets", count=len(facts), targets=counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,31 +26,44 @@ from redheart.workflow.skipping import is_done, mark_done
 
 if TYPE_CHECKING:
     from redheart.ablation import AblationResult
+    from redheart.data import Split
     from redheart.embedding import EmbeddedDataset
     from redheart.sweep import ChosenFor
 
 Stop = Callable[[], bool]
 
 
-def embed(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
-    """Locates, checks and embeds the dataset, which the other stages are handed."""
+def embed(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """Locates, checks and embeds the dataset, which the other stages are handed.
+
+    Args:
+        needs: splits that have to suffice; where one does not, nothing is embedded.
+    """
     from redheart.data import locate_dataset
+    from redheart.data.sufficiency import check_sufficient
     from redheart.embedding import embed_dataset
 
     output = Path(config.output)
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    return embed_dataset(located.path, config.embedding, output_root=output, should_stop=should_stop)
+    return embed_dataset(
+        located.path,
+        config.embedding,
+        output_root=output,
+        check=lambda facts: check_sufficient(facts, located.path, needs=needs),
+        should_stop=should_stop,
+    )
 
 
 def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed``, and the check that the dataset is enough to train, choose and judge with.
 
     Raises:
-        DataError: it is too small or has no targets; its vectors are kept.
+        DataError: it is too small or has no targets; nothing was embedded for it.
     """
+    from redheart.data import SPLITS
     from redheart.data.sufficiency import check_sufficient
 
-    dataset = embed(config, should_stop=should_stop)
+    dataset = embed(config, needs=SPLITS, should_stop=should_stop)
     dataset.check_whole_texts()
     check_sufficient(dataset.facts, Path(config.data.path) if config.data.path else dataset.path)
     return dataset
@@ -64,12 +77,12 @@ def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> Embedd
         return prepare(config, should_stop=should_stop)
 
 
-def embed_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+def embed_once(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.launch import wait_for_first_process
 
     with wait_for_first_process():
-        return embed(config, should_stop=should_stop)
+        return embed(config, needs=needs, should_stop=should_stop)
 
 
 def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> float:

@@ -73,7 +73,7 @@ FAULTS = [
     Fault("label_scores", {"AUTHOR": "3"}, 'a string: "3"', "without quotes", "label_scores.AUTHOR"),
     Fault("label_scores", {"AUTHOR": True}, "a boolean", "a number", "label_scores.AUTHOR"),
     Fault("label_scores", {"AUTHOR": 0, "OTHER": 0}, "sum to 0", "at least one vote"),
-    Fault("label_scores", {"AUTHOR": None}, "sum to 0", "at least one vote"),
+    Fault("label_scores", {"AUTHOR": None, "OTHER": 0}, "sum to 0", "at least one vote"),
     Fault("label_scores", {}, "sum to 0", "at least one vote"),
     Fault("label_scores", {"Writer": 3}, '"Writer"', LABELS, "label_scores.Writer"),
     Fault("emotions", [0.5, 0.5], "2 values", "7 numbers"),

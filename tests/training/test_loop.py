@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 import torch
 
 from redheart.batches.order import epoch_order
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start
+from redheart.config.schema import MAX_SEED
 from redheart.engine.plain import PlainEngine
 from redheart.errors import OutOfMemory, TrainingError
 from redheart.model.losses import TERMS
@@ -60,6 +62,19 @@ def test_a_step_drops_gradients_before_the_next(table, settings):
     loop = make_loop(settings(), table)
     for _ in loop.epoch(1):
         assert all(gradient is None for _, gradient in loop.engine.gradients())
+
+
+@pytest.mark.parametrize("seed", [0, 7, 4_503_586_116, 4_503_586_117, 20261126053000, MAX_SEED])
+def test_dropout_is_drawn_anew_in_each_step_under_any_seed(table, settings, monkeypatch, seed):
+    loop = make_loop(msgspec.structs.replace(settings(dropout=0.2), seed=seed), table)
+    drawn, set_seed = [], torch.manual_seed
+    monkeypatch.setattr(torch, "manual_seed", lambda number: drawn.append(number) or set_seed(number))
+    losses = [step.loss for step in loop.epoch(1)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert drawn == [(seed * 1_000_003 + step) * 4_096 % 2**64 for step in range(len(losses))]
+    assert len(set(drawn)) == len(drawn) > 1
+    if seed <= 4_503_586_116:
+        assert drawn[0] == seed * 1_000_003 * 4_096, "what a seed gave, it gives"
 
 
 def test_a_nan_in_one_situation_costs_its_step_and_names_its_ids(table, settings, monkeypatch, logged):

@@ -99,7 +99,7 @@ def _liveness(arguments: Namespace, config: Config) -> int:
     with stop_requested() as should_stop:
         found = examine_liveness(
             config,
-            stages.embed_once(config, should_stop=should_stop),
+            stages.embed_once(config, needs=["train"], should_stop=should_stop),
             batches=arguments.batches or 20,
             batch_size=arguments.batch_size or 8,
             with_gradients=arguments.check_gradients,

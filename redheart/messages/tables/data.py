@@ -16,4 +16,16 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: the label of {count} items is not among the highest-voted of label_scores (first: {id}); "
         "the votes are the target",
     ),
+    "data.rounded": (
+        "⚠️ {path}: 숫자 {count}개가 반올림 오차(1e-6 이내)로 허용 범위를 벗어나 경계값으로 읽었습니다 (첫 항목: {id})",
+        "⚠️ {path}: {count} numbers miss a bound by rounding (within 1e-6) and are read as that bound (first: {id})",
+    ),
+    "data.unknown_fields": (
+        "⚠️ {path}: 알려지지 않은 필드는 보존만 하고 읽지 않습니다: {names}",
+        "⚠️ {path}: fields that are not known are kept and not read: {names}",
+    ),
+    "data.targets": (
+        "🎯 과제별 정답이 있는 상황 ({count}개 중): {targets}",
+        "🎯 Situations with a target, of {count}: {targets}",
+    ),
 }
