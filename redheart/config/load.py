@@ -13,7 +13,7 @@ import msgspec
 
 from redheart.config import yaml_core
 from redheart.config.schema import Config
-from redheart.config.type_description import accepts_text, wanted
+from redheart.config.type_description import accepts_null, accepts_text, wanted
 from redheart.errors import ConfigError
 
 
@@ -100,6 +100,9 @@ class _Settings:
         if not is_finite:
             self.problems.append(f"{where}: '{key}': found {_shown(value)}, wanted {wanted(kind)}")
             return
+        if isinstance(value, str) and not value.strip():
+            self.problems.append(f"{where}: '{key}': found an empty text, {value!r}, wanted {wanted(kind)}")
+            return
         *sections, leaf = key.split(".")
         inner = self.tree
         for section in sections:
@@ -137,8 +140,14 @@ class _Settings:
         if key in SECTIONS:
             self.problems.append(f"{where}: '{key}' is a section, not a setting; wanted {key}.KEY=VALUE")
             return
-        if accepts_text(KNOWN_KEYS.get(key)):  # a folder may be called 2025 or a: b
-            self.add(Source("override", typed), key, None if raw in ("", "null", "~") else raw)
+        kind = KNOWN_KEYS.get(key)
+        if accepts_null(kind) and not raw.strip():
+            self.problems.append(
+                f"{where}: found nothing after the equals sign (is a variable unset?), wanted {wanted(kind)}"
+            )
+            return
+        if accepts_text(kind):  # a folder may be called 2025 or a: b
+            self.add(Source("override", typed), key, None if raw in ("null", "~") else raw)
             return
         try:
             value = yaml_core.load(raw)

@@ -63,6 +63,29 @@ def test_a_learning_rate_read_from_an_absent_file_points_at_the_file(
     assert "is lr_sweep_results/optimal_lr.json there?" in _refused(capsys, *words)
 
 
+_PATHS = [
+    (name, action.option_strings[-1])
+    for name, parser in build_parser().commands().items()
+    for action in parser._actions
+    if action.option_strings and action.metavar in ("FILE", "FOLDER", "PATH")
+]
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+@pytest.mark.parametrize(("command", "option"), _PATHS)
+def test_an_empty_path_is_a_mistake_and_not_the_default(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str
+) -> None:
+    mode = ["unified-test"] if command == "workflow" else []
+    for words in ([option, value], [f"{option}={value}"]):
+        line = _refused(capsys, command, *mode, *words)
+        assert f"argument {option}: found an empty value, {value!r}" in line and "is a variable unset?" in line
+
+
+def test_options_that_take_a_path_were_found() -> None:
+    assert {"--data", "--config", "--output", "--checkpoint", "--to", "--file"} <= {option for _, option in _PATHS}
+
+
 def test_a_mode_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid choice: 'unified-tset'" in _refused(capsys, "workflow", "unified-tset")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import OVERRIDES_HELP, common_options, options_without_dataset
+from redheart.cli.arguments import OVERRIDES_HELP, common_options, filled, options_without_dataset
 from redheart.cli.command import OVERRIDE_IN_TEXT, Command
 from redheart.cli.signals import stop_requested
 from redheart.paths import OutputPaths
@@ -24,7 +24,9 @@ def _consolidate(arguments: Namespace, config: Config) -> int:
 
 
 def _consolidate_options(parser: Parser) -> None:
-    parser.add_argument("--to", metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)")
+    parser.add_argument(
+        "--to", type=filled, metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)"
+    )
     common_options(parser)
 
 
@@ -61,6 +63,7 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
 def _evaluate_options(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint",
+        type=filled,
         metavar="PATH",
         help="an epoch's folder, consolidated, best_model, crossover or crossover_final.pth (default: OUTPUT/best_model)",
     )
@@ -108,11 +111,16 @@ def _predict(arguments: Namespace, config: Config) -> int:
 
 def _predict_options(parser: Parser) -> None:
     parser.add_argument("words", nargs="*", metavar="TEXT", help="the text, in quotes; - reads standard input")
-    parser.add_argument("--file", metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset")
+    parser.add_argument(
+        "--file", type=filled, metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset"
+    )
     parser.add_argument("--title", metavar="TITLE", help="the text's title")
     parser.add_argument("--action", metavar="ACTION", help="the act in question")
     parser.add_argument(
-        "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
+        "--checkpoint",
+        type=filled,
+        metavar="PATH",
+        help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per text instead of a table")
     options_without_dataset(parser.add_argument_group("common options"))
@@ -145,8 +153,10 @@ def _export(arguments: Namespace, config: Config) -> int:
 
 
 def _export_options(parser: Parser) -> None:
-    parser.add_argument("--checkpoint", metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}")
-    parser.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
+    parser.add_argument(
+        "--checkpoint", type=filled, metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}"
+    )
+    parser.add_argument("--to", type=filled, metavar="FOLDER", required=True, help="a new folder, or an earlier export")
     common_options(parser)
 
 
