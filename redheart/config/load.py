@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,23 @@ def _unknown(key: str) -> str:
 def _shown(value: Any) -> str:
     """A value as it would be typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _no_name(value: str) -> str:
+    """Why ``value`` names no file, folder or model; empty if it may."""
+    if not value.strip():
+        return "an empty text"
+    if "\0" in value:
+        return "a text with a null byte"
+    encoding = sys.getfilesystemencoding()
+    try:
+        os.fsencode(value)
+        if encoding != "utf-8":  # a locale such as C: letters that it lacks come as bytes that no file of ours can hold
+            value.encode()
+    except UnicodeEncodeError:
+        hint = "" if encoding == "utf-8" else " (with PYTHONUTF8=1 they are UTF-8)"
+        return f"letters that no name has where names are {encoding}{hint}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,8 @@ class _Settings:
         if not is_finite:
             self.problems.append(f"{where}: '{key}': found {_shown(value)}, wanted {wanted(kind)}")
             return
-        if isinstance(value, str) and not value.strip():
-            self.problems.append(f"{where}: '{key}': found an empty text, {value!r}, wanted {wanted(kind)}")
+        if isinstance(value, str) and (found := _no_name(value)):
+            self.problems.append(f"{where}: '{key}': found {found}, {value!r}, wanted {wanted(kind)}")
             return
         *sections, leaf = key.split(".")
         inner = self.tree

@@ -9,6 +9,7 @@ from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import common_options, groups_named, positive, rate, several
 from redheart.cli.command import OVERRIDE, Command
 from redheart.cli.signals import stop_requested
+from redheart.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from redheart.config import Config
@@ -23,7 +24,10 @@ def _ablate(arguments: Namespace, config: Config) -> int:
         result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
     import json
 
-    print(json.dumps(result.to_json(), indent=2, ensure_ascii=False) if arguments.json else as_table(result))
+    if arguments.json:
+        print_json(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+    else:
+        show(as_table(result))
     return 0
 
 
@@ -64,14 +68,14 @@ def _params(arguments: Namespace, config: Config) -> int:
         facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
         import json
 
-        print(json.dumps(facts, indent=2))
+        print_json(json.dumps(facts, indent=2))
         return 0
     from redheart.workflow.parameter_check import breakdown, check_line, operations_line
 
-    print(breakdown(counted))
-    print(operations_line(operations))
+    show(breakdown(counted))
+    show(operations_line(operations))
     if arguments.preset == "730m":
-        print(check_line(counted))
+        show(check_line(counted))
     return 0
 
 
@@ -107,7 +111,10 @@ def _liveness(arguments: Namespace, config: Config) -> int:
         )
     if found is None:  # the first process speaks for all
         return 0
-    print(as_json(found) if arguments.json else as_table(found))
+    if arguments.json:
+        print_json(as_json(found))
+    else:
+        show(as_table(found))
     return 0 if found.is_alive else 1
 
 
@@ -117,7 +124,7 @@ def _doctor(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.doctor import examine
 
     findings = examine(config)
-    print("\n".join(str(finding) for finding in findings))
+    show("\n".join(str(finding) for finding in findings))
     return 0 if all(finding.ok for finding in findings) else 1
 
 

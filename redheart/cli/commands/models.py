@@ -10,6 +10,7 @@ from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import OVERRIDES_HELP, common_options, filled, options_without_dataset
 from redheart.cli.command import OVERRIDE_IN_TEXT, Command
 from redheart.cli.signals import stop_requested
+from redheart.cli.terminal import print_json, show, typed
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def _consolidate(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.consolidate import consolidate
 
-    print(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
+    show(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
     return 0
 
 
@@ -56,7 +57,10 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
             stages.check_dataset_of_run(config)
             dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
         scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
-    print(as_json(scored) if arguments.json else as_table(scored))
+    if arguments.json:
+        print_json(as_json(scored))
+    else:
+        show(as_table(scored))
     return 0
 
 
@@ -99,13 +103,13 @@ def _predict(arguments: Namespace, config: Config) -> int:
         blank = ""
         for predictions in predictor.predict(situations, should_stop=should_stop):
             for one in predictions:
-                print(
-                    as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest.selection)}",
-                    flush=True,
-                )
+                if arguments.json:
+                    print_json(as_json(one))
+                    continue
+                show(f"{blank}{as_table(one, restored.manifest.selection)}")
                 blank = "\n\n"
     if not arguments.json and restored.manifest.selection is not None:
-        print(text("prediction.predict_legend"))
+        show(text("prediction.predict_legend"))
     return 0
 
 
@@ -128,9 +132,16 @@ def _predict_options(parser: Parser) -> None:
 
 
 def _settle_predict(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
-    """A text may hold an equals sign: a setting has a section's dot before it."""
+    """A text may hold an equals sign: a setting has a section's dot before it. Texts are read as UTF-8 whatever the locale."""
     rest[:0] = [word for word in arguments.words if OVERRIDE_IN_TEXT.fullmatch(word)]
     arguments.words = [word for word in arguments.words if not OVERRIDE_IN_TEXT.fullmatch(word)]
+    try:
+        arguments.words = [typed(word) for word in arguments.words]
+        arguments.title, arguments.action = (
+            None if given is None else typed(given) for given in (arguments.title, arguments.action)
+        )
+    except ValueError:
+        parser.refuse("found a text that is not UTF-8; wanted UTF-8, typed or as a --file")
 
 
 PREDICT = Command(
@@ -148,7 +159,7 @@ def _export(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.export import export
 
     checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
-    print(export(checkpoint, Path(arguments.to)))
+    show(export(checkpoint, Path(arguments.to)))
     return 0
 
 
