@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import common_options, groups_named, positive, rate, several
+from redheart.cli.arguments import PRESETS, common_options, groups_named, positive, rate, several
 from redheart.cli.command import OVERRIDE, Command
 from redheart.cli.signals import stop_requested
 from redheart.cli.terminal import print_json, show
@@ -61,29 +61,36 @@ def _params(arguments: Namespace, config: Config) -> int:
     from redheart.model.parameters import count_parameters
     from redheart.model.presets import dimensions
 
-    counted = count_parameters(arguments.preset, arguments.d_embed)
-    operations = count_flops(dimensions(arguments.preset, d_embed=arguments.d_embed), situations=8)
+    preset, why = arguments.preset, ""
+    if preset == "auto":
+        from redheart.machine import choose_preset
+
+        preset, why = choose_preset(config)
+    counted = count_parameters(preset, arguments.d_embed)
+    operations = count_flops(dimensions(preset, d_embed=arguments.d_embed), situations=8)
     if arguments.json:
         flops = {"segments": operations.segments, "forward": operations.per_situation, "modules": operations.by_module}
-        facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
+        facts = {"preset": preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
         import json
 
         print_json(json.dumps(facts, indent=2))
         return 0
     from redheart.workflow.parameter_check import breakdown, check_line, operations_line
 
+    if why:
+        show(f"{preset} ({why})")
     show(breakdown(counted))
     show(operations_line(operations))
-    if arguments.preset == "730m":
+    if preset == "730m":
         show(check_line(counted))
     return 0
 
 
 def _params_options(parser: Parser) -> None:
-    parser.add_argument("--preset", choices=("tiny", "small", "730m"), default="730m")
+    parser.add_argument("--preset", choices=PRESETS, default="730m", help="default: 730m; auto: what trains here")
     parser.add_argument("--d-embed", type=positive, default=384, metavar="N", help="width of the encoder's vectors")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--lang", choices=("ko", "en"))
+    parser.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
 
 
 PARAMS = Command(
@@ -138,7 +145,7 @@ def _doctor_options(parser: Parser) -> None:
         "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"
     )
     liveness.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
@@ -152,7 +159,7 @@ def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> Non
     given = [
         option
         for option in ("batches", "batch_size", "lr", "check_gradients", "json")
-        if getattr(arguments, option) not in (None, False)
+        if getattr(arguments, option) is not None and getattr(arguments, option) is not False
     ]
     if arguments.what is None and given:
         parser.refuse(f"'--{given[0].replace('_', '-')}' is an option of doctor liveness only")

@@ -28,7 +28,7 @@ def _consolidate_options(parser: Parser) -> None:
     parser.add_argument(
         "--to", type=filled, metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)"
     )
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 CONSOLIDATE = Command(
@@ -73,7 +73,7 @@ def _evaluate_options(parser: Parser) -> None:
     )
     parser.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test", help="default: test")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 EVALUATE = Command(
@@ -168,7 +168,7 @@ def _export_options(parser: Parser) -> None:
         "--checkpoint", type=filled, metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}"
     )
     parser.add_argument("--to", type=filled, metavar="FOLDER", required=True, help="a new folder, or an earlier export")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 EXPORT = Command(
