@@ -33,7 +33,7 @@ The first start makes .venv beside this script and installs into it; an active v
 TEXT
 }
 
-mode=${1:-help}
+mode=${1-help} # an empty word is no mode: a variable that is not set
 case "$mode" in
     unified-test | unified-train | validate) ;;
     help | --help | -h) usage; exit 0 ;;

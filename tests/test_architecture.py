@@ -49,6 +49,7 @@ ENVIRONMENT = {
         {"RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE"},
         "the edge: what the launcher tells a process",
     ),
+    "pictures.py": ({"MPLBACKEND"}, "set while matplotlib is loaded, and put back: a notebook's ends it elsewhere"),
     "worker_pool/slots.py": ({"*"}, "the edge: what workers inherit"),
     "workflow/lock.py": ({"REDHEART_OUTPUT_HELD"}, "told to the processes that the holder of a folder starts"),
 }

@@ -10,13 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from redheart.ablation.result import AblationResult, Row
 from redheart.ablation.scores import METRICS, Metric
 from redheart.ablation.variants import LABELS, SUMS
 from redheart.ablation.worth import Worth
+from redheart.pictures import Axes, Figure, own_settings
 from redheart.storage import replace_file
 
 _WORTH, _HARMFUL, _NOISE, _FAINT = "#0072b2", "#c0143c", "#8c8c8c", "#dddddd"
@@ -24,6 +22,7 @@ _WORTH, _HARMFUL, _NOISE, _FAINT = "#0072b2", "#c0143c", "#8c8c8c", "#dddddd"
 _FARTHEST = 4.0
 
 
+@own_settings()
 def draw(path: Path, result: AblationResult) -> None:
     """Writes the picture as PNG."""
     rows = result.rows[1:]

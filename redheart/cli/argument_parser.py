@@ -21,10 +21,18 @@ class Parser(argparse.ArgumentParser):
         if message == "argument --lr: expected one argument":  # --lr $(cat …) where there is nothing to read
             message += ", such as 5.6e-05 (is lr_sweep_results/optimal_lr.json there?)"
         elif unknown := _UNKNOWN_COMMAND.match(message):
-            near = _near(unknown[1], self.commands(), cutoff=0.5)
-            known = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(self.commands())}"
-            message = f"unknown command '{unknown[1]}'; {known}"
+            self.refuse_command(unknown[1])
         self.refuse(message)
+
+    def refuse_command(self, word: str) -> NoReturn:
+        """Says which command ``word`` may have been meant to be.
+
+        Raises:
+            SystemExit: 2.
+        """
+        near = _near(word, self.commands(), cutoff=0.5)
+        known = f"did you mean '{near[0]}'?" if near else f"wanted one of {', '.join(self.commands())}"
+        self.refuse(f"unknown command '{word}'; {known}")
 
     def refuse(self, message: str) -> NoReturn:
         """Ends the program.

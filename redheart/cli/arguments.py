@@ -6,7 +6,15 @@ import argparse
 
 from redheart.tasks import GROUPS
 
+PRESETS = ("auto", "tiny", "small", "730m")
 OVERRIDES_HELP = "settings as KEY=VALUE, such as training.epochs=3 (see docs/configuration.md)"
+
+
+def filled(value: str) -> str:
+    """A path: anything but nothing. An unset variable in a script must not stand for the default."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError(f"found an empty value, {value!r}; wanted a path (is a variable unset?)")
+    return value
 
 
 def positive(value: str) -> int:
@@ -52,26 +60,38 @@ def rate(value: str) -> float:
     return number
 
 
-def common_options(parser: argparse.ArgumentParser) -> None:
-    """What every command takes that reads a dataset."""
+def common_options(parser: argparse.ArgumentParser, *, skips: bool = True) -> None:
+    """What every command takes that reads a dataset.
+
+    The settings among them are taken by each stage, whether it reads them or not: one list of options serves all in a batch
+    file. The rest is taken only where it acts.
+
+    Args:
+        skips: what was done before is skipped, unless ``--force`` says otherwise.
+    """
     group = parser.add_argument_group("common options")
-    group.add_argument("--data", metavar="FILE", help="the dataset: a JSON array or JSON Lines of situations")
+    group.add_argument(
+        "--data", type=filled, metavar="FILE", help="the dataset: a JSON array or JSON Lines of situations"
+    )
     group.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and dropout (default: 0)")
-    group.add_argument("--force", action="store_true", help="do again what was done before with the same inputs")
+    if skips:
+        group.add_argument("--force", action="store_true", help="do again what was done before with the same inputs")
     options_without_dataset(group)
     parser.epilog = f"Besides options: {OVERRIDES_HELP}."
 
 
 def options_without_dataset(group: argparse._ArgumentGroup) -> None:
     """What makes sense for a command without a dataset too."""
-    group.add_argument("--config", metavar="FILE", help="a YAML file of settings")
+    group.add_argument("--config", type=filled, metavar="FILE", help="a YAML file of settings")
     group.add_argument(
         "--print-config",
         action="store_true",
         help="print the settings, resolved, as YAML for --config, each with where it comes from; start nothing",
     )
-    group.add_argument("--output", metavar="FOLDER", help="where everything is written (default: training)")
-    group.add_argument("--preset", choices=("auto", "tiny", "small", "730m"), help="size of the model (default: auto)")
+    group.add_argument(
+        "--output", type=filled, metavar="FOLDER", help="where everything is written (default: training)"
+    )
+    group.add_argument("--preset", choices=PRESETS, help="size of the model (default: auto)")
     group.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
     group.add_argument("--verbose", action="store_true", help="each line with its time")
     group.add_argument("--debug", action="store_true", help="notes for developers too, and tracebacks of errors")

@@ -14,8 +14,9 @@ from redheart.cli.command import Command
 from redheart.cli.commands import COMMANDS
 from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
+from redheart.cli.terminal import flush_output, prepare_streams, shows_korean, throw_output_away
 from redheart.engine.launch_variables import is_first_process, rank
-from redheart.errors import Interrupted, RedHeartError, UsageError
+from redheart.errors import Interrupted, RedHeartError, StorageError, UsageError
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _prepare_process(language_asked: str | None) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # DeepSpeed calls torch.distributed by names that newer versions of torch deprecate: nothing a user can act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed\..*")
-    asked = language_asked or os.environ.get("REDHEART_LANG") or "ko"
+    asked = language_asked or os.environ.get("REDHEART_LANG") or ("ko" if shows_korean() else "en")
     chosen = next((language for language in LANGUAGES if language == asked), None)
     if chosen is None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
@@ -73,10 +74,10 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:
         return _run_command(command, arguments, loaded.config)
-    from redheart.cli.print_config import settings_text
+    from redheart.cli.print_config import print_settings
 
     if is_first_process():
-        print(settings_text(arguments, loaded), end="")
+        print_settings(arguments, loaded)
     return 0
 
 
@@ -109,10 +110,33 @@ def _report(command: str, error: RedHeartError) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``redheart``. Returns the exit code: 2 for what a user typed or gave, others as in ``errors``."""
-    arguments = parse_arguments(argv)
+    prepare_streams()
+    try:
+        return _carry_out(_parsed(argv))
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        throw_output_away()
+        return 141
+
+
+def _parsed(argv: Sequence[str] | None) -> Namespace:
+    """What was typed; what ``--help`` prints is written before the program ends."""
+    try:
+        return parse_arguments(argv)
+    except SystemExit:
+        try:
+            flush_output()
+        except StorageError as error:
+            print(f"redheart: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from error
+        raise
+
+
+def _carry_out(arguments: Namespace) -> int:
+    """``run``, with what a user can act on told in one message."""
     try:
         code = run(arguments)
-        sys.stdout.flush()
+        flush_output()
+        return code
     except RedHeartError as error:
         if getattr(arguments, "debug", False):
             import traceback
@@ -127,10 +151,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"redheart {arguments.command}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`; Python flushes once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return code
+    except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        if encoding == "utf-8":
+            raise
+        print(
+            f"redheart {arguments.command}: found {error.object!r}, which can't name a file where names are {encoding}; "
+            "with PYTHONUTF8=1 they are UTF-8",
+            file=sys.stderr,
+        )
+        return UsageError.exit_code
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 import redheart
 from redheart.cli.argument_parser import Parser
 from redheart.cli.command import OVERRIDE
 from redheart.cli.commands import COMMANDS
+
+_VERSION = f"redheart {redheart.__version__}"
 
 
 def build_parser() -> Parser:
@@ -18,22 +21,47 @@ def build_parser() -> Parser:
         description="Trains a multi-module model of moral situations and says honestly what it learned.",
         epilog="Each command reads files and writes files, can be run alone, repeated and resumed.",
     )
-    parser.add_argument("--version", action="version", version=f"redheart {redheart.__version__}")
+    parser.add_argument("-V", "--version", action="version", version=_VERSION)
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     parsers.required = True
     for command in COMMANDS.values():
         command.add_options(parsers.add_parser(command.name, help=command.help, description=command.help))
+    about_help, about_version = "Show this help, or that of a command.", "Show the version."
+    parsers.add_parser("help", help=about_help, description=about_help).add_argument(
+        "of", nargs="?", metavar="COMMAND", help="default: all of them, in short"
+    )
+    parsers.add_parser("version", help=about_version, description=about_version)
     return parser
+
+
+def _tell(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> NoReturn:
+    """``help`` and ``version``: what the options of these names show."""
+    if rest and [getattr(arguments, "of", None), *rest] != [
+        "doctor",
+        "liveness",
+    ]:  # the one command with a word of its own
+        parser.refuse_unknown(arguments.command, rest[0])
+    if arguments.command == "version":
+        print(_VERSION)
+    elif arguments.of is None:
+        parser.print_help()
+    elif (about := parser.commands().get(arguments.of)) is None:
+        parser.refuse_command(arguments.of)
+    else:
+        about.print_help()
+    raise SystemExit(0)
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """What was typed; settings as ``KEY=VALUE`` may stand anywhere after the command and its mode and end up in ``overrides``, in order.
 
     Raises:
-        SystemExit: 2, after one line that says what is wrong.
+        SystemExit: 2, after one line that says what is wrong; 0 after what ``help`` and ``version`` show.
     """
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
+    if arguments.command not in COMMANDS:
+        _tell(parser, arguments, rest)
     command = COMMANDS[arguments.command]
     command.settle(parser.commands()[command.name], arguments, rest)
     arguments.overrides = [word for word in rest if command.takes_settings and OVERRIDE.fullmatch(word)]

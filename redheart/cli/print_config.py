@@ -6,16 +6,24 @@ from argparse import Namespace
 
 from redheart.cli.commands import COMMANDS
 from redheart.cli.options import option_of
+from redheart.cli.terminal import show, takes_every_letter
 from redheart.config import Config, Resolution, with_settings
 from redheart.config.commented import commented_yaml
 from redheart.config.load import KNOWN_KEYS, SECTIONS, Loaded, Source
 from redheart.config.resolution import setting
-from redheart.messages import text
+from redheart.messages import set_language, text
 
 _EPOCHS, _LEARNING_RATE = "training.epochs", "training.learning_rate"
 
 
-def settings_text(arguments: Namespace, loaded: Loaded) -> str:
+def print_settings(arguments: Namespace, loaded: Loaded) -> None:
+    """Prints the page. It is read again as UTF-8: where standard output is something else it is in ASCII, and in English."""
+    if not takes_every_letter():
+        set_language("en")
+    show(settings_text(arguments, loaded, ascii_only=not takes_every_letter()), end="")
+
+
+def settings_text(arguments: Namespace, loaded: Loaded, *, ascii_only: bool = False) -> str:
     """The page for the parsed command line. Reads the sweep's choice and looks at the device, where the command would."""
     config, comments = loaded.config, {}
     samples = getattr(arguments, "samples", None)
@@ -30,7 +38,7 @@ def settings_text(arguments: Namespace, loaded: Loaded) -> str:
     for key in KNOWN_KEYS:
         if key not in SECTIONS and key not in comments and setting(resolution.config, key) != setting(defaults, key):
             comments[key] = _origin(arguments.command, key, loaded.sources[key])
-    return commented_yaml(resolution.config, comments)
+    return commented_yaml(resolution.config, comments, ascii_only=ascii_only)
 
 
 def _resolution(arguments: Namespace, config: Config) -> Resolution:

@@ -20,7 +20,8 @@ _INTRODUCTION = """\
 
 A setting comes from its default, then from the YAML file that `--config` names, then from `KEY=VALUE` on the command
 line, then from an option that stands for it (`--epochs 3` is `training.epochs=3`). Unknown keys, wrong types and
-contradictions are refused, all at once, before anything starts.
+contradictions are refused, all at once, before anything starts. So is an empty value, such as a variable of a script that is
+not set leaves: the default is had by leaving the setting out, or by `null`.
 
 ```yaml
 training:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import msgspec
 
 from redheart.config import yaml_core
 from redheart.config.schema import Config
-from redheart.config.type_description import accepts_text, wanted
+from redheart.config.type_description import accepts_null, accepts_text, wanted
 from redheart.errors import ConfigError
 
 
@@ -48,6 +50,23 @@ def _unknown(key: str) -> str:
 def _shown(value: Any) -> str:
     """A value as it would be typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _no_name(value: str) -> str:
+    """Why ``value`` names no file, folder or model; empty if it may."""
+    if not value.strip():
+        return "an empty text"
+    if "\0" in value:
+        return "a text with a null byte"
+    encoding = sys.getfilesystemencoding()
+    try:
+        os.fsencode(value)
+        if encoding != "utf-8":  # a locale such as C: letters that it lacks come as bytes that no file of ours can hold
+            value.encode()
+    except UnicodeEncodeError:
+        hint = "" if encoding == "utf-8" else " (with PYTHONUTF8=1 they are UTF-8)"
+        return f"letters that no name has where names are {encoding}{hint}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,9 @@ class _Settings:
         if not is_finite:
             self.problems.append(f"{where}: '{key}': found {_shown(value)}, wanted {wanted(kind)}")
             return
+        if isinstance(value, str) and (found := _no_name(value)):
+            self.problems.append(f"{where}: '{key}': found {found}, {value!r}, wanted {wanted(kind)}")
+            return
         *sections, leaf = key.split(".")
         inner = self.tree
         for section in sections:
@@ -137,8 +159,14 @@ class _Settings:
         if key in SECTIONS:
             self.problems.append(f"{where}: '{key}' is a section, not a setting; wanted {key}.KEY=VALUE")
             return
-        if accepts_text(KNOWN_KEYS.get(key)):  # a folder may be called 2025 or a: b
-            self.add(Source("override", typed), key, None if raw in ("", "null", "~") else raw)
+        kind = KNOWN_KEYS.get(key)
+        if accepts_null(kind) and not raw.strip():
+            self.problems.append(
+                f"{where}: found nothing after the equals sign (is a variable unset?), wanted {wanted(kind)}"
+            )
+            return
+        if accepts_text(kind):  # a folder may be called 2025 or a: b
+            self.add(Source("override", typed), key, None if raw in ("null", "~") else raw)
             return
         try:
             value = yaml_core.load(raw)

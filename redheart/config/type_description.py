@@ -42,3 +42,8 @@ def accepts_text(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, types.UnionType):
         return any(accepts_text(argument) for argument in get_args(annotation))
     return annotation is str
+
+
+def accepts_null(annotation: Any) -> bool:
+    """Whether null is one of its values."""
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)

@@ -70,6 +70,6 @@ def load(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
-def dump(value: Any) -> str:
-    """``value`` as YAML, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump(value: Any, *, ascii_only: bool = False) -> str:
+    """``value`` as YAML, keys in their order; in ASCII, if asked for, whatever it holds."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=not ascii_only)

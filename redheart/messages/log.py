@@ -59,7 +59,7 @@ def set_up_logging(
         new = [path for path in (file, *file.parents) if not path.exists()]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            lines = logging.FileHandler(file, encoding="utf-8")
+            lines = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StorageError(f"{file}: could not open the log: {error.strerror or error}") from error
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -19,7 +19,7 @@ from redheart.tasks import TASKS
 from redheart.training.records import EpochRecord, read_records
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from redheart.pictures import Axes
 
 Numbers = list[float | None]
 
@@ -124,15 +124,16 @@ def export_curves(output: Path) -> list[Path]:
     for row in zip(*columns.values(), strict=True):
         writer.writerow(["" if value is None else repr(value) for value in row])
     write_text(paths[1], table.getvalue())
-    draw_curves(paths[2], curves)
+    from redheart.pictures import own_settings
+
+    with own_settings():
+        draw_curves(paths[2], curves)
     return paths
 
 
 def draw_curves(path: Path, curves: Curves) -> None:
     """Draws loss, skills, gradient norm and learning rate over the epochs as one PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from redheart.pictures import ConstrainedLayoutEngine, Figure, FigureCanvasAgg
 
     figure = Figure(figsize=(11, 6.6), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08), facecolor="white")
     FigureCanvasAgg(figure)
@@ -191,7 +192,7 @@ def _line(axes: Axes, epochs: list[int], values: Numbers, label: str, colour: st
 
 
 def _finish(axes: Axes, title: str, curves: Curves) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from redheart.pictures import MaxNLocator
 
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
     axes.set_xlabel("epoch", color=_INK, fontsize=9)

@@ -7,14 +7,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from redheart.pictures import (
+    Artist,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    own_settings,
+)
 from redheart.storage import write_bytes
 from redheart.sweep.evidence import Evidence
 from redheart.sweep.learning_rate_keys import key_of
@@ -164,7 +168,7 @@ def plot_stage(path: Path, plan: StagePlan, trials: Sequence[Trial]) -> None:
     Args:
         trials: of this stage and all before it.
     """
-    with matplotlib.rc_context(_FONT):
+    with own_settings(_FONT):
         figure, (axes,) = _figure(8.6, 5.4, 1)
         own = _of_stage(trials, plan.stage)
         means = _means(trials)
@@ -228,7 +232,7 @@ def _legend(figure: Figure, columns: int) -> None:
 def plot_summary(path: Path, plans: Sequence[StagePlan | None], trials: Sequence[Trial], evidence: Evidence) -> None:
     """All stages in one picture: above, every trial by stage with the fit and its interval; below, brackets closing in."""
     known = [plan for plan in plans if plan is not None]
-    with matplotlib.rc_context(_FONT):
+    with own_settings(_FONT):
         figure, (axes, lower) = _figure(9.8, 8.0, 2)
         _log_axis(
             axes, [trial.learning_rate for trial in trials] + [end for plan in known for end in (plan.low, plan.high)]

@@ -8,12 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
+from redheart.pictures import Axes, Figure, Line2D, MaxNLocator, Rectangle, own_settings
 from redheart.storage import replace_file
 from redheart.sweet_spot.choice import Choice
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
@@ -36,6 +32,7 @@ def _span(epochs: Epochs) -> tuple[float, float]:
     return float(epochs[0]) - 0.7, float(epochs[-1]) + 0.7
 
 
+@own_settings()
 def draw_module(path: Path, curve: ModuleCurve, choice: Choice | None) -> None:
     """Loss and skill on ``choose``, gradient norm, and each technique's candidate below; the plateau is shaded and
     the chosen epoch a line through all panels."""
@@ -117,6 +114,7 @@ def _candidates(panel: Axes, choice: Choice | None) -> None:
         )
 
 
+@own_settings()
 def draw_overview(path: Path, epochs: Epochs, choices: dict[str, Choice] | None) -> None:
     """All modules over the epochs: how much the votes say for each epoch, each vote, and the choice."""
     modules = list(choices) if choices else []

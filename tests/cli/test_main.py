@@ -73,6 +73,16 @@ def test_counting_parameters_gives_730_million(capsys: pytest.CaptureFixture[str
     assert counted["flops"]["forward"] > 1e10
 
 
+def test_the_preset_auto_is_counted_as_what_trains_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["params", "--preset", "auto", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["preset"] == "tiny"
+    assert main(["params", "--preset", "auto", "--lang", "en"]) == 0
+    assert capsys.readouterr().out.startswith("tiny (auto: ")
+
+
 def test_the_table_of_parameters_ends_with_the_line_that_people_search_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["params", "--lang", "ko"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -209,7 +219,7 @@ def test_an_output_that_can_not_be_made_is_named(tmp_path: Path, capsys: pytest.
     assert "taken/out/redheart.log: could not open the log" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["workflow", "validate"], ["doctor"]])
+@pytest.mark.parametrize("words", [["workflow", "validate"], ["validate"], ["doctor"]])
 def test_looking_starts_nothing_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
@@ -227,6 +237,7 @@ def test_looking_starts_nothing_and_writes_nothing(
 
 def test_validate_tells_of_bad_data_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.json").write_text('[{"id": "a", "text": "x", "regret_factor": 7}]')
-    assert main(["workflow", "validate", "--data", "bad.json"]) == 2
-    assert "regret_factor" in capsys.readouterr().err
+    for words in (["workflow", "validate"], ["validate"]):
+        assert main([*words, "--data", "bad.json"]) == 2
+        assert "regret_factor" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]

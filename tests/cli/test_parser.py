@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import redheart
 from redheart.cli.options import overrides
 from redheart.cli.parser import build_parser, parse_arguments
 
@@ -31,6 +32,14 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("train --samples 3", "redheart train: '--samples' is an option of redheart workflow only; see --help"),
         ("train much", "redheart train: unexpected 'much'; see --help"),
         ("params seed=1", "redheart params: unexpected 'seed=1'; see --help"),
+        (
+            "embed --force",
+            "redheart embed: '--force' is an option of redheart sweep, redheart train, redheart analyze, "
+            "redheart crossover, redheart ablate, redheart report, redheart workflow only; see --help",
+        ),
+        ("help trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
+        ("help train much", "redheart help: unexpected 'much'; see --help"),
+        ("version much", "redheart version: unexpected 'much'; see --help"),
         ("trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
         ("", "redheart: the following arguments are required: COMMAND"),
         ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),
@@ -61,6 +70,29 @@ def test_a_learning_rate_read_from_an_absent_file_points_at_the_file(
     capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     assert "is lr_sweep_results/optimal_lr.json there?" in _refused(capsys, *words)
+
+
+_PATHS = [
+    (name, action.option_strings[-1])
+    for name, parser in build_parser().commands().items()
+    for action in parser._actions
+    if action.option_strings and action.metavar in ("FILE", "FOLDER", "PATH")
+]
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+@pytest.mark.parametrize(("command", "option"), _PATHS)
+def test_an_empty_path_is_a_mistake_and_not_the_default(
+    capsys: pytest.CaptureFixture[str], command: str, option: str, value: str
+) -> None:
+    mode = ["unified-test"] if command == "workflow" else []
+    for words in ([option, value], [f"{option}={value}"]):
+        line = _refused(capsys, command, *mode, *words)
+        assert f"argument {option}: found an empty value, {value!r}" in line and "is a variable unset?" in line
+
+
+def test_options_that_take_a_path_were_found() -> None:
+    assert {"--data", "--config", "--output", "--checkpoint", "--to", "--file"} <= {option for _, option in _PATHS}
 
 
 def test_a_mode_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +131,29 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
             parse_arguments([name, "--help"])
         assert raised.value.code == 0
         assert capsys.readouterr().out.startswith(f"usage: redheart {name}")
+
+
+def _told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as raised:
+        parse_arguments(words)
+    assert raised.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_and_version_are_commands_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _told(capsys, "help") == _told(capsys, "--help")
+    for name in build_parser().commands():
+        assert _told(capsys, "help", name) == _told(capsys, name, "--help")
+    assert _told(capsys, "help", "doctor", "liveness") == _told(capsys, "doctor", "--help")
+    version = f"redheart {redheart.__version__}\n"
+    assert _told(capsys, "version") == _told(capsys, "--version") == _told(capsys, "-V") == version
+
+
+def test_a_setting_is_taken_by_each_stage_so_that_a_batch_file_has_one_list() -> None:
+    for stage in ("validate", "embed", "sweep", "train", "analyze", "crossover", "report"):
+        assert (
+            parse_arguments([stage, *["--data", "x", "--output", "y", "--seed", "1", "--preset", "tiny"]]).data == "x"
+        )
 
 
 def test_an_ablations_options_are_settings_of_the_ablation_and_not_of_the_training() -> None:

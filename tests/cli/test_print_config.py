@@ -16,7 +16,10 @@ from redheart.messages import set_language
 
 #: What has to be typed besides.
 NEEDED = {"workflow": ["unified-train"], "export": ["--to", "there"], "predict": ["a text"]}
-COMMANDS = [*(name for name in build_parser().commands() if name != "params"), "doctor liveness"]
+COMMANDS = [
+    *(name for name in build_parser().commands() if name not in ("params", "help", "version")),
+    "doctor liveness",
+]
 
 
 @pytest.fixture(autouse=True)

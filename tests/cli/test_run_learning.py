@@ -100,6 +100,12 @@ def test_what_is_mistyped_is_one_line_and_costs_nothing(project: Project, words:
     assert _installs(project.asked()) == []
 
 
+def test_an_empty_mode_is_an_unset_variable_and_not_the_help(project: Project) -> None:
+    done = project.start("")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown mode ''" in done.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["help"], ["--help"], ["-h"]])
 def test_help_works_from_any_folder_and_needs_no_python(project: Project, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "elsewhere").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import msgspec
 import pytest
 
 from redheart.config import Config, load_config, load_settings, resolved_yaml
-from redheart.config.load import Source
+from redheart.config.load import KNOWN_KEYS, Source
+from redheart.config.type_description import accepts_null, accepts_text
 from redheart.errors import ConfigError
 
 
@@ -117,6 +119,37 @@ def test_null_takes_a_setting_back() -> None:
     assert config.data.path is None
 
 
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+def test_nothing_after_the_equals_sign_does_not_mean_the_default(value: str) -> None:
+    optional = [key for key, kind in KNOWN_KEYS.items() if accepts_null(kind)]
+    assert {"data.path", "training.learning_rate", "sweep.workers"} <= set(optional)
+    for key in optional:
+        problem = _problem(None, f"{key}={value}")
+        assert problem.startswith(f"override '{key}={value}': found nothing after the equals sign")
+        assert "is a variable unset?" in problem
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+def test_an_empty_text_is_refused_wherever_it_is_given(tmp_path: Path, value: str) -> None:
+    texts = [key for key, kind in KNOWN_KEYS.items() if accepts_text(kind)]
+    assert {"output", "data.path", "embedding.model"} <= set(texts)
+    for key in texts:
+        assert f"option: '{key}': found an empty text, {value!r}" in _problem(None, (key, value))
+        section, _, leaf = f"{key}".rpartition(".")
+        inner = f"{leaf}: {json.dumps(value)}\n"
+        path = _file(tmp_path, f"{section}:\n  {inner}" if section else inner)
+        assert f"{path}: '{key}': found an empty text, {value!r}" in _problem(path)
+    assert "'output': found an empty text, ''" in _problem(None, "output=")
+    assert "'embedding.model': found an empty text, '  '" in _problem(None, "embedding.model=  ")
+
+
+def test_a_text_that_can_name_nothing_is_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'output: "a\\0b"\nembedding:\n  model: "\\ud800"\n')
+    problem = _problem(path)
+    assert "'output': found a text with a null byte, 'a\\x00b', wanted text" in problem
+    assert "'embedding.model': found letters that no name has where names are utf-8, '\\ud800'" in problem
+
+
 def test_a_section_that_is_no_mapping_is_named(tmp_path: Path) -> None:
     path = _file(tmp_path, "training: 3\n")
     assert _problem(path) == (f"{path}: 'training' is a section: found 3, wanted a mapping of its settings")
@@ -201,7 +234,7 @@ def test_what_a_run_resolved_to_can_be_given_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["no", "null", "~", "true", "0x1f", "1_000", "12:30", "2025-01-01", "", " a ", "a: b", "#"]
+    "text", ["no", "null", "~", "true", "0x1f", "1_000", "12:30", "2025-01-01", " a ", "a: b", "#"]
 )
 def test_any_text_survives_being_stored(tmp_path: Path, text: str) -> None:
     config = load_config(None, [("output", text)])

@@ -6,11 +6,12 @@ A command hands what is asked for to the workflow's stages, and prints what come
 from redheart.cli.command import Command
 from redheart.cli.commands.examinations import ABLATE, DOCTOR, PARAMS
 from redheart.cli.commands.models import CONSOLIDATE, EVALUATE, EXPORT, PREDICT
-from redheart.cli.commands.stages import ANALYZE, CROSSOVER, EMBED, REPORT, SWEEP, TRAIN, WORKFLOW
+from redheart.cli.commands.stages import ANALYZE, CROSSOVER, EMBED, REPORT, SWEEP, TRAIN, VALIDATE, WORKFLOW
 
 __all__ = ["COMMANDS"]
 
 _LISTED = (
+    VALIDATE,
     EMBED,
     SWEEP,
     TRAIN,

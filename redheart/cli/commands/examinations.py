@@ -6,9 +6,10 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import common_options, groups_named, positive, rate, several
+from redheart.cli.arguments import PRESETS, common_options, groups_named, positive, rate, several
 from redheart.cli.command import OVERRIDE, Command
 from redheart.cli.signals import stop_requested
+from redheart.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from redheart.config import Config
@@ -23,7 +24,10 @@ def _ablate(arguments: Namespace, config: Config) -> int:
         result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
     import json
 
-    print(json.dumps(result.to_json(), indent=2, ensure_ascii=False) if arguments.json else as_table(result))
+    if arguments.json:
+        print_json(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+    else:
+        show(as_table(result))
     return 0
 
 
@@ -57,29 +61,36 @@ def _params(arguments: Namespace, config: Config) -> int:
     from redheart.model.parameters import count_parameters
     from redheart.model.presets import dimensions
 
-    counted = count_parameters(arguments.preset, arguments.d_embed)
-    operations = count_flops(dimensions(arguments.preset, d_embed=arguments.d_embed), situations=8)
+    preset, why = arguments.preset, ""
+    if preset == "auto":
+        from redheart.machine import choose_preset
+
+        preset, why = choose_preset(config)
+    counted = count_parameters(preset, arguments.d_embed)
+    operations = count_flops(dimensions(preset, d_embed=arguments.d_embed), situations=8)
     if arguments.json:
         flops = {"segments": operations.segments, "forward": operations.per_situation, "modules": operations.by_module}
-        facts = {"preset": arguments.preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
+        facts = {"preset": preset, "total": counted.total, "modules": counted.by_module, "flops": flops}
         import json
 
-        print(json.dumps(facts, indent=2))
+        print_json(json.dumps(facts, indent=2))
         return 0
     from redheart.workflow.parameter_check import breakdown, check_line, operations_line
 
-    print(breakdown(counted))
-    print(operations_line(operations))
-    if arguments.preset == "730m":
-        print(check_line(counted))
+    if why:
+        show(f"{preset} ({why})")
+    show(breakdown(counted))
+    show(operations_line(operations))
+    if preset == "730m":
+        show(check_line(counted))
     return 0
 
 
 def _params_options(parser: Parser) -> None:
-    parser.add_argument("--preset", choices=("tiny", "small", "730m"), default="730m")
+    parser.add_argument("--preset", choices=PRESETS, default="730m", help="default: 730m; auto: what trains here")
     parser.add_argument("--d-embed", type=positive, default=384, metavar="N", help="width of the encoder's vectors")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--lang", choices=("ko", "en"))
+    parser.add_argument("--lang", choices=("ko", "en"), help="language of messages (default: $REDHEART_LANG, else ko)")
 
 
 PARAMS = Command(
@@ -107,7 +118,10 @@ def _liveness(arguments: Namespace, config: Config) -> int:
         )
     if found is None:  # the first process speaks for all
         return 0
-    print(as_json(found) if arguments.json else as_table(found))
+    if arguments.json:
+        print_json(as_json(found))
+    else:
+        show(as_table(found))
     return 0 if found.is_alive else 1
 
 
@@ -117,7 +131,7 @@ def _doctor(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.doctor import examine
 
     findings = examine(config)
-    print("\n".join(str(finding) for finding in findings))
+    show("\n".join(str(finding) for finding in findings))
     return 0 if all(finding.ok for finding in findings) else 1
 
 
@@ -131,7 +145,7 @@ def _doctor_options(parser: Parser) -> None:
         "--check-gradients", action="store_true", help="float64 gradients against finite differences (preset tiny)"
     )
     liveness.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
@@ -145,7 +159,7 @@ def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> Non
     given = [
         option
         for option in ("batches", "batch_size", "lr", "check_gradients", "json")
-        if getattr(arguments, option) not in (None, False)
+        if getattr(arguments, option) is not None and getattr(arguments, option) is not False
     ]
     if arguments.what is None and given:
         parser.refuse(f"'--{given[0].replace('_', '-')}' is an option of doctor liveness only")

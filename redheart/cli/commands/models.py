@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import OVERRIDES_HELP, common_options, options_without_dataset
+from redheart.cli.arguments import OVERRIDES_HELP, common_options, filled, options_without_dataset
 from redheart.cli.command import OVERRIDE_IN_TEXT, Command
 from redheart.cli.signals import stop_requested
+from redheart.cli.terminal import print_json, show, typed
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 def _consolidate(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.consolidate import consolidate
 
-    print(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
+    show(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
     return 0
 
 
 def _consolidate_options(parser: Parser) -> None:
-    parser.add_argument("--to", metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)")
-    common_options(parser)
+    parser.add_argument(
+        "--to", type=filled, metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)"
+    )
+    common_options(parser, skips=False)
 
 
 CONSOLIDATE = Command(
@@ -54,19 +57,23 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
             stages.check_dataset_of_run(config)
             dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
         scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
-    print(as_json(scored) if arguments.json else as_table(scored))
+    if arguments.json:
+        print_json(as_json(scored))
+    else:
+        show(as_table(scored))
     return 0
 
 
 def _evaluate_options(parser: Parser) -> None:
     parser.add_argument(
         "--checkpoint",
+        type=filled,
         metavar="PATH",
         help="an epoch's folder, consolidated, best_model, crossover or crossover_final.pth (default: OUTPUT/best_model)",
     )
     parser.add_argument("--split", choices=("train", "choose", "judge", "test"), default="test", help="default: test")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 EVALUATE = Command(
@@ -96,23 +103,28 @@ def _predict(arguments: Namespace, config: Config) -> int:
         blank = ""
         for predictions in predictor.predict(situations, should_stop=should_stop):
             for one in predictions:
-                print(
-                    as_json(one) if arguments.json else f"{blank}{as_table(one, restored.manifest.selection)}",
-                    flush=True,
-                )
+                if arguments.json:
+                    print_json(as_json(one))
+                    continue
+                show(f"{blank}{as_table(one, restored.manifest.selection)}")
                 blank = "\n\n"
     if not arguments.json and restored.manifest.selection is not None:
-        print(text("prediction.predict_legend"))
+        show(text("prediction.predict_legend"))
     return 0
 
 
 def _predict_options(parser: Parser) -> None:
     parser.add_argument("words", nargs="*", metavar="TEXT", help="the text, in quotes; - reads standard input")
-    parser.add_argument("--file", metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset")
+    parser.add_argument(
+        "--file", type=filled, metavar="FILE", help=".txt: one text; .json, .jsonl: situations, as in a dataset"
+    )
     parser.add_argument("--title", metavar="TITLE", help="the text's title")
     parser.add_argument("--action", metavar="ACTION", help="the act in question")
     parser.add_argument(
-        "--checkpoint", metavar="PATH", help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)"
+        "--checkpoint",
+        type=filled,
+        metavar="PATH",
+        help="whatever `redheart evaluate` takes (default: OUTPUT/best_model)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per text instead of a table")
     options_without_dataset(parser.add_argument_group("common options"))
@@ -120,9 +132,16 @@ def _predict_options(parser: Parser) -> None:
 
 
 def _settle_predict(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
-    """A text may hold an equals sign: a setting has a section's dot before it."""
+    """A text may hold an equals sign: a setting has a section's dot before it. Texts are read as UTF-8 whatever the locale."""
     rest[:0] = [word for word in arguments.words if OVERRIDE_IN_TEXT.fullmatch(word)]
     arguments.words = [word for word in arguments.words if not OVERRIDE_IN_TEXT.fullmatch(word)]
+    try:
+        arguments.words = [typed(word) for word in arguments.words]
+        arguments.title, arguments.action = (
+            None if given is None else typed(given) for given in (arguments.title, arguments.action)
+        )
+    except ValueError:
+        parser.refuse("found a text that is not UTF-8; wanted UTF-8, typed or as a --file")
 
 
 PREDICT = Command(
@@ -140,14 +159,16 @@ def _export(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.export import export
 
     checkpoint = Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config)
-    print(export(checkpoint, Path(arguments.to)))
+    show(export(checkpoint, Path(arguments.to)))
     return 0
 
 
 def _export_options(parser: Parser) -> None:
-    parser.add_argument("--checkpoint", metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}")
-    parser.add_argument("--to", metavar="FOLDER", required=True, help="a new folder, or an earlier export")
-    common_options(parser)
+    parser.add_argument(
+        "--checkpoint", type=filled, metavar="FOLDER", help=f"default: OUTPUT/{OutputPaths.best_model.name}"
+    )
+    parser.add_argument("--to", type=filled, metavar="FOLDER", required=True, help="a new folder, or an earlier export")
+    common_options(parser, skips=False)
 
 
 EXPORT = Command(

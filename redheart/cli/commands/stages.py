@@ -24,7 +24,7 @@ def _embed(arguments: Namespace, config: Config) -> int:
 
 def _embed_options(parser: Parser) -> None:
     parser.add_argument("--inline", action="store_true", help="write vectors into the JSON as lists")
-    common_options(parser)
+    common_options(parser, skips=False)
 
 
 EMBED = Command(
@@ -162,6 +162,20 @@ def _workflow_options(parser: Parser) -> None:
     training_options(parser)
     common_options(parser)
 
+
+def _validate(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.run import validate
+
+    return validate(config)
+
+
+VALIDATE = Command(
+    name="validate",
+    help="Check environment, data and settings as a whole; start nothing, write nothing.",
+    run=_validate,
+    add_options=lambda parser: common_options(parser, skips=False),
+    starts_nothing=lambda arguments: True,
+)
 
 WORKFLOW = Command(
     name="workflow",
