@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from redheart.errors import UsageError
@@ -46,6 +47,13 @@ def check_name(path: Path, what: str) -> None:
         raise UsageError(f"{what}: found a NUL character in {shown_name(path)}; wanted a name without")
     for part in path.parts:
         if not _is_utf8(part):
+            if (names := sys.getfilesystemencoding()) != "utf-8" and _is_utf8(
+                os.fsencode(part).decode("utf-8", "surrogateescape")
+            ):
+                raise UsageError(
+                    f"{what}: found letters that no name has where names are {names}, {shown_name(part)}; with PYTHONUTF8=1 "
+                    "they are UTF-8"
+                )
             raise UsageError(
                 f"{what}: found a name that is not UTF-8, {shown_name(part)}; wanted one that is: rename it (mv, or convmv "
                 "for all that an archive left), or work in another folder"
