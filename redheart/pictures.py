@@ -23,10 +23,7 @@ def _load() -> None:
     os.environ[_BACKEND] = "agg"  # one of a notebook is refused outside of it
     try:
         import_module("matplotlib")
-    except (
-        OSError,
-        UnicodeError,
-    ):  # of a matplotlibrc that can't be read: in its own folder it finds the one it brings
+    except (OSError, UnicodeError):  # a matplotlibrc can't be read: in its own folder it finds the one it brings
         for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
             del sys.modules[name]  # half of it: what was loaded before is no longer known to the new whole
         here = os.getcwd()

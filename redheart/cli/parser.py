@@ -36,10 +36,8 @@ def build_parser() -> Parser:
 
 def _tell(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> NoReturn:
     """``help`` and ``version``: what the options of these names show."""
-    if rest and [getattr(arguments, "of", None), *rest] != [
-        "doctor",
-        "liveness",
-    ]:  # the one command with a word of its own
+    words = [getattr(arguments, "of", None), *rest]
+    if rest and words != ["doctor", "liveness"]:  # the one command with a word of its own
         parser.refuse_unknown(arguments.command, rest[0])
     if arguments.command == "version":
         print(_VERSION)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from redheart.config import yaml_core
 from redheart.config.schema import Config
 from redheart.config.type_description import accepts_null, accepts_text, wanted
 from redheart.errors import ConfigError
+from redheart.storage.names import fault_of_letters
 
 
 def _known(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -50,23 +49,6 @@ def _unknown(key: str) -> str:
 def _shown(value: Any) -> str:
     """A value as it would be typed."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _no_name(value: str) -> str:
-    """Why ``value`` names no file, folder or model; empty if it may."""
-    if not value.strip():
-        return "an empty text"
-    if "\0" in value:
-        return "a text with a null byte"
-    encoding = sys.getfilesystemencoding()
-    try:
-        os.fsencode(value)
-        if encoding != "utf-8":  # a locale such as C: letters that it lacks come as bytes that no file of ours can hold
-            value.encode()
-    except UnicodeEncodeError:
-        hint = "" if encoding == "utf-8" else " (with PYTHONUTF8=1 they are UTF-8)"
-        return f"letters that no name has where names are {encoding}{hint}"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +101,7 @@ class _Settings:
         if not is_finite:
             self.problems.append(f"{where}: '{key}': found {_shown(value)}, wanted {wanted(kind)}")
             return
-        if isinstance(value, str) and (found := _no_name(value)):
+        if isinstance(value, str) and (found := fault_of_letters(value) if value.strip() else "an empty text"):
             self.problems.append(f"{where}: '{key}': found {found}, {value!r}, wanted {wanted(kind)}")
             return
         *sections, leaf = key.split(".")

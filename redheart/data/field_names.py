@@ -20,7 +20,7 @@ READ_FIELDS = frozenset(
 KNOWN_FIELDS = READ_FIELDS | {"embedding_kinds", "timestamp"}
 #: Words that annotators and libraries put behind the name of what was measured.
 _MEASURES = frozenset(
-    (
+    [
         "score",
         "scores",
         "metric",
@@ -34,7 +34,7 @@ _MEASURES = frozenset(
         "vector",
         "rating",
         "ratings",
-    )
+    ]
 )
 
 #: Under what names other datasets have what is required here.
@@ -98,7 +98,10 @@ def _stem(name: str) -> str:
 
 
 def _edits(one: str, other: str) -> int:
-    """Letters added, left out, changed or swapped with their neighbour between two words."""
+    """Letters added, left out, changed or swapped with their neighbour between two words.
+
+    Counted, because a share of common letters as difflib's takes "reaction" for "action" sooner than "txet" for "text".
+    """
     before: list[int] = []
     last = list(range(len(other) + 1))
     for row, letter in enumerate(one, 1):

@@ -43,10 +43,9 @@ def is_bundled_sample(path: Path) -> bool:
     return path.exists() and sample.exists() and path.samefile(sample)
 
 
-def _check_usable(path: Path, named: Path) -> None:
+def _check_usable(path: Path, named: Path, cwd: Path) -> None:
     """Whether a dataset can be read from ``path`` as often as stages need it, and what is made of it be named after it."""
-    check_name(named, "data.path (--data)")
-    check_name(path, "the dataset's folder")
+    check_name(named, "data.path (--data)", within=cwd)
     stem = path.name.removesuffix(EMBEDDED_ENDING) if path.name.endswith(EMBEDDED_ENDING) else path.stem
     if len(os.fsencode(stem)) > _MAX_STEM:
         raise DataError(
@@ -81,7 +80,7 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
     """
     if explicit is not None:
         path = explicit if explicit.is_absolute() else cwd / explicit
-        _check_usable(path, explicit)
+        _check_usable(path, explicit, cwd)
         located = Located(path, is_bundled_sample(path))
         info("data.dataset", path=explicit)
         return located
@@ -89,12 +88,12 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
         plain = folder / DEFAULT_NAME
         embedded = plain.with_suffix(EMBEDDED_ENDING)
         if embedded.exists() and plain.exists() and plain.stat().st_mtime_ns > embedded.stat().st_mtime_ns:
-            _check_usable(plain, plain)
+            _check_usable(plain, plain, cwd)
             info("data.newer_than_embedded", path=plain, embedded=embedded.name)
             return Located(plain, False)
         for path in (embedded, plain):
             if path.exists():
-                _check_usable(path, path)
+                _check_usable(path, path, cwd)
                 info("data.dataset", path=path)
                 return Located(path, False)
     sample = bundled_sample()

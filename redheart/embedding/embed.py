@@ -56,7 +56,7 @@ def embed_dataset(
     inline: bool = False,
     force: bool = False,
     verify: bool = False,
-    check: Callable[[DatasetFacts], object] | None = None,
+    check: Callable[[DatasetFacts], object] = lambda facts: None,
     should_stop: Callable[[], bool] | None = None,
 ) -> EmbeddedDataset:
     """Reads a dataset, sees that every item has its vectors, and writes its ``.embedded.json`` if that changed.
@@ -67,7 +67,7 @@ def embed_dataset(
         inline: write the vectors into the JSON as lists too (also if ``config.inline`` says so).
         force: embed everything again, vectors written as lists by an older program included.
         verify: compare the stored vectors with their checksums first, and embed the damaged ones again.
-        check: raises where the dataset would be refused later: before anything is embedded for it.
+        check: given the dataset's facts before anything is embedded; raises where a later stage would refuse it.
         should_stop: looked at after every batch; True ends the run with what was embedded stored.
 
     Raises:
@@ -82,12 +82,13 @@ def embed_dataset(
     if not force and not verify:
         unchanged = _unchanged(request)
         if unchanged is not None:
+            check(unchanged.facts)
             return unchanged
     contents = Contents(dataset, config, target, force=force)
+    facts = DatasetFacts.of(contents.situations)
+    check(facts)
     if contents.older == len(contents.situations):
         return _older_dataset(contents)
-    if check is not None:
-        check(DatasetFacts.of(contents.situations))
     source = contents.find_source()
     inventory = take_inventory(contents, source, verify=verify)
     _say_status(total=len(inventory.keys), missing=inventory.missing)
@@ -96,7 +97,7 @@ def embed_dataset(
     wrote = bool(inventory.absent or inventory.imported)
     if wrote:
         fill(contents, inventory, source, lambda: locked(target.vectors, should_stop), should_stop)
-    made = _dataset_of(request, contents, inventory)
+    made = _dataset_of(request, contents, facts, inventory)
     embedded_sha256 = _written_before(request, contents, made)
     if embedded_sha256 is None:
         with locked(target.vectors, should_stop):
@@ -151,11 +152,11 @@ def _say_status(*, total: int, missing: int) -> None:
     info("embedding.missing", count=missing, percent=f"{100 * missing / total:.1f}")
 
 
-def _dataset_of(request: _Request, contents: Contents, inventory: Inventory) -> EmbeddedDataset:
+def _dataset_of(request: _Request, contents: Contents, facts: DatasetFacts, inventory: Inventory) -> EmbeddedDataset:
     store, keys = inventory.store, inventory.keys
     return EmbeddedDataset(
         request.target.json,
-        DatasetFacts.of(contents.situations),
+        facts,
         sequences_in(store, keys),
         store.mapped,
         identity=identity_of(contents.situations, keys),

@@ -16,7 +16,7 @@ _MOST_SHOWN = 60
 
 def shown_name(path: Path | str) -> str:
     """A name as a message may hold it: bytes that are not UTF-8 and what can't be seen as escapes, long ones cut."""
-    text = os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text if len(text) <= _MOST_SHOWN + 20 else f"{text[:_MOST_SHOWN]}…"
 
@@ -29,11 +29,32 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def check_name(path: Path, what: str) -> None:
+def fault_of_letters(name: str) -> str:
+    """What keeps files of ours from having ``name``, whatever its length; empty where nothing does.
+
+    In a locale such as C, UTF-8 that was typed comes as bytes without a letter each.
+    """
+    if "\0" in name:
+        return "a NUL character"
+    encoding = sys.getfilesystemencoding()
+    try:
+        written = os.fsencode(name)
+    except UnicodeEncodeError:
+        written = None
+    if written is not None and _is_utf8(name):
+        return ""
+    if written is None or (encoding != "utf-8" and _is_utf8(written.decode("utf-8", "surrogateescape"))):
+        hint = "" if encoding == "utf-8" else " (with PYTHONUTF8=1 they are UTF-8)"
+        return f"letters that no name has where names are {encoding}{hint}"
+    return "a name that is not UTF-8"
+
+
+def check_name(path: Path, what: str, *, within: Path | None = None) -> None:
     """Whether files of this name can be made, read, and told of.
 
     Args:
         what: what is named so, as an option or a setting: it begins the message.
+        within: where ``path`` starts; None: the current folder.
 
     Raises:
         UsageError: it is JSON text, too long, not UTF-8, or holds a NUL.
@@ -43,22 +64,14 @@ def check_name(path: Path, what: str) -> None:
         raise UsageError(
             f"{what}: found JSON text in a file's place: {shown_name(path)}; wanted a file's name: write the text to a file"
         )
-    if "\0" in text:
-        raise UsageError(f"{what}: found a NUL character in {shown_name(path)}; wanted a name without")
-    for part in path.parts:
-        if not _is_utf8(part):
-            if (names := sys.getfilesystemencoding()) != "utf-8" and _is_utf8(
-                os.fsencode(part).decode("utf-8", "surrogateescape")
-            ):
-                raise UsageError(
-                    f"{what}: found letters that no name has where names are {names}, {shown_name(part)}; with PYTHONUTF8=1 "
-                    "they are UTF-8"
-                )
+    parts = ((within or Path.cwd()) / path).parts
+    for part in parts:
+        if fault := fault_of_letters(part):
             raise UsageError(
-                f"{what}: found a name that is not UTF-8, {shown_name(part)}; wanted one that is: rename it (mv, or convmv "
-                "for all that an archive left), or work in another folder"
+                f"{what}: found {fault}, {shown_name(part)}; wanted another name: rename it (mv, or convmv for all that an "
+                "archive left), or work in another folder"
             )
-    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    longest = max(len(os.fsencode(part)) for part in parts)
     if longest > MAX_NAME or len(os.fsencode(text)) > MAX_PATH:
         raise UsageError(
             f"{what}: found a name of {max(longest, len(text) if longest <= MAX_NAME else 0)} bytes, {shown_name(path)}; "

@@ -61,11 +61,9 @@ def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDat
         DataError: it is too small or has no targets; nothing was embedded for it.
     """
     from redheart.data import SPLITS
-    from redheart.data.sufficiency import check_sufficient
 
     dataset = embed(config, needs=SPLITS, should_stop=should_stop)
     dataset.check_whole_texts()
-    check_sufficient(dataset.facts, Path(config.data.path) if config.data.path else dataset.path)
     return dataset
 
 

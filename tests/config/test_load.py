@@ -146,7 +146,7 @@ def test_an_empty_text_is_refused_wherever_it_is_given(tmp_path: Path, value: st
 def test_a_text_that_can_name_nothing_is_refused(tmp_path: Path) -> None:
     path = _file(tmp_path, 'output: "a\\0b"\nembedding:\n  model: "\\ud800"\n')
     problem = _problem(path)
-    assert "'output': found a text with a null byte, 'a\\x00b', wanted text" in problem
+    assert "'output': found a NUL character, 'a\\x00b', wanted text" in problem
     assert "'embedding.model': found letters that no name has where names are utf-8, '\\ud800'" in problem
 
 

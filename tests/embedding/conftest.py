@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from redheart.config import EmbeddingConfig
+from redheart.embedding import EmbeddedDataset, embed_dataset
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource, find_model
 from redheart.messages import LOGGER_NAME
@@ -26,6 +28,9 @@ STORIES = (
     "We promised to feed the cat. We forgot, twice. Is that so bad?",
     "The cashier gave me too much change, and I went back to return it. She cried.",
 )
+
+
+SAVED = "✅ 임베딩이 저장되었습니다"
 
 
 def make_items(count: int, *, first: int = 0) -> list[dict[str, Any]]:
@@ -47,6 +52,18 @@ def write_items(path: Path, items: Sequence[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(list(items), ensure_ascii=False), encoding="utf-8")
     return path
+
+
+def embed(dataset: Path, config: EmbeddingConfig, **options: Any) -> EmbeddedDataset:
+    return embed_dataset(dataset, config, output_root=dataset.parent / "training", **options)
+
+
+def check_no_story_was_read_twice(embedded_texts: list[str], stories: int) -> None:
+    """Titles and texts of ``make_items`` are unlike each other, so nothing of them is read again but by mistake."""
+    read = Counter(text for text in embedded_texts if text != "telling it")
+    assert set(read.values()) == {1}
+    assert {f"Story {number}" for number in range(stories)} <= set(read)
+    assert sum(text.startswith("This is story number") for text in read) >= stories
 
 
 class WatchedNetwork:

@@ -26,7 +26,7 @@ def test_a_name_that_a_file_can_have_is_taken(name: str) -> None:
         ("x" * 300, "a name of 300 bytes", "at most 255 bytes"),
         ("가" * 100, "a name of 300 bytes", "at most 255 bytes"),
         ("x/" * 2500, "a name of 4999 bytes", "4095 for a path"),
-        ("a\0b", "a NUL character in a\\x00b", "a name without"),
+        ("a\0b", "a NUL character, a\\x00b", "another name"),
         ('[{"id": "a", "text": "' + "t" * 400, 'JSON text in a file\'s place: [{"id": "a"', "write the text to a file"),
         ('{"id": "a"}\n', "JSON text in a file's place", "a file's name"),
     ],
