@@ -61,9 +61,8 @@ class PlainEngine(AcceleratedEngine):
         return [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        summed = (
-            loss * self.world_size
-        )  # gradients are averaged over processes; the parts of the loss have to be summed
+        # Gradients are averaged over processes; the parts of the loss have to be summed.
+        summed = loss * self.world_size
         scaler = self.accelerator.scaler
         (scaler.scale(summed) if scaler is not None else summed).backward()
 

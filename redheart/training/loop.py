@@ -207,7 +207,7 @@ class TrainingLoop:
                 f"out of memory on process {engine.rank} ({message}): start again with "
                 f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
             )
-        warn("training.oom_log", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
+        warn("training.smaller_micro_batch", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
         engine.skip_step()
         engine.geometry = smaller
         gc.collect()

@@ -130,7 +130,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "training.liveness_saved": ("💾 생존 검사 저장: {path}", "💾 Liveness examination saved: {path}"),
     "training.reason_dry_run": (" (--no-param-update 이므로 당연함)", " (as expected with --no-param-update)"),
     "training.reason_no_target": (" (데이터에 그 타깃이 없음)", " (the data have no target for them)"),
-    "training.oom_log": (
+    "training.smaller_micro_batch": (
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
         "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",
     ),

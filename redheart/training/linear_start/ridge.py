@@ -40,9 +40,8 @@ def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_]) -
         for penalty in PENALTIES:
             shrink = squared / (squared + penalty * parts.size)
             leverage = parts.left.square() @ shrink + 1 / len(y)
-            residual = (y - centre - parts.left @ (shrink[:, None] * projected)) / (1 - leverage).clamp(min=1e-6)[
-                :, None
-            ]
+            left_out = (1 - leverage).clamp(min=1e-6)[:, None]
+            residual = (y - centre - parts.left @ (shrink[:, None] * projected)) / left_out
             errors.append(residual.square().mean(dim=0))
             solutions.append((shrink / parts.lengths)[:, None] * projected)
         least, best = torch.stack(errors).min(dim=0)
