@@ -47,10 +47,10 @@ def _prepare_process(language_asked: str | None) -> None:
 
 
 def _check_names(arguments: Namespace) -> None:
-    """Refuses names that no file can have, before one of them is met in the midst of things; settings are checked where read."""
+    """Refuses names that no file can have, before one of them is met in the midst of things."""
     from redheart.storage.names import check_name
 
-    for option in ("config", "checkpoint", "file", "to"):
+    for option in ("config", "data", "output", "checkpoint", "file", "to"):
         named = getattr(arguments, option, None)
         if named:
             check_name(Path(named), f"--{option}")
@@ -68,7 +68,7 @@ def run(arguments: Namespace) -> int:
         return command.run(arguments, Config())
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
     output = Path(loaded.config.output)
-    check_name(output, "output")
+    check_name(output, "output")  # as it may stand in a file of settings too
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:

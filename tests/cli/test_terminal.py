@@ -125,7 +125,7 @@ def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_that_the_locale_can_not_say_is_refused_at_once_with_the_cure(tmp_path: Path) -> None:
     done = _redheart("embed", "--output", "출력", cwd=tmp_path, **NO_UTF8)
-    assert done.returncode == 2 and b"'output': found letters that no name has where names are ascii" in done.stderr
+    assert done.returncode == 2 and b"--output: found letters that no name has where names are ascii" in done.stderr
     assert b"PYTHONUTF8=1" in done.stderr and list(tmp_path.iterdir()) == []
     cured = _redheart("embed", "--output", "출력", "--print-config", cwd=tmp_path, **{**NO_UTF8, "PYTHONUTF8": "1"})
     assert cured.returncode == 0 and "출력" in cured.stdout.decode()
