@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := . launch/environment.sh && find_python && ensure_installed "offline,test" && "$$ENVIRONMENT/bin/python"
 
-.PHONY: check lint types imports test format gpu-test clean
+.PHONY: check lint types imports test format gpu-test gpu-wheels clean
 
 check: lint types imports test
 
@@ -23,6 +23,9 @@ format:          ## rewrite the code in the project's format
 
 gpu-test:        ## what only a CUDA device can show; PYTHON=python3 takes that Python as it is and installs nothing
 	@$(PYTHON) -m pytest tests/gpu -m gpu -v -rA --durations=0
+
+gpu-wheels:      ## what a bare machine with a GPU lacks for benchmarks/gpu_all.sh, into .gpu; GPU_PYTHON=3.12 is the Python there
+	@. launch/environment.sh && find_python && ensure_installed "offline,test" && PYTHON="$$ENVIRONMENT/bin/python" bash benchmarks/gpu_wheels.sh
 
 clean:           ## what is made, not what is written
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -72,8 +72,8 @@ class Encoder:
         self.precision: Literal["fp32", "bf16"] = (
             "fp32" if precision == "fp32" or (precision == "auto" and on_cpu) else "bf16"
         )
-        if self.precision == "bf16":
-            model = model.bfloat16()
+        # In either case said aloud: weights stored as fp16 would be computed with as they are, slowly on a CPU.
+        model = model.bfloat16() if self.precision == "bf16" else model.float()
         self._name = source.name
         self._model: Any = model.eval()
         self._tokenizer: Any = model.tokenizer

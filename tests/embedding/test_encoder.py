@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from redheart.data import Situation
 from redheart.embedding.encoder import Encoder
@@ -51,6 +54,16 @@ def test_bf16_stays_within_a_cosine_of_99_percent(encoder: Encoder, source: Mode
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() >= 0.99
     assert not np.array_equal(found, expected)
+
+
+def test_fp32_means_fp32_where_the_weights_are_stored_as_fp16(source: ModelSource, tmp_path: Path) -> None:
+    folder = tmp_path / "halved"
+    shutil.copytree(source.folder, folder)
+    (weights,) = folder.glob("*.safetensors")
+    halved = {name: one.half() if one.is_floating_point() else one for name, one in load_file(weights).items()}
+    save_file(halved, weights, metadata={"format": "pt"})
+    encoder = Encoder(ModelSource("halved", folder, "0" * 16), precision="auto", device="cpu")
+    assert {parameter.dtype for parameter in encoder._model.parameters()} == {torch.float32}
 
 
 def test_automatic_precision_is_fp32_on_a_cpu(encoder: Encoder, source: ModelSource) -> None:
