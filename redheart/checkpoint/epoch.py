@@ -20,7 +20,7 @@ from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, load_manif
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, sha256_of, write_json
-from redheart.storage.atomic import sync_file, sync_folder
+from redheart.storage.atomic import follow_umask, sync_file, sync_folder
 from redheart.tasks import MODULES
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Manifest)
     for module, tensors in by_module.items():
         file_name = f"{module}.safetensors"
         save_file(tensors, str(folder / file_name), metadata={"format": "pt"})
+        follow_umask(folder / file_name)
         sync_file(folder / file_name)
         weight_map |= dict.fromkeys(tensors, file_name)
         total_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -18,7 +18,7 @@ import msgspec
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
-from redheart.storage.atomic import sync_file, sync_folder
+from redheart.storage.atomic import follow_umask, sync_file, sync_folder
 
 KEEP = 2
 MANIFEST = "manifest.json"
@@ -116,6 +116,7 @@ def save_resume_state(
     def publish() -> None:
         files: dict[str, _Hash] = {}
         for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            follow_umask(path)
             sync_file(path)
             files[str(path.relative_to(temporary))] = _Hash(sha256_of(path), path.stat().st_size)
         for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):

@@ -15,8 +15,8 @@ from redheart.cli.commands import COMMANDS
 from redheart.cli.options import overrides
 from redheart.cli.parser import parse_arguments
 from redheart.cli.terminal import flush_output, prepare_streams, shows_korean, throw_output_away
-from redheart.engine.launch_variables import is_first_process, rank
-from redheart.errors import Interrupted, RedHeartError, StorageError, UsageError
+from redheart.engine.launch_variables import check_launch_variables, is_first_process, rank, world_size
+from redheart.errors import Interrupted, MissingRequirement, RedHeartError, StorageError, UsageError
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -56,6 +56,15 @@ def _check_names(arguments: Namespace) -> None:
             check_name(Path(named), f"--{option}")
 
 
+def _check_interpreter(command: Command) -> None:
+    """Refuses a Python that leaves out what the libraries need, before one of them fails at it."""
+    if command.takes_settings and sys.flags.optimize > 1:
+        raise MissingRequirement(
+            "this Python drops docstrings (PYTHONOPTIMIZE=2 or -OO), and the libraries for sentence encoders are made from "
+            "theirs; unset PYTHONOPTIMIZE, or set it to 1"
+        )
+
+
 def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     _prepare_process(arguments.lang)
@@ -63,6 +72,9 @@ def run(arguments: Namespace) -> int:
     from redheart.storage.names import check_name
 
     command = COMMANDS[arguments.command]
+    _check_interpreter(command)
+    if command.trains:
+        check_launch_variables()
     _check_names(arguments)
     if not command.takes_settings:
         return command.run(arguments, Config())
@@ -101,7 +113,11 @@ def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
 
 def _report(command: str, error: RedHeartError) -> None:
     """The message, once: from the first process, or from the only one of a group that has something to say."""
-    if is_first_process():
+    try:
+        speaks = is_first_process() or rank() >= world_size()
+    except UsageError:  # the message may be that there is no telling
+        speaks = True
+    if speaks:
         print(f"redheart {command}: {error}", file=sys.stderr)
     elif not (error.is_refusal or isinstance(error, Interrupted)):  # those are the same in every process
         print(f"redheart {command} [process {rank()}]: {error}", file=sys.stderr)
@@ -160,6 +176,13 @@ def _carry_out(arguments: Namespace) -> int:
             file=sys.stderr,
         )
         return UsageError.exit_code
+    except Exception as error:
+        from redheart.cli.failed_import import what_failed_to_import
+
+        if getattr(arguments, "debug", False) or (message := what_failed_to_import(error)) is None:
+            raise
+        print(f"redheart {arguments.command}: {message}", file=sys.stderr)
+        return MissingRequirement.exit_code
 
 
 if __name__ == "__main__":

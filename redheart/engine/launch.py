@@ -13,7 +13,14 @@ from redheart.batches.order import BatchGeometry
 from redheart.config import Config
 from redheart.engine.deepspeed_config import fill_deepspeed_config
 from redheart.engine.deepspeed_extensions import provide_extensions
-from redheart.engine.launch_variables import deepspeed_config_file, is_first_process, world_size
+from redheart.engine.launch_variables import (
+    accumulation_asked,
+    deepspeed_config_file,
+    device_asked,
+    is_first_process,
+    precision_asked,
+    world_size,
+)
 from redheart.errors import ConfigError
 from redheart.machine import Precision, choose_precision
 
@@ -41,11 +48,13 @@ class Launch:
             ConfigError: precision, batch or DeepSpeed file can't be had here.
         """
         precision, file = _possible_precision(config), deepspeed_config_file()
+        geometry = BatchGeometry.resolve(config.training, world_size())
+        _check_launcher_agrees(precision, geometry)
         return Launch(
             world_size=world_size(),
             is_first=is_first_process(),
             precision=precision,
-            geometry=BatchGeometry.resolve(config.training, world_size()),
+            geometry=geometry,
             deepspeed_file=file,
         )
 
@@ -58,6 +67,32 @@ class Launch:
 def is_data_parallel_on_cpu() -> bool:
     """Several processes without DeepSpeed and without a GPU: what Accelerate has to be told of."""
     return deepspeed_config_file() is None and world_size() > 1 and not torch.cuda.is_available()
+
+
+def _check_launcher_agrees(precision: Precision, geometry: BatchGeometry) -> None:
+    """What the launcher says of a training is not ignored in silence: it is ours too, or an error.
+
+    Raises:
+        ConfigError: naming both places.
+    """
+    asked = precision_asked()
+    if asked not in (None, precision):
+        raise ConfigError(
+            f"the launcher's mixed precision (ACCELERATE_MIXED_PRECISION) is {asked!r}, but training.precision comes to "
+            f"{precision!r}; let the launcher say 'no', and set training.precision"
+        )
+    steps = accumulation_asked()
+    if steps not in (None, geometry.gradient_accumulation_steps):
+        raise ConfigError(
+            f"the launcher's gradient accumulation (ACCELERATE_GRADIENT_ACCUMULATION_STEPS) is {steps}, but the batch's comes to "
+            f"{geometry.gradient_accumulation_steps}; set training.gradient_accumulation_steps={steps}, or leave it out of the launch"
+        )
+    device = device_asked()
+    if device not in (None, "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(
+            f"environment variable ACCELERATE_TORCH_DEVICE: found {device!r}, which this machine can't train on; without it: "
+            "unset ACCELERATE_TORCH_DEVICE"
+        )
 
 
 def _possible_precision(config: Config) -> Precision:

@@ -5,12 +5,46 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from redheart.errors import ConfigError
+from redheart.errors import ConfigError, UsageError
+
+#: What a launcher sets for each process of a group.
+_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+_TRUE, _FALSE = ("1", "true", "t", "yes", "y", "on"), ("0", "false", "f", "no", "n", "off", "")
+#: Accelerate's ways that are not ours, and what is in their stead.
+_OTHER_WAYS = {
+    "ACCELERATE_USE_FSDP": "weights are sharded by DeepSpeed's ZeRO here: launch/zero3.yaml",
+    "ACCELERATE_USE_MEGATRON_LM": "weights are sharded by DeepSpeed's ZeRO here: launch/zero3.yaml",
+}
+
+
+def _whole_number(name: str, absent: int, *, least: int = 0) -> int:
+    """The number in an environment variable.
+
+    Raises:
+        UsageError: it holds none.
+    """
+    found = os.environ.get(name)
+    if found is None:
+        return absent
+    try:
+        number = int(found)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise UsageError(
+            f"environment variable {name}: found {found!r}, wanted a whole number of at least {least}; a launcher sets it, "
+            f"and what is left over in a shell is removed by: unset {name}"
+        )
+    return number
 
 
 def rank() -> int:
-    """This process's number in its group; 0 without a launcher."""
-    return int(os.environ.get("RANK", "0"))
+    """This process's number in its group; 0 without a launcher.
+
+    Raises:
+        UsageError: the environment variable holds no number.
+    """
+    return _whole_number("RANK", 0)
 
 
 def is_first_process() -> bool:
@@ -19,8 +53,57 @@ def is_first_process() -> bool:
 
 
 def world_size() -> int:
-    """How many processes the launcher started; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes the launcher started; 1 without one.
+
+    Raises:
+        UsageError: the environment variable holds no number.
+    """
+    return _whole_number("WORLD_SIZE", 1, least=1)
+
+
+def is_set(name: str) -> bool:
+    """Whether an environment variable that says yes or no says yes.
+
+    Raises:
+        UsageError: it says neither.
+    """
+    found = os.environ.get(name, "")
+    if found.lower() in _TRUE:
+        return True
+    if found.lower() in _FALSE:
+        return False
+    raise UsageError(f"environment variable {name}: found {found!r}, wanted true or false; without it: unset {name}")
+
+
+def check_launch_variables() -> None:
+    """Refuses a place in a group that is told by halves, and ways of Accelerate that would be ignored or fail later.
+
+    Raises:
+        UsageError: naming the variable, what is wanted, and how to be rid of it.
+    """
+    size, number, local = world_size(), rank(), _whole_number("LOCAL_RANK", -1, least=-1)
+    _whole_number("MASTER_PORT", 1, least=1)
+    told = [name for name in _PLACE[:3] if name in os.environ]
+    missing = [name for name in _PLACE if not os.environ.get(name)]
+    if (size > 1 or number > 0 or local >= 0) and missing:
+        raise UsageError(
+            f"environment: found {', '.join(f'{name}={os.environ[name]}' for name in told)} but no {', '.join(missing)}; a launcher "
+            f"(accelerate launch, torchrun) sets them all. To run as one process: unset {' '.join(told)}"
+        )
+    if number >= size:
+        raise UsageError(f"environment: found RANK={number} and WORLD_SIZE={size}, wanted a rank below the size")
+    for name, instead in _OTHER_WAYS.items():
+        if is_set(name):
+            raise UsageError(f"environment variable {name}: found {os.environ[name]!r}; {instead}")
+    for name in ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEBUG_MODE"):
+        is_set(name)
+    backend = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no")
+    if backend.lower() not in ("no", ""):
+        raise UsageError(
+            f"environment variable ACCELERATE_DYNAMO_BACKEND: found {backend!r}, wanted 'no'; what is compiled is said by "
+            "training.compile=true"
+        )
+    _whole_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, least=1)
 
 
 def deepspeed_config_file() -> Path | None:
@@ -29,7 +112,7 @@ def deepspeed_config_file() -> Path | None:
     Raises:
         ConfigError: the file is not there.
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
+    if not is_set("ACCELERATE_USE_DEEPSPEED"):
         return None
     named = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
     if not named:
@@ -39,3 +122,20 @@ def deepspeed_config_file() -> Path | None:
         if path.is_file():
             return path
     raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
+
+
+def accumulation_asked() -> int | None:
+    """Micro-batches a step by the launcher (``--gradient_accumulation_steps``); None: it leaves that open."""
+    asked = _whole_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, least=1)
+    return asked if asked > 1 else None
+
+
+def precision_asked() -> str | None:
+    """Mixed precision by the launcher (``--mixed_precision``); None: it leaves that open."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    return None if asked in ("no", "") else asked
+
+
+def device_asked() -> str | None:
+    """The device that ``ACCELERATE_TORCH_DEVICE`` names for Accelerate; None: its own choice."""
+    return os.environ.get("ACCELERATE_TORCH_DEVICE") or None

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -116,8 +115,6 @@ def write_exported(model: ExportableModel, folder: Path) -> ExportConfig:
         },
     )
     write_json(folder / CONFIG, config)
-    # safetensors makes files that only their owner may read, whatever is usual here.
-    (folder / WEIGHTS).chmod(stat.S_IMODE((folder / CONFIG).stat().st_mode))
     return config
 
 

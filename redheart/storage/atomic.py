@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path}: could not {doing}: {error.strerror or error}") from error
+
+
+_READING_UMASK = threading.Lock()
+
+
+def follow_umask(path: Path) -> None:
+    """Lets those read ``path`` who may read what this process writes: safetensors makes files for their owner alone."""
+    with _READING_UMASK:
+        mask = os.umask(0o077)  # it can only be read by setting it; nobody else may do anything meanwhile
+        os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
 
 
 def sync_file(path: Path) -> None:
@@ -53,6 +65,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
+            follow_umask(temporary)
             sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)

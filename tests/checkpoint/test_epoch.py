@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def test_what_is_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
         assert checkpoint.manifest.epoch == checkpoint.epoch
         assert checkpoint.manifest.global_step == 7
         assert checkpoint.manifest.dtype == "bfloat16/float32"
+
+
+def test_the_weights_may_be_read_by_those_who_may_read_the_manifest(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        saved = save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in saved.path.iterdir()} == {0o644}
 
 
 def test_some_modules_can_be_read_alone(tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ def test_each_kind_of_error_has_its_exit_code_and_one_message(
 def test_an_error_of_one_process_of_a_group_is_told_and_one_of_all_is_told_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("RANK", "3")
+    place = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
 
     def fail(error: Exception) -> Any:
         def failing(arguments: Any, config: Any) -> int:

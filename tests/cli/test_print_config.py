@@ -141,5 +141,7 @@ def test_wrong_settings_are_refused_as_without_it(capsys: pytest.CaptureFixture[
 
 
 def test_of_several_processes_one_prints(monkeypatch: pytest.MonkeyPatch, printed: Callable[..., str]) -> None:
-    monkeypatch.setenv("RANK", "1")
+    place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
     assert printed("train") == ""

@@ -111,6 +111,13 @@ def test_whatever_a_full_run_leaves_is_declared_as_a_runs_or_as_shared(folder: P
         assert OutputPaths(folder / name).undeclared() == []
 
 
+def test_all_that_a_full_run_leaves_may_be_read_by_those_whom_the_umask_lets(folder: Path, first: str) -> None:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    modes = {path: path.stat().st_mode & 0o777 for path in (folder / "training").rglob("*") if path.is_file()}
+    assert {str(path) for path, mode in modes.items() if mode != 0o666 & ~mask} == set()
+
+
 def test_the_learning_rate_is_read_by_grep_and_cut_and_is_the_one_that_trained(folder: Path, first: str) -> None:
     command = "cat training/lr_sweep_results/optimal_lr.json | grep optimal_lr | cut -d'\"' -f4"
     shown = subprocess.run(

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from redheart.errors import StorageError
 from redheart.storage import (
@@ -148,3 +150,15 @@ def test_a_fingerprint_knows_values_and_not_their_order() -> None:
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     with pytest.raises(ValueError, match="not JSON compliant"):
         fingerprint({"loss": float("nan")})
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_a_file_may_be_read_by_those_whom_the_umask_lets_whoever_wrote_it(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        replace_file(tmp_path / "weights", lambda temporary: save_file({"a": np.zeros(1)}, temporary))
+        write_text(tmp_path / "text", "a")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
