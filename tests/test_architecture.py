@@ -39,6 +39,7 @@ ENVIRONMENT = {
         {"REDHEART_LANG", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"},
         "the edge: the language, and how this process's threads wait",
     ),
+    "cli/failed_import.py": ({"*"}, "the edge: shown to a person when a library stumbles over one"),
     "embedding/encoder.py": ({"TOKENIZERS_PARALLELISM"}, "set for the tokenizers, before they start"),
     "engine/compiled.py": ({"CC", "CXX"}, "where PyTorch itself looks for its compiler"),
     "engine/deepspeed_extensions.py": (
@@ -46,8 +47,11 @@ ENVIRONMENT = {
         "set for DeepSpeed, before it starts; set for its builds, and put back",
     ),
     "engine/launch_variables.py": (
-        {"RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE"},
-        "the edge: what the launcher tells a process",
+        {
+            *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),
+            *("ACCELERATE_TORCH_DEVICE", "*"),
+        },
+        "the edge: what the launcher tells a process, numbers and flags by one reader each",
     ),
     "pictures.py": ({"MPLBACKEND"}, "set while matplotlib is loaded, and put back: a notebook's ends it elsewhere"),
     "worker_pool/slots.py": ({"*"}, "the edge: what workers inherit"),
