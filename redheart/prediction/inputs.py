@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from redheart.data import Situation, read_dataset
+from redheart.data.foreign_files import encoding_of, foreign_form
 from redheart.data.problems import is_blank
 from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError
@@ -18,6 +19,8 @@ from redheart.errors import DataError, UsageError
 STANDARD_INPUT = "-"
 #: What the one text is called inside that has no id of its own. No dataset may call a story so.
 ONLY_TEXT = ""
+#: Bytes by which a file's form is told.
+_HEAD = 4096
 _TEXT_ENDINGS, _DATA_ENDINGS = (".txt", ".text"), (".json", ".jsonl", ".ndjson")
 #: How an object, or an array of objects or of nothing, begins: a story may begin with a bracket, but hardly with this.
 _JSON_START = re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*(\{|\]\s*\Z))")
@@ -56,6 +59,8 @@ def read_inputs(
 
 def _from_file(file: Path, title: str | None, action: str | None) -> list[Situation]:
     ending = file.suffix.lower()
+    if ending in _DATA_ENDINGS and file.is_fifo():  # it can be read once, and a dataset's file is read twice
+        return _from_bytes(file, _content(file), title, action, holds_situations=True)
     if ending in _DATA_ENDINGS:
         _refuse_headings(file, title, action)
         return read_dataset(file)
@@ -63,14 +68,20 @@ def _from_file(file: Path, title: str | None, action: str | None) -> list[Situat
         raise UsageError(
             f"{file}: found a name that ends in {ending!r}; wanted .txt (one text), or .json or .jsonl (situations)"
         )
+    return [_one(str(file), _decoded(str(file), _content(file)), title, action)]
+
+
+def _content(file: Path) -> bytes:
     try:
-        return [_one(str(file), _decoded(str(file), file.read_bytes()), title, action)]
+        return file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: can't be read: {error.strerror or error}") from error
 
 
-def _from_bytes(name: Path, content: bytes, title: str | None, action: str | None) -> list[Situation]:
-    if _JSON_START.match(content):
+def _from_bytes(
+    name: Path, content: bytes, title: str | None, action: str | None, *, holds_situations: bool = False
+) -> list[Situation]:
+    if holds_situations or _JSON_START.match(content):
         _refuse_headings(name, title, action)
         return read_dataset(name, source=io.BytesIO(content))
     return [_one(str(name), _decoded(str(name), content), title, action)]
@@ -85,9 +96,10 @@ def _decoded(name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: found byte 0x{content[error.start]:02x} at {error.start}; wanted UTF-8 text"
-        ) from error
+        head = content[:_HEAD]
+        foreign = foreign_form(head)
+        found = f"byte 0x{content[error.start]:02x} at {error.start}{encoding_of(head)}"
+        raise DataError(f"{name}: found {foreign.found if foreign else found}; wanted UTF-8 text") from error
 
 
 def _one(name: str, text: str, title: str | None, action: str | None) -> Situation:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,33 @@ def test_files_that_can_not_be_read_as_what_they_are_called_are_refused(typed, t
     (tmp_path / "some.json").write_text('[{"id": "a", "text": "one"}]')
     refused(UsageError, "leave --title and --action out", file=tmp_path / "some.json", title="T")
     refused(UsageError, "half a surrogate pair", words=["\ud800"])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"PAR1" + b"\xff" * 40, "Parquet"),
+        ("그는 거짓말을 했다.".encode("cp949"), "CP949"),
+        ("I lied.".encode("utf-16"), "UTF-16"),
+        (b"\x1f\x8b\x08" + b"\xff" * 40, "gzip"),
+    ],
+)
+def test_a_text_file_that_is_something_else_is_called_what_it_is(
+    typed, tmp_path: Path, content: bytes, found: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    refused(DataError, f"{tmp_path / 'a.txt'}: found", found, "wanted UTF-8 text", file=tmp_path / "a.txt")
+
+
+@pytest.mark.timeout(20)
+def test_situations_may_come_through_a_named_pipe(typed, tmp_path: Path) -> None:
+    pipe = tmp_path / "some.json"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b'[{"id": "a", "text": "one"}]'), daemon=True)
+    writer.start()
+    assert [(one.id, one.text) for one in read_inputs([], pipe)] == [("a", "one")]
+    writer.join()
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"no situations"), daemon=True)
+    writer.start()
+    refused(DataError, str(pipe), file=pipe)
+    writer.join()
