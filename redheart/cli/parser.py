@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -10,6 +11,8 @@ import redheart
 from redheart.cli.argument_parser import Parser
 from redheart.cli.command import OVERRIDE
 from redheart.cli.commands import COMMANDS
+from redheart.cli.completion import SHELLS, completion_script
+from redheart.errors import MissingRequirement
 
 _VERSION = f"redheart {redheart.__version__}"
 
@@ -31,16 +34,20 @@ def build_parser() -> Parser:
         "of", nargs="?", metavar="COMMAND", help="default: all of them, in short"
     )
     parsers.add_parser("version", help=about_version, description=about_version)
+    about = 'Print what a shell needs to complete this command line: eval "$(redheart completion bash)".'
+    parsers.add_parser("completion", help=about, description=about).add_argument("shell", choices=SHELLS)
     return parser
 
 
 def _tell(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> NoReturn:
-    """``help`` and ``version``: what the options of these names show."""
+    """``help`` and ``version``, which show what the options of these names do, and ``completion``."""
     words = [getattr(arguments, "of", None), *rest]
     if rest and words != ["doctor", "liveness"]:  # the one command with a word of its own
         parser.refuse_unknown(arguments.command, rest[0])
     if arguments.command == "version":
         print(_VERSION)
+    elif arguments.command == "completion":
+        _complete(parser, arguments.shell)
     elif arguments.of is None:
         parser.print_help()
     elif (about := parser.commands().get(arguments.of)) is None:
@@ -48,6 +55,14 @@ def _tell(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> NoR
     else:
         about.print_help()
     raise SystemExit(0)
+
+
+def _complete(parser: Parser, shell: str) -> None:
+    try:
+        print(completion_script(parser, shell))
+    except MissingRequirement as error:
+        print(f"redheart completion: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
