@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from redheart.batches.table import SituationTable
+from redheart.batches.trained_on import save_trained_on, with_texts
 from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.embedding import EmbeddedDataset
@@ -94,7 +95,8 @@ class Trainer:
         self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
         self.preset, self.why = choose_preset(asked)
-        self.folder = RunFolder(output, run_identity(asked, self.table.identity, self.preset, learning_rate))
+        identity = run_identity(asked, self.table.identity, self.preset, learning_rate)
+        self.folder = RunFolder(output, with_texts(identity, output, self.table))
 
     @cached_property
     def statistics(self) -> TargetStatistics:
@@ -160,6 +162,7 @@ class Trainer:
         run.callbacks = callbacks
         if engine.is_main:
             write_text(self.paths.settings, resolved_yaml(self.config))
+            save_trained_on(self.output, self.folder.run, self.table)
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:

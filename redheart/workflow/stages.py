@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import Interrupted, NotYetDone, TrainingError, UsageError
+from redheart.errors import Interrupted, NotYetDone, StorageError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import sha256_of, write_text
 from redheart.workflow.group import run_group
+from redheart.workflow.inputs import as_stored_before, inputs_of, inputs_of_analyze, inputs_of_crossover
 from redheart.workflow.resolve import (
     LearningRate,
     as_the_sweep_there,
@@ -210,6 +211,18 @@ def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) ->
     return embed(config, should_stop=should_stop) if path is None else open_embedded(path)
 
 
+def embed_for_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """``embed``, for the checkpoints of the run in the output folder: by their encoder, cut as what trained them was cut."""
+    from redheart.checkpoint import list_epochs
+    from redheart.checkpoint.restore import embedding_settings
+
+    epochs = list_epochs(Path(config.output))
+    if epochs:
+        settings = embedding_settings(epochs[-1].manifest, config.embedding)
+        config = msgspec.structs.replace(config, embedding=settings)
+    return embed(config, should_stop=should_stop)
+
+
 def check_dataset_of_run(config: Config) -> None:
     """Refuses to take other data in silence where the run's own is not where it was.
 
@@ -226,6 +239,23 @@ def check_dataset_of_run(config: Config) -> None:
             f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
             "run was started in, or name a dataset with --data"
         )
+
+
+def _say_if_data_changed(config: Config) -> None:
+    """Warns where the run's dataset was embedded anew with other texts or annotations: its records are of what it was."""
+    from redheart.embedding.paths import paths_in
+    from redheart.embedding.stored_facts import read_header
+    from redheart.training.run_folder import read_run
+
+    try:
+        run, path = read_run(Path(config.output)), embedded_of_run(config)
+    except StorageError:
+        return  # it is not needed here; whoever needs it says what is wrong with it
+    if run is None or run.identity is None or path is None:
+        return
+    header = read_header(paths_in(path.parent, path).vectors)
+    if header is not None and header.embedded == sha256_of(path) and header.identity != run.identity.get("dataset"):
+        warn("workflow.data_changed", path=path)
 
 
 def _metrics_file(config: Config) -> Path:
@@ -264,8 +294,9 @@ def analyze(config: Config, *, force: bool = False) -> None:
     from redheart.sweet_spot import analyze as find_sweet_spots
 
     output, metrics = Path(config.output), _metrics_file(config)
+    _say_if_data_changed(config)
     result = OutputPaths(output).analysis
-    inputs = {"metrics": sha256_of(metrics), "settings": msgspec.to_builtins(config.sweet_spot)}
+    inputs = inputs_of(inputs_of_analyze(config, metrics))
     if is_done(output, "analyze", inputs, [result], force=force):
         return
     find_sweet_spots(metrics, output, config.sweet_spot)
@@ -282,14 +313,11 @@ def crossover(
 
     output = Path(config.output)
     analysis = analysis_file(config)
-    inputs = {
-        "metrics": sha256_of(_metrics_file(config)),
-        "analysis": sha256_of(analysis),
-        "settings": [msgspec.to_builtins(config.crossover), msgspec.to_builtins(config.report), config.seed],
-    }
+    record = inputs_of_crossover(config, dataset, _metrics_file(config), analysis)
+    inputs, older = inputs_of(record), as_stored_before(record, output)
     paths = OutputPaths(output)
     results = [paths.combined, paths.best_model, paths.candidates]
-    if is_done(output, "crossover", inputs, results, force=force):
+    if is_done(output, "crossover", inputs, results, force=force, older=older):
         return
     run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
     mark_done(output, "crossover", inputs)

@@ -28,4 +28,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🎯 과제별 정답이 있는 상황 ({count}개 중): {targets}",
         "🎯 Situations with a target, of {count}: {targets}",
     ),
+    "data.trained_on_left_out": (
+        "⚠️ {path}: 모델을 만드는 데 쓰인 뒤 텍스트가 수정된 상황을 제외하고 평가합니다: {counts} (예: {ids})",
+        "⚠️ {path}: left out of the judging, because the model was made with them before their texts were edited: {counts} "
+        "(such as {ids})",
+    ),
+    "data.trained_on_unknown": (
+        "⚠️ {path}: 모델이 이 텍스트들의 이전 판으로 학습했는지 알 수 없습니다. 무엇을 학습했는지 기록(trained_on.json)이 없어, 학습 후 "
+        "수정된 텍스트가 있다면 처음 보는 텍스트로 평가됩니다",
+        "⚠️ {path}: whether the model was trained on an earlier edition of these texts can't be told: there is no record of what "
+        "it was trained on (trained_on.json) here, so a training text that was edited since is judged as if it were new",
+    ),
 }

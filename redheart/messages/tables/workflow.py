@@ -56,6 +56,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⏭️ {name}: 같은 입력으로 이미 완료됨, 건너뜀 (--force 로 다시 실행)",
         "⏭️ {name}: done before with the same inputs, skipped (--force does it again)",
     ),
+    "workflow.data_changed": (
+        "⚠️ {path}: 학습 후 데이터가 바뀌었습니다. 분석하는 기록은 학습 당시의 데이터에 대한 것입니다",
+        "⚠️ {path}: the data has changed since training. The records that are analysed are of what it was then",
+    ),
     "workflow.embeddings_kept": (
         "✅ 임베딩 확인: {count}개 상황, {path}",
         "✅ Embeddings confirmed: {count} situations, {path}",
