@@ -21,6 +21,7 @@ from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
+from redheart.training.identity import trial_identity
 from redheart.worker_pool import own_environment, plan_slots
 
 RESULTS_FOLDER = OutputPaths.sweep.name
@@ -79,7 +80,14 @@ def run_sweep(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results, force=force)
+    sweep = open_sweep(
+        config,
+        sweep_identity(asked or config, dataset_identity),
+        results,
+        trial=trial_identity(config, dataset_identity),
+        data=dataset,
+        force=force,
+    )
     done = _count_done(sweep, store)
     if done == sweep.total:
         info("sweep.complete", total=sweep.total)
@@ -128,7 +136,13 @@ def run_worker(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results)
+    sweep = open_sweep(
+        config,
+        sweep_identity(asked or config, dataset_identity),
+        results,
+        trial=trial_identity(config, dataset_identity),
+        data=dataset,
+    )
     done = _count_done(sweep, store)
     follower = _Follower(sweep, store)
 

@@ -20,6 +20,7 @@ from redheart.embedding import EmbeddedDataset
 from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
+from redheart.facts.learning_rate import RateOrigin
 from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
 from redheart.machine import choose_preset
 from redheart.messages import info
@@ -71,6 +72,7 @@ class Trainer:
         config: what it trains with, and stores as ``config.yaml``.
         dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         learning_rate: the peak of the schedule.
+        rate_origin: where that is from, to be kept with the run; None: it is not known.
         asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
         callbacks: told of the run too, after the trainer's own and before its state is saved.
@@ -83,13 +85,15 @@ class Trainer:
         output: Path,
         *,
         learning_rate: float,
+        rate_origin: RateOrigin | None = None,
         asked: Config | None = None,
         force: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         asked = config if asked is None else asked
-        self.config, self.output, self.learning_rate = config, output, learning_rate
+        self.config, self.output = config, output
+        self.learning_rate, self.rate_origin = learning_rate, rate_origin
         self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
         self.table = SituationTable.open(dataset)
@@ -273,6 +277,7 @@ class Trainer:
             precision=engine.precision,
             dataset=str(self.table.path),
             counts=self.table.counts,
+            rate_origin=self.rate_origin,
         )
 
     def _manifest(self) -> Manifest:

@@ -21,6 +21,7 @@ from redheart.workflow.resolve import (
     as_the_sweep_there,
     choose_learning_rate,
     equivalents,
+    rate_origin,
     resolve,
 )
 from redheart.workflow.skipping import is_done, mark_done
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from redheart.ablation import AblationResult
     from redheart.data import Split
     from redheart.embedding import EmbeddedDataset
+    from redheart.facts.learning_rate import RateOrigin
     from redheart.sweep import ChosenFor
 
 Stop = Callable[[], bool]
@@ -117,51 +119,47 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def _resolve_aloud(config: Config, dataset: EmbeddedDataset, *, takes_smallest_preset: bool = False) -> Resolution:
-    """What to train with; says which learning rate that is, and warns of one that was found for something else."""
+def _resolve_aloud(config: Config, *, takes_smallest_preset: bool = False) -> tuple[Resolution, LearningRate]:
+    """What to train with; says which learning rate that is."""
     learning_rate = choose_learning_rate(config)
     resolution = resolve(config, learning_rate, takes_smallest_preset=takes_smallest_preset)
-    _say_learning_rate(learning_rate)
-    if learning_rate.kind == "sweep":
-        _warn_of_another_choice(resolution.config, dataset, learning_rate.path)
-    return resolution
-
-
-def _say_learning_rate(chosen: LearningRate) -> None:
-    if chosen.kind == "given":
-        info("workflow.lr_given", learning_rate=chosen.value)
-    elif chosen.kind == "sweep":
-        info("workflow.lr_sweep", learning_rate=chosen.value, path=chosen.path)
+    if learning_rate.kind == "given":
+        info("workflow.lr_given", learning_rate=learning_rate.value)
+    elif learning_rate.kind == "sweep":
+        info("workflow.lr_sweep", learning_rate=learning_rate.value, path=learning_rate.path)
     else:
-        warn("workflow.lr_default", path=chosen.path, learning_rate=chosen.value)
+        warn("workflow.lr_default", path=learning_rate.path, learning_rate=learning_rate.value)
+    return resolution, learning_rate
 
 
-def _warn_of_another_choice(config: Config, dataset: EmbeddedDataset, path: Path) -> None:
-    from redheart.sweep import read_chosen_for
+def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, *, epochs: int) -> RateOrigin:
+    """Where the learning rate is from; says, with both values, what the sweep that chose it was made with otherwise.
 
-    then = read_chosen_for(path.parent)
-    if then is None:
-        return
-    now = _chosen_for(config, dataset)
-    if (then.dataset, then.preset) != (now.dataset, now.preset):
-        warn(
-            "workflow.lr_of_another",
-            path=path,
-            then=f"{then.path} ({then.preset})",
-            now=f"{now.path} ({now.preset})",
-        )
+    Args:
+        config: resolved.
+    """
+    origin = rate_origin(config, dataset, chosen, epochs=epochs)
+    differs = ", ".join(map(str, origin.differs))
+    if not origin.is_on_record:
+        warn("workflow.lr_not_on_record", path=chosen.path, differs=differs or "–")
+    elif origin.differs:
+        say = info if origin.is_by_design else warn
+        say("workflow.lr_shorter" if origin.is_by_design else "workflow.lr_differs", path=chosen.path, differs=differs)
+    return origin
 
 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
-    resolution = _resolve_aloud(config, dataset)
+    resolution, learning_rate = _resolve_aloud(config)
+    origin = _say_origin(resolution.config, dataset, learning_rate, epochs=config.training.epochs)
     Trainer(
         resolution.config,
         dataset,
         Path(config.output),
         learning_rate=resolution.learning_rate,
+        rate_origin=origin,
         asked=config,
         force=force,
         should_stop=should_stop,
@@ -178,7 +176,7 @@ def train_on_all_gpus(
         TrainingError: the processes failed; what they said is above.
     """
     settings = OutputPaths(config.output).launch
-    resolution = _resolve_aloud(config, dataset)
+    resolution, _ = _resolve_aloud(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
@@ -335,7 +333,8 @@ def ablate(
     from redheart.ablation import run_ablation
     from redheart.ablation.variants import VARIANTS
 
-    resolution = _resolve_aloud(config, dataset, takes_smallest_preset=True)
+    resolution, learning_rate = _resolve_aloud(config, takes_smallest_preset=True)
+    _say_origin(resolution.config, dataset, learning_rate, epochs=config.ablation_epochs)
     return run_ablation(
         resolution.config,
         dataset,
