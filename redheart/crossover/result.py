@@ -49,7 +49,7 @@ class SoupIngredient(msgspec.Struct, frozen=True):
     kept: bool
 
 
-class CrossoverResult(msgspec.Struct, frozen=True):
+class CrossoverResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """The whole comparison.
 
     Attributes:
@@ -102,7 +102,7 @@ class CrossoverResult(msgspec.Struct, frozen=True):
         return sum(loss is not None and loss < own.loss for loss in losses), len(losses)
 
 
-class _File(CrossoverResult, frozen=True, kw_only=True, omit_defaults=True):
+class _File(CrossoverResult, frozen=True, kw_only=True):
     """``candidates.json``: the comparison, and what it says in the language of who made it."""
 
     format: int
