@@ -156,6 +156,18 @@ def sweep_that_chose(path: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def coverage_of(path: Path) -> float | None:
+    """The coverage of the interval in the file at ``path``; None where it does not say.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    content = read_json(path)
+    evidence = content.get("evidence") if isinstance(content, dict) else None
+    found = evidence.get("fit_confidence") if isinstance(evidence, dict) else None
+    return found if isinstance(found, float) else None
+
+
 class ChosenFor(msgspec.Struct, frozen=True):
     """What a chosen learning rate belongs to: the identity and path of the dataset, and the preset."""
 
