@@ -72,18 +72,21 @@ def evaluate(
     )
     description = baseline.description if baseline else BaselineDescription(absent=without)
     scored = Scored(evaluation, comparison, description, judged.left_out.get(split, 0))
-    # Another dataset's numbers, and those of the same file edited, do not take the place of the run's own.
-    is_same = manifest.dataset in (None, table.identity)
-    if is_same and judged.is_edited:
-        other = f"_{dataset.texts_identity}"
-    else:
-        other = "" if is_same and dataset.path == embedded_of_run(config) else f"_{table.identity}"
+    # Another dataset's numbers, and those of the same one edited, do not take the place of the run's own, nor its name.
+    edition = ""
+    if manifest.dataset not in (None, table.identity):
+        edition = table.identity
+    elif judged.is_edited:
+        edition = dataset.texts_identity
+    is_own = not edition and dataset.path == embedded_of_run(config)
+    other = "" if is_own else f"_{edition or table.identity}"
+    is_namesake = edition and manifest.data is not None and manifest.data.name == table.name
     target = OutputPaths(config.output).evaluation / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
     stored = StoredEvaluation(
         checkpoint=str(path),
         weights=manifest.weights_identity,
         dataset=str(dataset.path),
-        data=table.name,
+        data=f"{table.name} ({edition})" if is_namesake else table.name,
         **msgspec.structs.asdict(record(scored)),
     )
     save_evaluation(target, stored)

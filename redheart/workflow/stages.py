@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import Interrupted, NotYetDone, StorageError, TrainingError, UsageError
+from redheart.errors import Interrupted, NotYetDone, RedHeartError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
-from redheart.storage import sha256_of, write_text
+from redheart.storage import write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.inputs import as_stored_before, inputs_of, inputs_of_analyze, inputs_of_crossover
 from redheart.workflow.resolve import (
@@ -240,19 +240,23 @@ def check_dataset_of_run(config: Config) -> None:
 
 
 def _say_if_data_changed(config: Config) -> None:
-    """Warns where the run's dataset was embedded anew with other texts or annotations: its records are of what it was."""
-    from redheart.embedding.paths import paths_in
-    from redheart.embedding.stored_facts import read_header
+    """Warns where the run's dataset has other texts or annotations by now: its records are of what it was.
+
+    Nothing of it is needed here: of data that can't be read, whoever needs it says what is wrong.
+    """
+    from redheart.batches.trained_on import find_trained_on
+    from redheart.embedding import open_embedded
     from redheart.training.run_folder import read_run
 
     try:
         run, path = read_run(Path(config.output)), embedded_of_run(config)
-    except StorageError:
-        return  # it is not needed here; whoever needs it says what is wrong with it
-    if run is None or run.identity is None or path is None:
+        if run is None or run.identity is None or path is None:
+            return
+        dataset, record = open_embedded(path), find_trained_on(run.run, [Path(config.output)])
+    except RedHeartError:
         return
-    header = read_header(paths_in(path.parent, path).vectors)
-    if header is not None and header.embedded == sha256_of(path) and header.identity != run.identity.get("dataset"):
+    texts = dataset.texts_identity if record is None else record.texts
+    if (dataset.identity, dataset.texts_identity) != (run.identity.get("dataset"), texts):
         warn("workflow.data_changed", path=path)
 
 
@@ -287,12 +291,17 @@ def delivered_model(config: Config) -> Path:
     return path
 
 
-def analyze(config: Config, *, force: bool = False) -> None:
-    """Finds each module's best epoch."""
+def analyze(config: Config, *, force: bool = False, is_trained_now: bool = False) -> None:
+    """Finds each module's best epoch.
+
+    Args:
+        is_trained_now: the data was opened a moment ago for the very training, so it is not looked at once more.
+    """
     from redheart.sweet_spot import analyze as find_sweet_spots
 
     output, metrics = Path(config.output), _metrics_file(config)
-    _say_if_data_changed(config)
+    if not is_trained_now:
+        _say_if_data_changed(config)
     result = OutputPaths(output).analysis
     inputs = inputs_of(inputs_of_analyze(config, metrics))
     if is_done(output, "analyze", inputs, [result], force=force):

@@ -162,6 +162,10 @@ def test_numbers_of_the_same_file_edited_do_not_take_the_place_of_the_runs_own(f
         (trained / "small.embedded.json").write_text(original)
     names = {path.name for path in (folder / "training" / "evaluation").iterdir()}
     assert kept == {"epoch_0002_test.json"} and len(names - kept) == 1, names
+    assert read_json(folder / "training" / "evaluation" / "epoch_0002_test.json")["data"] == "small"
+    (other,) = names - kept
+    edited = read_json(folder / "training" / "evaluation" / other)
+    assert edited["data"] == f"small ({other.removesuffix('.json').rpartition('_')[2]})", "a card tells them apart"
 
 
 @pytest.fixture

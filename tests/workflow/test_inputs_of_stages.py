@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from redheart.batches.trained_on import TrainedOn
 from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, write_manifest
 from redheart.config import load_config
 from redheart.paths import OutputPaths
-from redheart.storage import fingerprint, sha256_of, write_json
+from redheart.storage import fingerprint, write_json
 from redheart.tasks import MODULES
 from redheart.workflow import stages
 from redheart.workflow.inputs import inputs_of, inputs_of_analyze, inputs_of_crossover
@@ -159,19 +160,19 @@ def test_what_an_earlier_version_remembered_counts_for_the_runs_own_data_and_pre
     assert len(done) == runs
 
 
-@pytest.mark.parametrize("identity, is_edited_after, said", [("a", False, 0), ("b", False, 1), ("b", True, 0)])
+@pytest.mark.parametrize(
+    "identity, texts, said", [("a", "t", 0), ("b", "t", 1), ("a", "edited", 1), ("a", "unreadable", 0)]
+)
 def test_analyze_says_that_the_data_has_changed_since_training(
-    output: Path, done: list[str], monkeypatch: pytest.MonkeyPatch, identity: str, is_edited_after: bool, said: int
+    output: Path, done: list[str], monkeypatch: pytest.MonkeyPatch, identity: str, texts: str, said: int
 ) -> None:
-    """As far as the facts beside the vectors tell; they tell nothing of a file that was edited after them."""
-    dataset = output / "data.embedded.json"
-    dataset.write_text("[]")
-    header = SimpleNamespace(embedded=sha256_of(dataset), identity=identity)
-    if is_edited_after:
-        dataset.write_text("[1]")
+    """Data that can't be read does not hinder it."""
+    (output / "data.embedded.json").write_text("[]")
     paths = OutputPaths(output)
-    write_json(paths.run, {"identity": {"dataset": "a"}, "dataset": str(dataset)})
-    monkeypatch.setattr("redheart.embedding.stored_facts.read_header", lambda _: header)
+    write_json(paths.run, {"run": "r", "identity": {"dataset": "a"}, "dataset": str(output / "data.embedded.json")})
+    write_json(paths.trained_on, TrainedOn(run="r", dataset="a", texts="t", splits={}))
+    if texts != "unreadable":
+        monkeypatch.setattr("redheart.embedding.open_embedded", lambda _: opened(f"{identity} {texts}"), raising=False)
     warned: list[str] = []
     monkeypatch.setattr(stages, "warn", lambda key, **_: warned.append(key))
     analyze(output, "a")
