@@ -203,10 +203,14 @@ def embedded_of_run(config: Config) -> Path | None:
 
 def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """The embedded dataset that the run in the output folder was trained on; without one, what is located and embedded."""
-    from redheart.embedding import open_embedded
+    from redheart.embedding.open_dataset import changed_source, open_embedded
 
     path = embedded_of_run(config)
-    return embed(config, should_stop=should_stop) if path is None else open_embedded(path)
+    if path is None:
+        return embed(config, should_stop=should_stop)
+    if (source := changed_source(path)) is not None:
+        warn("workflow.source_changed", source=source, path=path)
+    return open_embedded(path)
 
 
 def embed_for_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:

@@ -193,3 +193,12 @@ def test_a_crossover_takes_no_other_data_in_silence(analysed, capsys) -> None:
     write_json(analysed / "training" / "run.json", {**run, "dataset": "gone.embedded.json"})
     assert main(["crossover", "--lang", "en"]) == 2
     assert "gone.embedded.json" in (shown := capsys.readouterr().err) and "--data" in shown
+
+
+def test_a_dataset_that_was_edited_and_not_embedded_again_is_told_of(folder, capsys, monkeypatch) -> None:
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 0
+    assert "has changed since it was embedded" not in capsys.readouterr().err
+    monkeypatch.setattr("redheart.embedding.open_dataset.changed_source", lambda path: Path("stories.json"))
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 0
+    shown = capsys.readouterr().err
+    assert "stories.json has changed since it was embedded" in shown and "--data stories.json takes it" in shown
