@@ -160,6 +160,9 @@ def test_a_dataset_that_was_edited_since_it_was_embedded_is_told_from_one_that_w
     items[1]["text"] += " Edit: typo."
     write_items(path, items)
     assert changed_source(made) == path
+    (tmp_path / "x.vectors" / "facts.safetensors").unlink()
+    open_embedded(made)
+    assert changed_source(made) == path, "by its size, where the facts were made anew"
     embed(path, config)
     assert changed_source(made) is None
     path.unlink()

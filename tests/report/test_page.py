@@ -231,9 +231,12 @@ def test_the_bundled_sample_is_named_as_such(output: Path) -> None:
     shutil.copy(bundled_sample(), copy)
     count = len(read_json(copy))
     write_json(output / "run.json", {"dataset": str(copy), "counts": {"train": count}})
+    items = read_json(copy)
+    write_json(copy, [{**item, "embedding_key": "k"} for item in items])
     assert "bundled sample" in read(build_report(CONFIG, output)).text
-    write_json(copy, read_json(copy)[:-1])
-    assert "bundled sample" not in read(build_report(CONFIG, output)).text
+    for other in (items[:-1], [{**items[0], "text": "Another story under the same id."}, *items[1:]]):
+        write_json(copy, other)
+        assert "bundled sample" not in read(build_report(CONFIG, output)).text
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4])
