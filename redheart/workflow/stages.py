@@ -119,7 +119,20 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def _resolve_aloud(config: Config, *, takes_smallest_preset: bool = False) -> tuple[Resolution, LearningRate]:
+def _resolve_aloud(
+    config: Config, dataset: EmbeddedDataset, *, epochs: int | None = None, takes_smallest_preset: bool = False
+) -> tuple[Resolution, RateOrigin]:
+    """What to train with, and where its learning rate is from; says both.
+
+    Args:
+        epochs: that are trained; None: those of the main training.
+    """
+    resolution, learning_rate = _say_learning_rate(config, takes_smallest_preset=takes_smallest_preset)
+    epochs = config.training.epochs if epochs is None else epochs
+    return resolution, _say_origin(resolution.config, dataset, learning_rate, epochs=epochs)
+
+
+def _say_learning_rate(config: Config, *, takes_smallest_preset: bool = False) -> tuple[Resolution, LearningRate]:
     """What to train with; says which learning rate that is."""
     learning_rate = choose_learning_rate(config)
     resolution = resolve(config, learning_rate, takes_smallest_preset=takes_smallest_preset)
@@ -152,8 +165,7 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
-    resolution, learning_rate = _resolve_aloud(config)
-    origin = _say_origin(resolution.config, dataset, learning_rate, epochs=config.training.epochs)
+    resolution, origin = _resolve_aloud(config, dataset)
     Trainer(
         resolution.config,
         dataset,
@@ -176,7 +188,7 @@ def train_on_all_gpus(
         TrainingError: the processes failed; what they said is above.
     """
     settings = OutputPaths(config.output).launch
-    resolution, _ = _resolve_aloud(config)  # where it is from they say themselves: it is the sweep's, given or not
+    resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
@@ -346,8 +358,7 @@ def ablate(
     from redheart.ablation import run_ablation
     from redheart.ablation.variants import VARIANTS
 
-    resolution, learning_rate = _resolve_aloud(config, takes_smallest_preset=True)
-    _say_origin(resolution.config, dataset, learning_rate, epochs=config.ablation_epochs)
+    resolution, _ = _resolve_aloud(config, dataset, epochs=config.ablation_epochs, takes_smallest_preset=True)
     return run_ablation(
         resolution.config,
         dataset,

@@ -74,7 +74,6 @@ def test_a_workflow_reads_its_dataset_once(
 def test_the_choice_of_a_learning_rate_does_not_open_the_dataset_again(config: Config, reads: list[Path]) -> None:
     dataset = stages.prepare(config)
     assert len(reads) == 1
-    resolution, chosen = stages._resolve_aloud(config)
-    stages._say_origin(resolution.config, dataset, chosen, epochs=3)
+    stages._resolve_aloud(config, dataset)
     SituationTable.open(dataset)
     assert len(reads) == 1

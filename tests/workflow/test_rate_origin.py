@@ -70,9 +70,7 @@ def swept(output: Path, dataset: EmbeddedDataset, *overrides: str, **others: Any
 
 
 def origin_of(output: Path, dataset: EmbeddedDataset, *overrides: str) -> RateOrigin:
-    config = configured(output, *overrides)
-    resolution, chosen = stages._resolve_aloud(config)
-    return stages._say_origin(resolution.config, dataset, chosen, epochs=config.training.epochs)
+    return stages._resolve_aloud(configured(output, *overrides), dataset)[1]
 
 
 SHORT = ("training.epochs=3",)
