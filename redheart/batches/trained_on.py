@@ -46,6 +46,11 @@ class TrainedOn(msgspec.Struct, frozen=True, kw_only=True):
     texts: str
     splits: dict[str, dict[str, str]]
 
+    @property
+    def texts_by_id(self) -> dict[str, str]:
+        """The hash of each text, whatever its side."""
+        return {name: text for texts in self.splits.values() for name, text in texts.items()}
+
 
 def save_trained_on(output: Path, run: str, table: SituationTable) -> None:
     """Writes the record, on one line: of thousands of texts nobody reads it.
@@ -121,8 +126,9 @@ def leave_out_trained(
 ) -> Judged:
     """``table`` without the situations of ``splits`` that made the model: those that lay on an earlier side of its run.
 
-    What trained would be judged on what it has seen; and what chose or judged, by what it chose. A situation whose text was
-    on the same side then is not an edited one, whatever its id: ids that are numbers may have moved on.
+    What trained would be judged on what it has seen; and what chose or judged, by what it chose. A situation with a text that
+    the run knew is not an edited one, whatever its id: ids that are numbers may have moved on. Texts that may be edits under
+    other ids are warned of.
 
     Args:
         model: of which run it is, and the identity of the data that it was trained on.
@@ -147,6 +153,7 @@ def leave_out_trained(
         if had_part.any():
             left_out[split] = indices[had_part]
             kept[split] = indices[~had_part]
+    _warn_of_replaced(table, record, {split: kept[split] for split in splits})
     if not left_out:
         return Judged(table, {}, is_edited=True)
     named = [table.ids[index] for indices in left_out.values() for index in indices[:_NAMED]][:_NAMED]
@@ -166,13 +173,33 @@ def _had_part(table: SituationTable, record: TrainedOn, split: Split) -> NDArray
     earlier = SPLITS[: SPLITS.index(split)]
     by_id = {name for one in earlier for name in record.splits.get(one, {})}
     by_text = {text for one in earlier for text in record.splits.get(one, {}).values()}
-    known = {text for texts in record.splits.values() for text in texts.values()}
-    hashes = table.dataset.facts.text_hashes
-    found = []
-    for index in table.split_indices[split]:
-        text = f"{int(hashes[index]):016x}"
-        found.append(text in by_text or (text not in known and table.ids[index] in by_id))
+    known, hashes = set(record.texts_by_id.values()), _hashes(table)
+    found = [
+        hashes[index] in by_text or (hashes[index] not in known and table.ids[index] in by_id)
+        for index in table.split_indices[split]
+    ]
     return np.array(found, np.bool_)
+
+
+def _warn_of_replaced(table: SituationTable, record: TrainedOn, judged: Mapping[Split, Indices]) -> None:
+    """Warns where texts of an earlier side are gone with their ids, and new ones are judged under new ids: they may be edits.
+
+    Only of what is the run's data by and large: beside other data all of it is gone.
+    """
+    then, now = record.texts_by_id, dict(zip(table.ids, _hashes(table), strict=True))
+    texts_then, texts_now = set(then.values()), set(now.values())
+    if 2 * len(texts_then & texts_now) < len(texts_then) or not judged:
+        return
+    earlier = SPLITS[: max(SPLITS.index(split) for split in judged)]
+    gone = sum(
+        text not in texts_now and (name not in now or now[name] in texts_then)
+        for split in earlier
+        for name, text in record.splits.get(split, {}).items()
+    )
+    ids = [table.ids[index] for indices in judged.values() for index in indices]
+    new = sum(now[name] not in texts_then and (name not in then or then[name] in texts_now) for name in ids)
+    if gone and new:
+        warn("data.trained_on_replaced", path=table.path, gone=gone, new=new)
 
 
 def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: Mapping[str, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,46 @@ def test_ids_that_moved_on_by_a_row_leave_out_nothing(tmp_path: Path, table: Sit
     moved = {f"s{index}": story((index + 1) % COUNT) for index in range(COUNT)}
     found = judged(tmp_path, table, moved)
     assert found.table.dataset.texts_identity != table.dataset.texts_identity and found.left_out == {} and said == []
+
+
+def renamed(table: SituationTable, names: dict[str, str]) -> SituationTable:
+    """The table with other ids; nothing but the ids is looked at."""
+    facts = dataclasses.replace(table.dataset.facts, ids=[names.get(name, name) for name in table.ids])
+    made = copy.copy(table)
+    made.dataset = copy.copy(table.dataset)
+    made.dataset.facts, made.ids = facts, facts.ids
+    return made
+
+
+@pytest.mark.parametrize("ids", ["another id", "every id moved on by a row"])
+def test_a_training_text_that_was_edited_under_another_id_is_warned_of(
+    tmp_path: Path, table: SituationTable, said: list[str], ids: str
+) -> None:
+    """Nothing tells it from a new situation in the place of one that was taken out."""
+    later = {*table.split_indices["judge"], *table.split_indices["test"]}
+    index = next(int(one) for one in table.split_indices["train"] if one + 1 in later)
+    other = small_table(tmp_path, {f"s{index}": edited(index, "judge")})
+    names = {f"s{number}": f"s{(number + 1) % COUNT}" for number in range(COUNT)}
+    if ids == "another id":
+        names = {f"s{index}": "a hash of the text"}
+    found = leave_out_trained(renamed(other, names), model_of(table), [tmp_path], ("judge",))
+    assert found.left_out == {} and said == ["data.trained_on_replaced"]
+
+
+@pytest.mark.parametrize("count", [COUNT - 1, COUNT + 30])
+def test_fewer_or_more_situations_are_no_edits(
+    tmp_path: Path, table: SituationTable, said: list[str], count: int
+) -> None:
+    leave_out_trained(small_table(tmp_path, count=count), model_of(table), [tmp_path], ("judge", "test"))
+    assert said == []
+
+
+def test_all_other_data_are_no_edition_of_what_was_trained_on(
+    tmp_path: Path, table: SituationTable, said: list[str]
+) -> None:
+    other = small_run.small_table(tmp_path, COUNT, seed=1)
+    other = renamed(other, {name: f"other {name}" for name in other.ids})
+    assert leave_out_trained(other, model_of(table), [tmp_path], ("judge",)).left_out == {} and said == []
 
 
 def test_new_situations_are_judged_without_a_word(tmp_path: Path, table: SituationTable, said: list[str]) -> None:
