@@ -61,6 +61,7 @@ class OutputPaths:
     # What training writes.
     run = _of_a_run("run.json")
     metrics = _of_a_run("metrics.jsonl")
+    trained_on = _of_a_run("trained_on.json")
     checkpoints = _of_a_run("checkpoints")
     resume = checkpoints.within("resume")
     tensorboard = _of_a_run("tensorboard")

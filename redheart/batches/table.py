@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,12 @@ class SituationTable:
         _check_lengths(dataset, dataset.path)
         check_sufficient(dataset.facts, dataset.path, needs=needs)
         return cls(dataset, dataset.path)
+
+    def restricted(self, split_indices: Mapping[Split, Indices]) -> SituationTable:
+        """The same with other situations in its splits."""
+        made = SituationTable(self.dataset, self.path)
+        made.split_indices = dict(split_indices)
+        return made
 
     @property
     def counts(self) -> dict[str, int]:

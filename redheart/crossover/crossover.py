@@ -11,6 +11,7 @@ import msgspec
 
 from redheart.baseline.sentences import standings
 from redheart.batches.table import SituationTable
+from redheart.batches.trained_on import leave_out_trained
 from redheart.checkpoint import START_EPOCH, Manifest, save_model
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
@@ -145,9 +146,12 @@ def run_crossover(
         Interrupted: ``should_stop`` said so; what was there before is as it was.
         StorageError: a checkpoint of a chosen epoch is missing or damaged, or a file could not be written.
         ConfigError: see ``check_epochs``.
+        DataError: too little is left to judge on of what the run was not made with.
     """
     files = EpochFiles(output)
     check_epochs(files, table, config.model.preset)
+    judged = leave_out_trained(table, files.manifest(files.epochs[-1]), [output], ("choose", "judge", "test"))
+    table = judged.table
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
     info("crossover.start", epochs=len(files.epochs))
@@ -189,6 +193,7 @@ def run_crossover(
         confidence=config.report.confidence,
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
+        left_out=judged.left_out,
     )
     recipe = next(recipe for recipe in recipes if recipe.name == result.delivered)
     baseline = beside_baseline(config, table, scorer, recipe) if changed else None

@@ -75,7 +75,7 @@ def explain(result: CrossoverResult) -> list[str]:
     """The result in sentences, in the language of this process; the first says what won, or why nothing did."""
     name = result.winner
     if name is None:
-        return [text(f"crossover.outcome_{result.outcome}")]
+        return [text(f"crossover.outcome_{result.outcome}"), *_left_out(result)]
     values: dict[str, str | int] = {
         "name": candidate_label(name),
         "count": result[name].scores["judge"].count,
@@ -111,7 +111,15 @@ def explain(result: CrossoverResult) -> list[str]:
     better, controls = result.better_controls()
     if controls:
         sentences.append(text("crossover.controls", better=better, controls=controls))
+    sentences += _left_out(result)
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+
+def _left_out(result: CrossoverResult) -> list[str]:
+    if not result.left_out:
+        return []
+    counts = ", ".join(f"{split} {count}" for split, count in result.left_out.items())
+    return [text("crossover.left_out", counts=counts)]
 
 
 def side(low: float, high: float) -> Standing:

@@ -49,7 +49,7 @@ class SoupIngredient(msgspec.Struct, frozen=True):
     kept: bool
 
 
-class CrossoverResult(msgspec.Struct, frozen=True):
+class CrossoverResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """The whole comparison.
 
     Attributes:
@@ -58,6 +58,7 @@ class CrossoverResult(msgspec.Struct, frozen=True):
         combined: the candidate whose weights are in ``crossover_final.pth``.
         choose_loss: each epoch's recorded loss on ``choose``, by epoch as text (JSON keys are).
         comparisons: how many distinct contenders of the last epoch there were; guarded intervals are widened for them.
+        left_out: by split, situations that were not judged on because the run was made with them before their texts were edited.
     """
 
     outcome: Outcome
@@ -74,6 +75,7 @@ class CrossoverResult(msgspec.Struct, frozen=True):
     confidence: float
     bootstrap_samples: int
     seed: int
+    left_out: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> Candidate:
         for candidate in self.candidates:

@@ -6,6 +6,7 @@ together: situations go in as they are read, arrays come out.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data.schema import Situation
-from redheart.data.splits import SPLITS, Split, split_of
+from redheart.data.splits import SPLITS, Split, hash_of, split_of_hash
 from redheart.data.targets import Annotations, Targets
 from redheart.tasks import TASKS
 
@@ -27,6 +28,7 @@ class DatasetFacts:
     Attributes:
         ids: one per situation.
         splits: ``(situations,)`` int8, the place of each one's split in ``SPLITS``.
+        text_hashes: ``(situations,)`` uint64, what each one's text is known by: equal for texts that are one to the splits.
         has_target: ``(situations,)`` bool, whether it trains or scores anything.
         targets: values and masks per task.
         outvoted: how many labels are not the highest-voted.
@@ -35,6 +37,7 @@ class DatasetFacts:
 
     ids: list[str]
     splits: NDArray[np.int8]
+    text_hashes: NDArray[np.uint64]
     has_target: NDArray[np.bool_]
     targets: Targets
     outvoted: int = 0
@@ -78,12 +81,15 @@ class FactsGathering:
     def __init__(self) -> None:
         self._ids: list[str] = []
         self._splits = bytearray()
+        self._hashes = array("Q")
         self._annotations = Annotations()
 
     def add(self, one: Situation) -> None:
         """Takes the next situation of the dataset."""
         self._ids.append(one.id)
-        self._splits.append(_NUMBER[split_of(one.text)])
+        text_hash = hash_of(one.text)
+        self._hashes.append(text_hash)
+        self._splits.append(_NUMBER[split_of_hash(text_hash)])
         self._annotations.add(one)
 
     def facts(self) -> DatasetFacts:
@@ -94,6 +100,7 @@ class FactsGathering:
         return DatasetFacts(
             self._ids,
             np.frombuffer(bytes(self._splits), np.int8),
+            np.array(self._hashes, np.uint64),
             np.asarray(known.any(axis=1), np.bool_),
             targets,
             len(outvoted),

@@ -49,13 +49,26 @@ def _normalised(text: str) -> bytes:
     return folded.translate(_FOLDING).encode("utf-8")
 
 
+def hash_of(text: str) -> int:
+    """What a text is known by: 64 bits of the BLAKE2b of its normal form."""
+    return int.from_bytes(blake2b(_normalised(text), digest_size=8, person=_SALT).digest(), "big")
+
+
 def position_of(text: str) -> float:
-    """Where a text lies on [0, 1): uniform over texts, 64 bits of the BLAKE2b of its normal form."""
-    digest = blake2b(_normalised(text), digest_size=8, person=_SALT).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+    """Where a text lies on [0, 1): uniform over texts."""
+    return _position(hash_of(text))
+
+
+def _position(text_hash: int) -> float:
+    return (text_hash >> 11) / (1 << 53)
 
 
 def split_of(text: str) -> Split:
     """The split of a situation with this text."""
-    position = position_of(text)
+    return split_of_hash(hash_of(text))
+
+
+def split_of_hash(text_hash: int) -> Split:
+    """The split of a situation whose text has this hash."""
+    position = _position(text_hash)
     return next(split for end, split in _ENDS if position < end)

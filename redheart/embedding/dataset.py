@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,6 +169,11 @@ class EmbeddedDataset:
     def ids(self) -> list[str]:
         """The id of each situation."""
         return self.facts.ids
+
+    @property
+    def texts_identity(self) -> str:
+        """Hash of all texts, in order. ``identity`` tells of them only by the keys, which of vectors that a file brought don't."""
+        return hashlib.blake2b(self.facts.text_hashes.tobytes(), digest_size=8).hexdigest()
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -15,11 +15,12 @@ from redheart.data import Situation, iter_situations, read_dataset
 from redheart.data.facts import FactsGathering
 from redheart.data.identity import Identity
 from redheart.embedding.dataset import OLDER_KEY, EmbeddedDataset, Sequences
-from redheart.embedding.embedded_json import InlineVectors, SizeCheck, check_sizes, inline_vectors
+from redheart.embedding.embedded_json import InlineVectors, Receipt, SizeCheck, check_sizes, inline_vectors
 from redheart.embedding.paths import paths_in
 from redheart.embedding.store import VectorStore, stores_in
-from redheart.embedding.stored_facts import header_of, load_facts, store_facts
+from redheart.embedding.stored_facts import header_of, load_facts, read_header, store_facts
 from redheart.errors import StorageError
+from redheart.storage import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,23 @@ def open_embedded(path: Path) -> EmbeddedDataset:
         header = header_of(read.dataset, read.sha256, read.index_sha256, None)
         store_facts(place.vectors, read.dataset, header)
     return read.dataset
+
+
+def changed_source(path: Path) -> Path | None:
+    """The dataset that the ``.embedded.json`` at ``path`` was written from, if it lies beside it and holds something else by now."""
+    vectors = paths_in(path.parent, path).vectors
+    receipt, header = Receipt.read(vectors), read_header(vectors)
+    if receipt is None or receipt.source_state is None or path.name == receipt.source:
+        return None
+    source = path.with_name(receipt.source)
+    try:
+        if header is not None and header.source is not None:
+            is_same = sha256_of(source) == header.source.sha256
+        else:  # facts that were made anew of the file alone; times change where nothing else does
+            is_same = source.stat().st_size == receipt.source_state[0]
+    except OSError:
+        return None  # whoever embeds it says what is wrong with it
+    return None if is_same else source
 
 
 def read_embedded(path: Path) -> ReadDataset:

@@ -162,6 +162,7 @@ def _arrays_of(dataset: EmbeddedDataset) -> Arrays:
     return {
         "ids": _lines(facts.ids),
         "splits": facts.splits,
+        "text_hashes": facts.text_hashes,
         "has_target": facts.has_target,
         **{f"values.{name}": values for name, values in facts.targets.values.items()},
         **{f"mask.{name}": known for name, known in facts.targets.mask.items()},
@@ -260,6 +261,7 @@ def _dataset(path: Path, folder: Path, header: FactsHeader, arrays: Arrays) -> E
     facts = DatasetFacts(
         _texts(arrays["ids"]),
         arrays["splits"].view(np.int8),
+        arrays["text_hashes"].view(np.uint64),
         arrays["has_target"].view(np.bool_),
         targets,
         header.outvoted,

@@ -12,7 +12,11 @@ from redheart.storage import read_struct, write_json
 
 
 class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers, as ``redheart evaluate --json`` prints them."""
+    """The numbers, as ``redheart evaluate --json`` prints them.
+
+    Attributes:
+        left_out: situations that were not scored because the model was made with them before their texts were edited.
+    """
 
     split: str
     count: int
@@ -23,6 +27,7 @@ class EvaluationRecord(msgspec.Struct, frozen=True, kw_only=True):
     modules: dict[str, ModuleScores]
     comparison: Comparison
     baseline: BaselineDescription = msgspec.field(name="rival")
+    left_out: int = 0
 
 
 class StoredEvaluation(EvaluationRecord, frozen=True, kw_only=True):

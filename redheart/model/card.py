@@ -110,10 +110,12 @@ def _table(evaluation: StoredEvaluation) -> _Table:
                 constant = "–" if one.constant is None else format(one.constant, style.lstrip("+"))
                 cells = (_cell(one.model, style), constant, _cell(one.baseline, style))
                 rows.append((f"`{task}`", label, *cells))
+    left_out = evaluation.left_out
+    without = f" (without {left_out} that the model was made with before their texts were edited)" if left_out else ""
     return _Table(
         count=evaluation.count,
         split=evaluation.split,
-        of=f" of `{evaluation.data}`",
+        of=f" of `{evaluation.data}`{without}",
         confidence=f"{100 * comparison.confidence:.3g} %",
         samples=comparison.bootstrap_samples,
         note="",

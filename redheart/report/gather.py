@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from redheart.crossover.beside_baseline import load_beside_baseline
 from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
+from redheart.data.schema import Situation
 from redheart.errors import DataError, NotYetDone, StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.memory import read_oom_stats
@@ -264,12 +266,17 @@ def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
     if path.name != f"{sample.stem}{EMBEDDED_ENDING}" and path.name != sample.name:
         return False
     try:
-        own = {situation.id for situation in read_dataset(sample)}
+        own = _contents(sample)
         if sum(counts.values()) != len(own):  # the cheap question first: another file of this name may be large
             return False
-        return own == {situation.id for situation in read_dataset(path)}
+        return own == _contents(path)
     except DataError:
         return None
+
+
+def _contents(dataset: Path) -> dict[str, Situation]:
+    """Texts and annotations by id, whether they were embedded or not: an edited copy is no longer what it was copied from."""
+    return {one.id: dataclasses.replace(one, embedding_key=None) for one in read_dataset(dataset)}
 
 
 def _config_text(config: Config, output: Path) -> str:

@@ -18,6 +18,7 @@ from redheart.storage.structs import read_struct
 from redheart.sweep.planner import StagePlan
 from redheart.sweep.publish import publish_once
 from redheart.sweep.trials import trial_name
+from redheart.training.identity import Settings, trial_identity
 
 SWEEPS_FOLDER = "sweeps"
 #: Settings of the sweep section that decide where trials run, not what they compute.
@@ -26,20 +27,35 @@ _NOT_IDENTITY = ("workers",)
 
 def sweep_identity(config: Config, dataset_identity: str) -> str:
     """Sixteen hex digits: equal for two sweeps whose trials mean the same."""
-    from redheart.training.identity import trial_identity
-
     section = msgspec.to_builtins(config.sweep)
     for name in _NOT_IDENTITY:
         section.pop(name)
     return fingerprint({"sweep": section, "trial": trial_identity(config, dataset_identity), "seed": config.seed})
 
 
-class SweepDescription(msgspec.Struct, frozen=True):
-    """``sweep.json``: what the sweep of this folder is, for people."""
+class SweepDescription(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``sweep.json``: what the sweep of this folder is, and what its trials were made with.
+
+    Attributes:
+        trial: what a trial means, see ``trial_identity``, with preset and precision settled; None in older files.
+        data: the dataset's path.
+    """
 
     identity: str
     seed: int
     sweep: SweepConfig
+    trial: Settings | None = None
+    data: str | None = None
+
+
+def describe_sweep(results: Path, name: str | None) -> SweepDescription | None:
+    """What the sweep ``name`` was made with; None where nothing is left of it.
+
+    Raises:
+        StorageError: its file is damaged.
+    """
+    path = results / SWEEPS_FOLDER / (name or "") / "sweep.json"
+    return read_struct(path, SweepDescription) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,26 @@ def sweeps_of(results: Path, identity: str) -> list[int]:
     return [int(path.name.rpartition("-")[2]) for path in (results / SWEEPS_FOLDER).glob(f"{identity}-*")]
 
 
-def open_sweep(config: Config, identity: str, results: Path, *, force: bool = False) -> Sweep:
+def open_sweep(
+    config: Config,
+    identity: str,
+    results: Path,
+    *,
+    trial: Settings | None = None,
+    data: Path | None = None,
+    force: bool = False,
+) -> Sweep:
     """The newest generation of ``identity``; made where there is none, or under ``force``.
 
     Array jobs call it from many machines at once: all get the same one (without ``force``).
+
+    Args:
+        trial, data: kept with a new one, see ``SweepDescription``.
     """
     folder = results / SWEEPS_FOLDER
     generation = max(sweeps_of(results, identity), default=0)
-    description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep))
+    path = None if data is None else str(data)
+    description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep, trial, path))
     if force or not generation:
         generation += 1
         while not publish_once(folder / f"{identity}-{generation}" / "sweep.json", description) and force:

@@ -102,23 +102,47 @@ def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sw
     return content
 
 
-def read_optimal_lr(path: Path) -> float:
-    """The chosen learning rate; the number may be quoted, as here, or bare, as an earlier implementation wrote it.
+class SweepChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies in the file, as far as it tells: an earlier implementation wrote the number alone.
+
+    Attributes:
+        epochs, training_situations: of each trial.
+    """
+
+    learning_rate: float
+    sweep: str | None = None
+    epochs: int | None = None
+    training_situations: int | None = None
+
+
+def read_choice(path: Path) -> SweepChoice:
+    """The chosen learning rate, which may be quoted, as here, or bare, and what it was found with.
 
     Raises:
-        StorageError: the file is missing, damaged, or holds no positive number there.
+        NotYetDone: the file is missing.
+        StorageError: it is damaged, or holds no positive number there.
     """
     if not path.exists():
         raise NotYetDone(f"{path}: there is no chosen learning rate; run the sweep first, or give one with --lr")
     content = read_json(path)
-    found = content.get("optimal_lr") if isinstance(content, dict) else None
+    content = content if isinstance(content, dict) else {}
+    found = content.get("optimal_lr")
     try:
         value = float(found) if isinstance(found, (str, int, float)) and not isinstance(found, bool) else math.nan
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; run the sweep again")
-    return value
+    told = {name: content.get(name) for name in SweepChoice.__struct_fields__}
+    try:
+        return msgspec.convert({**told, "learning_rate": value}, SweepChoice)
+    except msgspec.ValidationError:
+        return SweepChoice(learning_rate=value)
+
+
+def read_optimal_lr(path: Path) -> float:
+    """The chosen learning rate, see ``read_choice``."""
+    return read_choice(path).learning_rate
 
 
 def sweep_that_chose(path: Path) -> str | None:
@@ -130,6 +154,18 @@ def sweep_that_chose(path: Path) -> str | None:
     content = read_json(path)
     found = content.get("sweep") if isinstance(content, dict) else None
     return found if isinstance(found, str) else None
+
+
+def coverage_of(path: Path) -> float | None:
+    """The coverage of the interval in the file at ``path``; None where it does not say.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
+    content = read_json(path)
+    evidence = content.get("evidence") if isinstance(content, dict) else None
+    found = evidence.get("fit_confidence") if isinstance(evidence, dict) else None
+    return found if isinstance(found, float) else None
 
 
 class ChosenFor(msgspec.Struct, frozen=True):

@@ -15,12 +15,13 @@ from redheart.paths import OutputPaths
 from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.learning_rate_keys import key_of
-from redheart.sweep.optimal import OPTIMAL_FILE, sweep_that_chose, write_optimal_lr
+from redheart.sweep.optimal import OPTIMAL_FILE, coverage_of, sweep_that_chose, write_optimal_lr
 from redheart.sweep.pool import LOGS_FOLDER, Pool
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
+from redheart.training.identity import trial_identity
 from redheart.worker_pool import own_environment, plan_slots
 
 RESULTS_FOLDER = OutputPaths.sweep.name
@@ -79,7 +80,14 @@ def run_sweep(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results, force=force)
+    sweep = open_sweep(
+        config,
+        sweep_identity(asked or config, dataset_identity),
+        results,
+        trial=trial_identity(config, dataset_identity),
+        data=dataset,
+        force=force,
+    )
     done = _count_done(sweep, store)
     if done == sweep.total:
         info("sweep.complete", total=sweep.total)
@@ -128,7 +136,13 @@ def run_worker(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(config, sweep_identity(asked or config, dataset_identity), results)
+    sweep = open_sweep(
+        config,
+        sweep_identity(asked or config, dataset_identity),
+        results,
+        trial=trial_identity(config, dataset_identity),
+        data=dataset,
+    )
     done = _count_done(sweep, store)
     follower = _Follower(sweep, store)
 
@@ -183,7 +197,7 @@ def _write_conclusion(
     sweep: Sweep, store: CumulativeStore, trials: list[Trial], evidence: Evidence, plotted: Collection[int]
 ) -> None:
     path = sweep.results / OPTIMAL_FILE
-    if _is_of(path, sweep) and (sweep.results / SUMMARY_PLOT).exists():
+    if _is_of(path, sweep, evidence) and (sweep.results / SUMMARY_PLOT).exists():
         return
     from redheart.sweep.plots import plot_stage, plot_summary
 
@@ -206,11 +220,12 @@ def _write_conclusion(
         warn("sweep.at_edge", best=key_of(evidence.best))
 
 
-def _is_of(path: Path, sweep: Sweep) -> bool:
+def _is_of(path: Path, sweep: Sweep, evidence: Evidence) -> bool:
+    """Whether the choice that lies there is this sweep's, with its interval at the coverage that is asked for."""
     if not path.exists():
         return False
     try:
-        return sweep_that_chose(path) == sweep.name
+        return sweep_that_chose(path) == sweep.name and coverage_of(path) == evidence.confidence
     except StorageError as error:
         debug(f"{error}; it follows from the trials and is written again")
         return False

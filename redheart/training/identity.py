@@ -20,7 +20,7 @@ _NOT_IDENTITY = {
     "activation_checkpointing",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
-_OFF = {
+_OFF: dict[str, Scalar] = {
     "layer_lr_decay": 1.0,
     "schedule": "cosine",
     "ema_decay": 0.0,
@@ -72,3 +72,21 @@ def run_identity(config: Config, dataset_identity: str, preset: str, learning_ra
         "learning_rate": learning_rate,
         "seed": config.seed,
     }
+
+
+#: What the best learning rate does not hang on, of what a trial means.
+_NOT_OF_A_RATE = ("seed", "training.max_nonfinite_steps", "training.compile")
+
+
+def rate_settings(trial: Settings) -> dict[str, Scalar]:
+    """By dotted name, what the best learning rate hangs on, of what ``trial_identity`` says; those that are off too."""
+    off = {f"training.{name}": value for name, value in _OFF.items()}
+    return {name: value for name, value in {**off, **flat(trial)}.items() if name not in _NOT_OF_A_RATE}
+
+
+def flat(settings: Settings) -> dict[str, Scalar]:
+    """``{"training": {"epochs": 3}}`` -> ``{"training.epochs": 3}``."""
+    found: dict[str, Scalar] = {}
+    for key, value in settings.items():
+        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return found

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import list_epochs
+from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info
 from redheart.paths import OutputPaths
-from redheart.storage import Scalar, fingerprint, read_struct, write_json
-from redheart.training.identity import Settings
+from redheart.storage import fingerprint, read_struct, write_json
+from redheart.training.identity import Settings, flat
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
         run: fingerprint of ``identity``.
         finished: its last epoch was reached.
         dataset: path of the embedded dataset; ``counts``: its situations by split.
+        rate_origin: where its learning rate is from; None: not on record.
         updated: when this was written, in ISO 8601.
     """
 
@@ -33,6 +35,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     precision: str | None = None
     dataset: str | None = None
     counts: dict[str, int] | None = None
+    rate_origin: RateOrigin | None = None
     updated: str | None = None
 
 
@@ -87,7 +90,7 @@ class RunFolder:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
         if previous is None or previous.identity is None:
             return f"{OutputPaths.run.name}: –"
-        before, now = _flat(previous.identity), _flat(self.identity)
+        before, now = flat(previous.identity), flat(self.identity)
         found = [
             f"{key}: {before.get(key, '–')} → {now.get(key, '–')}"
             for key in dict.fromkeys([*before, *now])
@@ -105,6 +108,7 @@ class RunFolder:
         precision: str,
         dataset: str,
         counts: dict[str, int],
+        rate_origin: RateOrigin | None = None,
     ) -> None:
         """Writes ``run.json``."""
         write_json(
@@ -119,14 +123,7 @@ class RunFolder:
                 precision=precision,
                 dataset=dataset,
                 counts=counts,
+                rate_origin=rate_origin,
                 updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             ),
         )
-
-
-def _flat(settings: Settings) -> dict[str, Scalar]:
-    """``{"training": {"epochs": 3}}`` -> ``{"training.epochs": 3}``."""
-    found: dict[str, Scalar] = {}
-    for key, value in settings.items():
-        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
-    return found

@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 
 from redheart.batches.table import SituationTable
+from redheart.batches.trained_on import save_trained_on, with_texts
 from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
+from redheart.facts.learning_rate import RateOrigin
 from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
 from redheart.machine import choose_preset
 from redheart.messages import info
@@ -70,6 +72,7 @@ class Trainer:
         config: what it trains with, and stores as ``config.yaml``.
         dataset: what ``redheart.embedding`` opened, or an ``.embedded.json``.
         learning_rate: the peak of the schedule.
+        rate_origin: where that is from, to be kept with the run; None: it is not known.
         asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
         callbacks: told of the run too, after the trainer's own and before its state is saved.
@@ -82,19 +85,22 @@ class Trainer:
         output: Path,
         *,
         learning_rate: float,
+        rate_origin: RateOrigin | None = None,
         asked: Config | None = None,
         force: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         callbacks: Sequence[Callback] = (),
     ) -> None:
         asked = config if asked is None else asked
-        self.config, self.output, self.learning_rate = config, output, learning_rate
+        self.config, self.output = config, output
+        self.learning_rate, self.rate_origin = learning_rate, rate_origin
         self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
         self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
         self.preset, self.why = choose_preset(asked)
-        self.folder = RunFolder(output, run_identity(asked, self.table.identity, self.preset, learning_rate))
+        identity = run_identity(asked, self.table.identity, self.preset, learning_rate)
+        self.folder = RunFolder(output, with_texts(identity, output, self.table))
 
     @cached_property
     def statistics(self) -> TargetStatistics:
@@ -160,6 +166,7 @@ class Trainer:
         run.callbacks = callbacks
         if engine.is_main:
             write_text(self.paths.settings, resolved_yaml(self.config))
+            save_trained_on(self.output, self.folder.run, self.table)
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:
@@ -270,6 +277,7 @@ class Trainer:
             precision=engine.precision,
             dataset=str(self.table.path),
             counts=self.table.counts,
+            rate_origin=self.rate_origin,
         )
 
     def _manifest(self) -> Manifest:

@@ -10,6 +10,7 @@ import msgspec
 from redheart.baseline.comparison import compare
 from redheart.baseline.run import baseline_of_run
 from redheart.batches.table import SituationTable
+from redheart.batches.trained_on import leave_out_trained
 from redheart.checkpoint.restore import Restored, check_preset, check_vectors
 from redheart.config import Config
 from redheart.data.splits import Split
@@ -43,12 +44,19 @@ def evaluate(
     Raises:
         ConfigError: the checkpoint is of another preset than was asked for, or of vectors of another size.
         RedHeartError: the vectors are another encoder's.
+        DataError: too little is left to score of what the model was not made with.
         Interrupted: ``should_stop`` said so.
     """
     manifest, path = restored.manifest, restored.path
     check_preset(manifest, path, config.model.preset)
     check_vectors(manifest, path, dataset)
-    table = SituationTable.open(dataset, needs=(split,))
+    judged = leave_out_trained(
+        SituationTable.open(dataset, needs=(split,)),
+        manifest,
+        [*list(path.absolute().parents)[:2], Path(config.output)],  # the run's folder, wherever it was brought to
+        () if split == "train" else (split,),
+    )
+    table = judged.table
     device = inference_device()
     evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
     training, without = _training_data(config, manifest, table)
@@ -62,15 +70,23 @@ def evaluate(
         seed=config.seed,
         in_sample=split == "train",
     )
-    scored = Scored(evaluation, comparison, baseline.description if baseline else BaselineDescription(absent=without))
-    # Another dataset's numbers do not take the place of the run's own.
-    other = "" if dataset.path == embedded_of_run(config) else f"_{table.identity}"
+    description = baseline.description if baseline else BaselineDescription(absent=without)
+    scored = Scored(evaluation, comparison, description, judged.left_out.get(split, 0))
+    # Another dataset's numbers, and those of the same one edited, do not take the place of the run's own, nor its name.
+    edition = ""
+    if manifest.dataset not in (None, table.identity):
+        edition = table.identity
+    elif judged.is_edited:
+        edition = dataset.texts_identity
+    is_own = not edition and dataset.path == embedded_of_run(config)
+    other = "" if is_own else f"_{edition or table.identity}"
+    is_namesake = edition and manifest.data is not None and manifest.data.name == table.name
     target = OutputPaths(config.output).evaluation / f"{path.name.removesuffix('.pth')}_{split}{other}.json"
     stored = StoredEvaluation(
         checkpoint=str(path),
         weights=manifest.weights_identity,
         dataset=str(dataset.path),
-        data=table.name,
+        data=f"{table.name} ({edition})" if is_namesake else table.name,
         **msgspec.structs.asdict(record(scored)),
     )
     save_evaluation(target, stored)

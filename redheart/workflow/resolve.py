@@ -1,20 +1,30 @@
-"""The resolution of a stage's open settings: learning rate, preset and precision, with the reason for each.
+"""The resolution of a stage's open settings: learning rate, preset and precision, with the reason for each; and whether the
+sweep that chose a learning rate was made with what it is taken for.
 
 Nothing is said here and nothing started: the stages say what they train with, and ``--print-config`` prints it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from redheart.config import Config, Resolution, setting, with_settings
+from redheart.errors import StorageError
+from redheart.facts.learning_rate import RateOrigin, SettingDiffers
 from redheart.machine import choose_precision, choose_preset
-from redheart.messages import text
+from redheart.messages import debug, text
 from redheart.paths import OutputPaths
 from redheart.storage import read_json
 from redheart.storage.structs import Scalar
+
+if TYPE_CHECKING:
+    from redheart.embedding import EmbeddedDataset
+    from redheart.sweep.optimal import SweepChoice
 
 #: Taken where neither a sweep nor the user has said otherwise: AdamW's usual value for transformers of this size.
 DEFAULT_LEARNING_RATE = 3e-4
@@ -118,3 +128,93 @@ def as_the_sweep_there(config: Config, dataset_identity: str) -> Config:
     results = OutputPaths(config.output).sweep
     there = (one for one in equivalents(config) if sweeps_of(results, sweep_identity(one, dataset_identity)))
     return next(there, config)
+
+
+def rate_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, *, epochs: int) -> RateOrigin:
+    """Where a learning rate is from. One that was typed and is the choice of the sweep that lies there is that sweep's.
+
+    Args:
+        config: with preset and precision settled.
+        epochs: that are trained with it.
+
+    Raises:
+        StorageError: the sweep's choice is damaged, and was asked for.
+    """
+    from redheart.training.identity import rate_settings, trial_identity
+
+    choice = _choice_of_the_sweep(chosen)
+    if choice is None:
+        return RateOrigin(kind=chosen.kind)
+    situations = dataset.facts.counts["train"]
+    now = rate_settings(trial_identity(config, dataset.identity)) | {"epochs": epochs, "situations": situations}
+    then = _made_with(config, dataset, choice, now)
+    differs = [
+        SettingDiffers(name, value, now.get(name))
+        for name, value in then.settings.items()
+        if value not in (now.get(name), None)
+    ]
+    # A sweep for this very run would have such trials.
+    short = {"epochs": config.trial_epochs, "situations": min(config.sweep.max_situations, situations)}
+    return RateOrigin(
+        kind=chosen.kind,
+        sweep=choice.sweep or "–",
+        differs=tuple(
+            _with_path(one, then.data, str(dataset.path)) if one.name == "dataset" else one for one in differs
+        ),
+        is_by_design=bool(differs) and all(one.sweep == short.get(one.name) for one in differs),
+        is_on_record=then.is_all,
+    )
+
+
+def _choice_of_the_sweep(chosen: LearningRate) -> SweepChoice | None:
+    """The choice that lies there, where the learning rate is that."""
+    from redheart.sweep.optimal import read_choice
+
+    if chosen.kind == "default" or not chosen.path.exists():
+        return None
+    try:
+        choice = read_choice(chosen.path)
+    except StorageError:
+        if chosen.kind == "given":  # it need not be there
+            return None
+        raise
+    return choice if choice.learning_rate == chosen.value else None
+
+
+@dataclass(frozen=True)
+class _MadeWith:
+    """What is on record of a sweep's trials: settings by name, the path of the data, and whether it is all."""
+
+    settings: dict[str, Scalar]
+    data: str
+    is_all: bool
+
+
+def _made_with(config: Config, dataset: EmbeddedDataset, choice: SweepChoice, now: Mapping[str, Scalar]) -> _MadeWith:
+    """Of an older sweep, which kept no settings, their hash tells whether they are those of ``now``."""
+    from redheart.sweep import read_chosen_for
+    from redheart.sweep.identity import describe_sweep, sweep_identity
+    from redheart.training.identity import rate_settings
+
+    results = OutputPaths(config.output).sweep
+    lengths: dict[str, Scalar] = {"epochs": choice.epochs, "situations": choice.training_situations}
+    try:
+        described, older = describe_sweep(results, choice.sweep), read_chosen_for(results)
+    except StorageError as error:  # it says how good a choice is, and is not needed to train
+        debug(str(error))
+        return _MadeWith(lengths, "–", False)
+    if described is not None and described.trial is not None:
+        return _MadeWith({**rate_settings(described.trial), **lengths}, described.data or "–", True)
+    if described is not None and choice.epochs is not None:
+        same = msgspec.structs.replace(config, sweep=described.sweep, seed=described.seed)
+        same = with_settings(same, {"training.epochs": choice.epochs})
+        if any(sweep_identity(one, dataset.identity) == described.identity for one in equivalents(same)):
+            return _MadeWith({**now, **lengths}, str(dataset.path), True)
+    if older is not None:
+        return _MadeWith({"dataset": older.dataset, "model.preset": older.preset, **lengths}, older.path, False)
+    return _MadeWith(lengths, "–", False)
+
+
+def _with_path(one: SettingDiffers, then: str, now: str) -> SettingDiffers:
+    """Of the data, whose identities tell nothing to people, paths too."""
+    return SettingDiffers(one.name, f"{then} ({one.sweep})", f"{now} ({one.run})")

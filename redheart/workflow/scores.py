@@ -40,11 +40,13 @@ class Scored:
 
     Attributes:
         baseline: what it is, or why there is none.
+        left_out: situations that the model was made with before their texts were edited.
     """
 
     evaluation: Evaluation
     comparison: Comparison
     baseline: BaselineDescription
+    left_out: int = 0
 
 
 def record(scored: Scored) -> EvaluationRecord:
@@ -60,6 +62,7 @@ def record(scored: Scored) -> EvaluationRecord:
         modules=evaluation.modules,
         comparison=scored.comparison,
         baseline=scored.baseline,
+        left_out=scored.left_out,
     )
 
 
@@ -127,6 +130,8 @@ def as_table(scored: Scored) -> str:
     ]
     for task in TASKS:
         lines += _rows(task, scored)
+    if scored.left_out:
+        lines += ["", text("crossover.left_out", counts=f"{evaluation.split} {scored.left_out}")]
     lines += ["", *standings(comparison, evaluation.split), *about_baseline(scored.baseline)]
     if evaluation.split == "choose":
         lines.append(text("baseline.on_choose"))

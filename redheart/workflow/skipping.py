@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from redheart.messages import info, text
 from redheart.paths import OutputPaths
-from redheart.storage import Scalar, fingerprint, read_struct, write_json
+from redheart.storage import Json, fingerprint, read_struct, write_json
 
-#: What a stage's results follow from: hashes of files, and settings.
-Inputs = Mapping[str, Scalar | Mapping[str, Scalar] | Sequence[Scalar | Mapping[str, Scalar]]]
+#: What a stage's results follow from: hashes of files, and settings; see ``inputs.py``.
+Inputs = Mapping[str, Json]
 
 
 def _read(output: Path) -> dict[str, str]:
@@ -18,9 +18,22 @@ def _read(output: Path) -> dict[str, str]:
     return read_struct(path, dict[str, str]) if path.exists() else {}
 
 
-def is_done(output: Path, stage: str, inputs: Inputs, results: list[Path], *, force: bool) -> bool:
-    """Whether ``stage`` has these ``results`` of these ``inputs`` already; says so if it has."""
-    if force or any(not path.exists() for path in results) or _read(output).get(stage) != fingerprint(inputs):
+def is_done(
+    output: Path,
+    stage: str,
+    inputs: Inputs,
+    results: list[Path],
+    *,
+    force: bool,
+    older: Inputs | None = None,
+) -> bool:
+    """Whether ``stage`` has these ``results`` of these ``inputs`` already; says so if it has.
+
+    Args:
+        older: the same inputs as an earlier version remembered them, where they can be told from what it remembered.
+    """
+    alike = {fingerprint(one) for one in (inputs, older) if one is not None}
+    if force or any(not path.exists() for path in results) or _read(output).get(stage) not in alike:
         return False
     info("workflow.stage_skipped", name=text(f"workflow.stage_{stage}"))
     return True

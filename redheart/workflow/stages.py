@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import Interrupted, NotYetDone, TrainingError, UsageError
+from redheart.errors import Interrupted, NotYetDone, RedHeartError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
-from redheart.storage import sha256_of, write_text
+from redheart.storage import write_text
 from redheart.workflow.group import run_group
+from redheart.workflow.inputs import as_stored_before, inputs_of, inputs_of_analyze, inputs_of_crossover
 from redheart.workflow.resolve import (
     LearningRate,
     as_the_sweep_there,
     choose_learning_rate,
     equivalents,
+    rate_origin,
     resolve,
 )
 from redheart.workflow.skipping import is_done, mark_done
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from redheart.ablation import AblationResult
     from redheart.data import Split
     from redheart.embedding import EmbeddedDataset
+    from redheart.facts.learning_rate import RateOrigin
     from redheart.sweep import ChosenFor
 
 Stop = Callable[[], bool]
@@ -116,51 +119,59 @@ def rebuild_sweep(config: Config) -> None:
     rebuild(Path(config.output))
 
 
-def _resolve_aloud(config: Config, dataset: EmbeddedDataset, *, takes_smallest_preset: bool = False) -> Resolution:
-    """What to train with; says which learning rate that is, and warns of one that was found for something else."""
+def _resolve_aloud(
+    config: Config, dataset: EmbeddedDataset, *, epochs: int | None = None, takes_smallest_preset: bool = False
+) -> tuple[Resolution, RateOrigin]:
+    """What to train with, and where its learning rate is from; says both.
+
+    Args:
+        epochs: that are trained; None: those of the main training.
+    """
+    resolution, learning_rate = _say_learning_rate(config, takes_smallest_preset=takes_smallest_preset)
+    epochs = config.training.epochs if epochs is None else epochs
+    return resolution, _say_origin(resolution.config, dataset, learning_rate, epochs=epochs)
+
+
+def _say_learning_rate(config: Config, *, takes_smallest_preset: bool = False) -> tuple[Resolution, LearningRate]:
+    """What to train with; says which learning rate that is."""
     learning_rate = choose_learning_rate(config)
     resolution = resolve(config, learning_rate, takes_smallest_preset=takes_smallest_preset)
-    _say_learning_rate(learning_rate)
-    if learning_rate.kind == "sweep":
-        _warn_of_another_choice(resolution.config, dataset, learning_rate.path)
-    return resolution
-
-
-def _say_learning_rate(chosen: LearningRate) -> None:
-    if chosen.kind == "given":
-        info("workflow.lr_given", learning_rate=chosen.value)
-    elif chosen.kind == "sweep":
-        info("workflow.lr_sweep", learning_rate=chosen.value, path=chosen.path)
+    if learning_rate.kind == "given":
+        info("workflow.lr_given", learning_rate=learning_rate.value)
+    elif learning_rate.kind == "sweep":
+        info("workflow.lr_sweep", learning_rate=learning_rate.value, path=learning_rate.path)
     else:
-        warn("workflow.lr_default", path=chosen.path, learning_rate=chosen.value)
+        warn("workflow.lr_default", path=learning_rate.path, learning_rate=learning_rate.value)
+    return resolution, learning_rate
 
 
-def _warn_of_another_choice(config: Config, dataset: EmbeddedDataset, path: Path) -> None:
-    from redheart.sweep import read_chosen_for
+def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, *, epochs: int) -> RateOrigin:
+    """Where the learning rate is from; says, with both values, what the sweep that chose it was made with otherwise.
 
-    then = read_chosen_for(path.parent)
-    if then is None:
-        return
-    now = _chosen_for(config, dataset)
-    if (then.dataset, then.preset) != (now.dataset, now.preset):
-        warn(
-            "workflow.lr_of_another",
-            path=path,
-            then=f"{then.path} ({then.preset})",
-            now=f"{now.path} ({now.preset})",
-        )
+    Args:
+        config: resolved.
+    """
+    origin = rate_origin(config, dataset, chosen, epochs=epochs)
+    differs = ", ".join(map(str, origin.differs))
+    if not origin.is_on_record:
+        warn("workflow.lr_not_on_record", path=chosen.path, differs=differs or "–")
+    elif origin.differs:
+        say = info if origin.is_by_design else warn
+        say("workflow.lr_shorter" if origin.is_by_design else "workflow.lr_differs", path=chosen.path, differs=differs)
+    return origin
 
 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.training.trainer import Trainer
 
-    resolution = _resolve_aloud(config, dataset)
+    resolution, origin = _resolve_aloud(config, dataset)
     Trainer(
         resolution.config,
         dataset,
         Path(config.output),
         learning_rate=resolution.learning_rate,
+        rate_origin=origin,
         asked=config,
         force=force,
         should_stop=should_stop,
@@ -177,7 +188,7 @@ def train_on_all_gpus(
         TrainingError: the processes failed; what they said is above.
     """
     settings = OutputPaths(config.output).launch
-    resolution = _resolve_aloud(config, dataset)
+    resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
@@ -204,10 +215,26 @@ def embedded_of_run(config: Config) -> Path | None:
 
 def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """The embedded dataset that the run in the output folder was trained on; without one, what is located and embedded."""
-    from redheart.embedding import open_embedded
+    from redheart.embedding.open_dataset import changed_source, open_embedded
 
     path = embedded_of_run(config)
-    return embed(config, should_stop=should_stop) if path is None else open_embedded(path)
+    if path is None:
+        return embed(config, should_stop=should_stop)
+    if (source := changed_source(path)) is not None:
+        warn("workflow.source_changed", source=source, path=path)
+    return open_embedded(path)
+
+
+def embed_for_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
+    """``embed``, for the checkpoints of the run in the output folder: by their encoder, cut as what trained them was cut."""
+    from redheart.checkpoint import list_epochs
+    from redheart.checkpoint.restore import embedding_settings
+
+    epochs = list_epochs(Path(config.output))
+    if epochs:
+        settings = embedding_settings(epochs[-1].manifest, config.embedding)
+        config = msgspec.structs.replace(config, embedding=settings)
+    return embed(config, should_stop=should_stop)
 
 
 def check_dataset_of_run(config: Config) -> None:
@@ -226,6 +253,27 @@ def check_dataset_of_run(config: Config) -> None:
             f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
             "run was started in, or name a dataset with --data"
         )
+
+
+def _say_if_data_changed(config: Config) -> None:
+    """Warns where the run's dataset has other texts or annotations by now: its records are of what it was.
+
+    Nothing of it is needed here: of data that can't be read, whoever needs it says what is wrong.
+    """
+    from redheart.batches.trained_on import find_trained_on
+    from redheart.embedding import open_embedded
+    from redheart.training.run_folder import read_run
+
+    try:
+        run, path = read_run(Path(config.output)), embedded_of_run(config)
+        if run is None or run.identity is None or path is None:
+            return
+        dataset, record = open_embedded(path), find_trained_on(run.run, [Path(config.output)])
+    except RedHeartError:
+        return
+    texts = dataset.texts_identity if record is None else record.texts
+    if (dataset.identity, dataset.texts_identity) != (run.identity.get("dataset"), texts):
+        warn("workflow.data_changed", path=path)
 
 
 def _metrics_file(config: Config) -> Path:
@@ -259,13 +307,19 @@ def delivered_model(config: Config) -> Path:
     return path
 
 
-def analyze(config: Config, *, force: bool = False) -> None:
-    """Finds each module's best epoch."""
+def analyze(config: Config, *, force: bool = False, is_trained_now: bool = False) -> None:
+    """Finds each module's best epoch.
+
+    Args:
+        is_trained_now: the data was opened a moment ago for the very training, so it is not looked at once more.
+    """
     from redheart.sweet_spot import analyze as find_sweet_spots
 
     output, metrics = Path(config.output), _metrics_file(config)
+    if not is_trained_now:
+        _say_if_data_changed(config)
     result = OutputPaths(output).analysis
-    inputs = {"metrics": sha256_of(metrics), "settings": msgspec.to_builtins(config.sweet_spot)}
+    inputs = inputs_of(inputs_of_analyze(config, metrics))
     if is_done(output, "analyze", inputs, [result], force=force):
         return
     find_sweet_spots(metrics, output, config.sweet_spot)
@@ -282,14 +336,11 @@ def crossover(
 
     output = Path(config.output)
     analysis = analysis_file(config)
-    inputs = {
-        "metrics": sha256_of(_metrics_file(config)),
-        "analysis": sha256_of(analysis),
-        "settings": [msgspec.to_builtins(config.crossover), msgspec.to_builtins(config.report), config.seed],
-    }
+    record = inputs_of_crossover(config, dataset, _metrics_file(config), analysis)
+    inputs, older = inputs_of(record), as_stored_before(record, output)
     paths = OutputPaths(output)
     results = [paths.combined, paths.best_model, paths.candidates]
-    if is_done(output, "crossover", inputs, results, force=force):
+    if is_done(output, "crossover", inputs, results, force=force, older=older):
         return
     run_crossover(config, output, load_analysis(output), SituationTable.open(dataset), should_stop=should_stop)
     mark_done(output, "crossover", inputs)
@@ -307,7 +358,7 @@ def ablate(
     from redheart.ablation import run_ablation
     from redheart.ablation.variants import VARIANTS
 
-    resolution = _resolve_aloud(config, dataset, takes_smallest_preset=True)
+    resolution, _ = _resolve_aloud(config, dataset, epochs=config.ablation_epochs, takes_smallest_preset=True)
     return run_ablation(
         resolution.config,
         dataset,

@@ -3,6 +3,7 @@ few epochs, checkpoints and records as training writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from redheart.training.records import (
 )
 
 D_EMBED = 8
+#: Identity of whatever is trained here.
+RUN = "small"
 DIMENSIONS = ModelDimensions(
     preset="tiny",
     d_embed=D_EMBED,
@@ -53,8 +56,19 @@ DIMENSIONS = ModelDimensions(
 )
 
 
-def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTable:
-    """Situations of a title, two windows and the text whole; what they are annotated with follows from the mean vector, with noise."""
+def story(index: int, seed: int = 0) -> str:
+    """The text of a situation of ``small_table``."""
+    return f"story number {index} of seed {seed}"
+
+
+def small_table(
+    folder: Path, count: int = 200, *, seed: int = 0, texts: Mapping[str, str] | None = None
+) -> SituationTable:
+    """Situations of a title, two windows and the text whole; what they are annotated with follows from the mean vector, with noise.
+
+    Args:
+        texts: by id, other texts than they would have.
+    """
     generator = np.random.default_rng(seed)
     vectors = generator.standard_normal((count, 4, D_EMBED)).astype(np.float32)
     hidden = vectors.mean(axis=1) @ generator.standard_normal((D_EMBED, 24))
@@ -66,7 +80,7 @@ def small_table(folder: Path, count: int = 200, *, seed: int = 0) -> SituationTa
     situations = [
         Situation(
             id=f"s{index}",
-            text=f"story number {index} of seed {seed}",
+            text=(texts or {}).get(f"s{index}", story(index, seed)),
             label=LABELS[int(noisy[index, 19:24].argmax())],
             emotions=tuple(float(value) for value in emotions[index]),
             regret_factor=float(scores[index, 7]),
@@ -114,7 +128,7 @@ def train(
     if start:
         states[0] = _copy(model)
         first = msgspec.structs.replace(first, learning_rate=rate, choose=_scored(model, table))
-        save_start(output, state=states[0], manifest=_manifest(0, statistics))
+        save_start(output, state=states[0], manifest=_manifest(0, table, statistics))
     append_record(output / "metrics.jsonl", first)
     for epoch in range(1, epochs + 1):
         before = _copy(model)
@@ -129,12 +143,14 @@ def train(
         states[epoch] = _copy(model)
         record = _record(epoch, model, table, before, float(losses.total.detach()))
         append_record(output / "metrics.jsonl", record)
-        save_epoch(output, epoch=epoch, state=states[epoch], manifest=_manifest(epoch, statistics))
+        save_epoch(output, epoch=epoch, state=states[epoch], manifest=_manifest(epoch, table, statistics))
     return SmallRun(output, table, states)
 
 
-def _manifest(epoch: int, statistics: TargetStatistics) -> Manifest:
+def _manifest(epoch: int, table: SituationTable, statistics: TargetStatistics) -> Manifest:
     return Manifest(
+        run=RUN,
+        dataset=table.identity,
         global_step=5 * epoch,
         preset="tiny",
         d_embed=D_EMBED,

@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
+from redheart.batches.trained_on import save_trained_on
 from redheart.config import Config, CrossoverConfig, ReportConfig
-from redheart.crossover import controls, evaluation, material, run_crossover
+from redheart.crossover import controls, evaluation, load_result, material, run_crossover
 from redheart.crossover import crossover as stage
 from redheart.crossover.controls import best_epoch
 from redheart.crossover.evaluation import served_loss
 from redheart.crossover.strategies import EpochFiles, uniform
+from redheart.data.splits import split_of
 from redheart.errors import Interrupted
 from redheart.messages import set_language
-from tests.crossover.small_run import SmallRun, analysis_of, mixed
+from tests.crossover.small_run import RUN, SmallRun, analysis_of, mixed, small_table, story
 
 CONFIG = Config(crossover=CrossoverConfig(random_controls=1), report=ReportConfig(bootstrap_samples=200))
 
@@ -75,6 +77,33 @@ def test_a_table_without_its_test_split_gets_as_far_as_the_winner(run: SmallRun,
     finally:
         run.table.split_indices.update(indices)
     assert "winner fixed" in happened
+
+
+def test_texts_that_trained_or_chose_and_were_edited_since_neither_decide_nor_are_reported_on(
+    run: SmallRun, tmp_path: Path
+) -> None:
+    """They are told of, and every number is what it is without them."""
+    analysis = analysis_of(mixed(6), epochs=6)
+    whole = run_crossover(CONFIG, run.output, analysis, run.table)
+    save_trained_on(run.output, RUN, run.table)
+    texts = {}
+    for then, now, chosen in (
+        ("train", "judge", slice(3)),
+        ("choose", "test", slice(2)),
+        ("train", "test", slice(3, 4)),
+    ):
+        for index in run.table.split_indices[then][chosen]:
+            edits = (f"{story(index)} Edit {number}: typo." for number in range(1000))
+            texts[f"s{index}"] = next(text for text in edits if split_of(text) == now)
+    edited = small_table(tmp_path, texts=texts)
+    assert edited.counts["judge"] == run.table.counts["judge"] + 3
+    found = run_crossover(CONFIG, run.output, analysis, edited)
+    assert found.left_out == {"judge": 3, "test": 3} and load_result(run.output) == found
+    for name in ("last", "best_epoch", "average", "crossover"):
+        for split in ("judge", "test"):
+            assert found[name].scores[split].loss == whole[name].scores[split].loss
+    told = json.loads((run.output / "crossover" / "candidates.json").read_text())["explanation"][-1]
+    assert told == "Left out, because the run was made with them before their texts were edited: judge 3, test 3."
 
 
 def test_the_best_single_epoch_is_that_of_the_recorded_served_loss_on_choose(run: SmallRun) -> None:

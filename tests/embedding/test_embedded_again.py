@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from redheart.config import EmbeddingConfig
 from redheart.embedding import open_embedded
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource
+from redheart.embedding.open_dataset import changed_source
 from redheart.errors import StorageError
 from tests.embedding.conftest import check_no_story_was_read_twice, embed, make_items, write_items
 
@@ -144,3 +146,24 @@ def test_a_store_of_the_first_segmentation_is_refused_on_opening_and_embedded_ag
     opened = open_embedded(old.path)
     assert opened.identity == made.identity != old.identity
     assert all(opened.segments(index).kinds[-1] == 3 for index in range(3))
+
+
+def test_a_dataset_that_was_edited_since_it_was_embedded_is_told_from_one_that_was_touched(
+    tmp_path: Path, config: EmbeddingConfig
+) -> None:
+    items = make_items(2)
+    path = write_items(tmp_path / "x.json", items)
+    made = embed(path, config).path
+    assert changed_source(made) is None
+    os.utime(path)
+    assert changed_source(made) is None
+    items[1]["text"] += " Edit: typo."
+    write_items(path, items)
+    assert changed_source(made) == path
+    (tmp_path / "x.vectors" / "facts.safetensors").unlink()
+    open_embedded(made)
+    assert changed_source(made) == path, "by its size, where the facts were made anew"
+    embed(path, config)
+    assert changed_source(made) is None
+    path.unlink()
+    assert changed_source(made) is None and changed_source(tmp_path / "another.embedded.json") is None

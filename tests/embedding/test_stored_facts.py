@@ -78,7 +78,8 @@ def assert_same(one: EmbeddedDataset, other: EmbeddedDataset) -> None:
         other.model_fingerprint,
         other.d_embed,
     )
-    pairs = [(one.facts.splits, other.facts.splits), (one.facts.has_target, other.facts.has_target)]
+    pairs = [(one.facts.splits, other.facts.splits), (one.facts.text_hashes, other.facts.text_hashes)]
+    pairs += [(one.facts.has_target, other.facts.has_target)]
     targets, others_targets = one.facts.targets, other.facts.targets
     for name in targets.values:
         pairs += [(targets.values[name], others_targets.values[name]), (targets.mask[name], others_targets.mask[name])]

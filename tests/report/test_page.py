@@ -231,9 +231,12 @@ def test_the_bundled_sample_is_named_as_such(output: Path) -> None:
     shutil.copy(bundled_sample(), copy)
     count = len(read_json(copy))
     write_json(output / "run.json", {"dataset": str(copy), "counts": {"train": count}})
+    items = read_json(copy)
+    write_json(copy, [{**item, "embedding_key": "k"} for item in items])
     assert "bundled sample" in read(build_report(CONFIG, output)).text
-    write_json(copy, read_json(copy)[:-1])
-    assert "bundled sample" not in read(build_report(CONFIG, output)).text
+    for other in (items[:-1], [{**items[0], "text": "Another story under the same id."}, *items[1:]]):
+        write_json(copy, other)
+        assert "bundled sample" not in read(build_report(CONFIG, output)).text
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4])
@@ -295,3 +298,30 @@ def test_another_models_comparison_is_not_shown_as_this_ones(output: Path) -> No
     assert "was not set beside the simple baseline; `redheart evaluate` does it" in page.text
     path.write_text("torn")
     assert "A file can't be read" in read(build_report(CONFIG, output)).text
+
+
+@pytest.mark.parametrize(
+    "origin, told",
+    [
+        ({"kind": "given"}, "The learning rate was given."),
+        (
+            {
+                "kind": "given",
+                "sweep": "ab-1",
+                "differs": [
+                    {"name": "epochs", "sweep": 3, "run": 60},
+                    {"name": "training.global_batch_size", "sweep": 16, "run": 32},
+                ],
+            },
+            "is the choice of sweep ab-1. That sweep was made with other settings, so its choice need not be the best one here "
+            "(the sweep's → these): epochs 3 → 60, training.global_batch_size 16 → 32.",
+        ),
+    ],
+)
+def test_what_the_sweep_was_made_with_otherwise_stands_beside_the_learning_rate(
+    output: Path, origin: dict, told: str
+) -> None:
+    run = json.loads((output / "run.json").read_text())
+    (output / "run.json").write_text(json.dumps({**run, "rate_origin": origin}))
+    assert told in read(build_report(CONFIG, output)).text
+    assert json.loads((output / "report" / "report.json").read_text())["run"]["rate_origin"] == origin

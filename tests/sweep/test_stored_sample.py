@@ -11,7 +11,7 @@ import pytest
 from redheart.config import SweepConfig, load_config
 from redheart.errors import StorageError
 from redheart.sweep.fit import fit_learning_rate
-from redheart.sweep.identity import Sweep, open_sweep
+from redheart.sweep.identity import Sweep, describe_sweep, open_sweep
 from redheart.sweep.optimal import ChosenFor, read_chosen_for, sweep_that_chose, write_chosen_for, write_optimal_lr
 from redheart.sweep.planner import plan_stage
 from redheart.sweep.store import CumulativeStore
@@ -85,6 +85,10 @@ def test_the_description_of_a_sweep_holds_its_identity_seed_and_settings(tmp_pat
     content = json.loads((sweep.folder / "sweep.json").read_text())
     assert list(content) == ["identity", "seed", "sweep"]
     assert (content["identity"], content["seed"], content["sweep"]["lr_min"]) == ("abc", 3, 1e-5)
+    made = open_sweep(load_config(None, []), "abd", tmp_path, trial={"epochs": 3}, data=Path("x.embedded.json"))
+    described = describe_sweep(tmp_path, made.name)
+    assert described is not None and (described.trial, described.data) == ({"epochs": 3}, "x.embedded.json")
+    assert describe_sweep(tmp_path, "another-1") is None and describe_sweep(tmp_path, None) is None
 
 
 def test_what_an_older_version_wrote_besides_is_kept_in_its_order_and_what_is_no_fact_counts_as_absent() -> None:

@@ -12,8 +12,9 @@ import torch
 from redheart.checkpoint import list_epochs
 from redheart.cli.main import main
 from redheart.config import load_config
+from redheart.data.splits import split_of
 from redheart.messages import set_language
-from redheart.storage import read_json, read_lines
+from redheart.storage import read_json, read_lines, write_json
 from redheart.training.trainer import Trainer
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -110,3 +111,94 @@ def test_the_epochs_folder_is_the_model_that_training_scored(folder, capsys) -> 
     recorded = list_epochs(folder / "training")[-1].manifest.metrics["choose"]
     assert found["loss"] == pytest.approx(recorded.loss, abs=1e-5)
     assert found["tasks"]["emotion"]["kl"] == pytest.approx(recorded.tasks["emotion"].kl, abs=1e-5)
+
+
+def edit_into(split: str, items: list[dict], count: int) -> list[str]:
+    """Edits the first ``count`` texts of the training split so that they lie in ``split``; their ids."""
+    trained = [item for item in items if split_of(item["text"]) == "train"][:count]
+    for item in trained:
+        edits = (f"{item['text']} Edit {number}: typo." for number in range(1000))
+        item["text"] = next(text for text in edits if split_of(text) == split)
+    return [item["id"] for item in trained]
+
+
+@pytest.mark.parametrize("place", ["training", "elsewhere"])
+def test_training_texts_that_were_edited_into_the_split_are_not_scored(folder, capsys, place) -> None:
+    """Wherever the checkpoint's folder was brought to; the record goes with it."""
+    whole = scored(capsys)
+    items = embedded_items()
+    ids = edit_into("test", items, 3)
+    other = write_embedded(folder, items)
+    (folder / "training").rename(folder / place)
+    words = ["evaluate", "--checkpoint", f"{place}/checkpoints/epoch_0002", "--data", str(other), *FAST]
+    assert main(words) == 0
+    shown = capsys.readouterr()
+    assert f"test 3 (such as {', '.join(ids)})" in shown.err and "before their texts were edited: test 3" in shown.out
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["left_out"] == 3 and whole["left_out"] == 0
+    assert found["count"] == whole["count"] and found["tasks"] == whole["tasks"] and found["loss"] == whole["loss"]
+
+
+def test_where_no_record_is_there_it_is_said_that_nothing_tells(folder, capsys) -> None:
+    (folder / "training" / "trained_on.json").unlink()
+    items = embedded_items()
+    edit_into("test", items, 3)
+    other = write_embedded(folder, items)
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", "--data", str(other), *FAST]) == 0
+    assert "can't be told: there is no record" in capsys.readouterr().err
+
+
+def test_numbers_of_the_same_file_edited_do_not_take_the_place_of_the_runs_own(folder, capsys, trained) -> None:
+    scored(capsys)
+    kept = {path.name for path in (folder / "training" / "evaluation").iterdir()}
+    items = embedded_items()
+    edit_into("train", items, 1)
+    original = (trained / "small.embedded.json").read_text()
+    try:
+        write_embedded(trained, items)
+        scored(capsys)
+    finally:
+        (trained / "small.embedded.json").write_text(original)
+    names = {path.name for path in (folder / "training" / "evaluation").iterdir()}
+    assert kept == {"epoch_0002_test.json"} and len(names - kept) == 1, names
+    assert read_json(folder / "training" / "evaluation" / "epoch_0002_test.json")["data"] == "small"
+    (other,) = names - kept
+    edited = read_json(folder / "training" / "evaluation" / other)
+    assert edited["data"] == f"small ({other.removesuffix('.json').rpartition('_')[2]})", "a card tells them apart"
+
+
+@pytest.fixture
+def analysed(folder: Path) -> Path:
+    """The folder, with a file where the sweet spots are looked for."""
+    (folder / "training" / "sweet_spot_analysis").mkdir()
+    write_json(folder / "training" / "sweet_spot_analysis" / "sweet_spot_analysis.json", {})
+    return folder
+
+
+def test_a_crossover_is_made_on_the_data_that_is_named(analysed, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "redheart.crossover.run_crossover", lambda config, output, analysis, table, **_: seen.append(table)
+    )
+    monkeypatch.setattr("redheart.sweet_spot.load_analysis", lambda _: None)
+    assert main(["crossover", "--lang", "en"]) == 0
+    other = write_embedded(analysed, embedded_items(100)[20:])
+    assert main(["crossover", "--data", str(other), "--lang", "en"]) == 0
+    assert [table.ids[0] for table in seen] == [embedded_items(100)[index]["id"] for index in (0, 20)]
+
+
+def test_a_crossover_takes_no_other_data_in_silence(analysed, capsys) -> None:
+    run = read_json(analysed / "training" / "run.json")
+    write_json(analysed / "training" / "run.json", {**run, "dataset": "gone.embedded.json"})
+    assert main(["crossover", "--lang", "en"]) == 2
+    assert "gone.embedded.json" in (shown := capsys.readouterr().err) and "--data" in shown
+
+
+def test_a_dataset_that_was_edited_and_not_embedded_again_is_told_of(folder, capsys, monkeypatch) -> None:
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 0
+    assert "has changed since it was embedded" not in capsys.readouterr().err
+    monkeypatch.setattr("redheart.embedding.open_dataset.changed_source", lambda path: Path("stories.json"))
+    assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 0
+    shown = capsys.readouterr().err
+    assert "stories.json has changed since it was embedded" in shown and "--data stories.json takes it" in shown

@@ -151,7 +151,12 @@ def test_the_card_is_valid_and_its_numbers_are_those_of_the_evaluation(folder: P
     assert f"{train} situations to train on, " in card.text
     estimate = tasks["regret"]["metrics"]["mae"]["model"]
     assert f"{estimate['value']:.4f} ({estimate['low']:.4f} … {estimate['high']:.4f})" in card.text
-    assert f"On {record['count']} situations of the part `test` of `small`" in card.text
+    assert f"On {record['count']} situations of the part `test` of `small`; in" in card.text
+    write_json(path, {**record, "left_out": 3})
+    export()
+    assert "of `small` (without 3 that the model was made with before their texts were edited); in" in (
+        folder / "out" / "README.md"
+    ).read_text().replace("\n", " ")
 
 
 def test_the_card_tells_of_every_kind_of_vector_that_the_model_reads(folder: Path) -> None:

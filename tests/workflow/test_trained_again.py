@@ -68,6 +68,8 @@ def test_what_is_stored_is_what_trained(swept: Path) -> None:
     assert (stored.model.preset, stored.training.precision) == ("tiny", "no")
     assert stored.training.micro_batch_size is None, "as it was asked for: what ran stands in run.json"
     assert read_lines(swept / "metrics.jsonl")[0]["learning_rate"] == SWEPT
+    origin = read_json(swept / "run.json")["rate_origin"]
+    assert origin == {"kind": "sweep", "sweep": "–", "is_on_record": False}, "of such a file nothing else is known"
 
 
 def test_the_stored_settings_give_the_same_losses_in_another_folder(swept: Path, folder: Path) -> None:

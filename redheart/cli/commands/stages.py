@@ -109,7 +109,11 @@ def _crossover(arguments: Namespace, config: Config) -> int:
 
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
-        dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
+        if arguments.data:
+            dataset = stages.embed_for_run(config, should_stop=should_stop)
+        else:
+            stages.check_dataset_of_run(config)
+            dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
         stages.crossover(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 

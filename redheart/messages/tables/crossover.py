@@ -172,4 +172,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "손실이 낮습니다.",
         "Of {controls} crossovers of randomly chosen epochs, {better} have a lower loss on judge than the chosen one.",
     ),
+    "crossover.left_out": (
+        "학습이나 선택에 쓰인 뒤 텍스트가 수정되어 제외된 상황: {counts}.",
+        "Left out, because the run was made with them before their texts were edited: {counts}.",
+    ),
 }

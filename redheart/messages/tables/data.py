@@ -28,4 +28,21 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🎯 과제별 정답이 있는 상황 ({count}개 중): {targets}",
         "🎯 Situations with a target, of {count}: {targets}",
     ),
+    "data.trained_on_left_out": (
+        "⚠️ {path}: 모델을 만드는 데 쓰인 뒤 텍스트가 수정된 상황을 제외하고 평가합니다: {counts} (예: {ids})",
+        "⚠️ {path}: left out of the judging, because the model was made with them before their texts were edited: {counts} "
+        "(such as {ids})",
+    ),
+    "data.trained_on_replaced": (
+        "⚠️ {path}: 모델을 만드는 데 쓰인 텍스트 {gone}개가 id와 함께 사라졌고, 평가할 상황 {new}개는 새 id의 새 텍스트입니다. 다른 id로 "
+        "수정된 것이라면 처음 보는 텍스트로 평가됩니다",
+        "⚠️ {path}: {gone} texts that the model was made with are gone with their ids, and {new} of what is judged are new under new "
+        "ids: if these are the others edited, they are judged as if they were new",
+    ),
+    "data.trained_on_unknown": (
+        "⚠️ {path}: 모델이 이 텍스트들의 이전 판으로 학습했는지 알 수 없습니다. 무엇을 학습했는지 기록(trained_on.json)이 없어, 학습 후 "
+        "수정된 텍스트가 있다면 처음 보는 텍스트로 평가됩니다",
+        "⚠️ {path}: whether the model was trained on an earlier edition of these texts can't be told: there is no record of what "
+        "it was trained on (trained_on.json) here, so a training text that was edited since is judged as if it were new",
+    ),
 }

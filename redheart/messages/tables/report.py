@@ -143,6 +143,24 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "가장 좋은 학습률이 탐색 범위의 끝에 있습니다. 범위를 넓혀 보세요.",
         "The best learning rate lies at the edge of the range: widen it.",
     ),
+    "report.rate_given": ("학습률은 지정된 값입니다.", "The learning rate was given."),
+    "report.rate_default": (
+        "학습률은 기본값입니다: 지정되지도, 스윕으로 찾지도 않았습니다.",
+        "The learning rate is the default: none was given, and no sweep was asked.",
+    ),
+    "report.rate_sweep": ("학습률은 스윕 {sweep}의 선택입니다.", "The learning rate is the choice of sweep {sweep}."),
+    "report.rate_shorter": (
+        "스윕의 시행은 본 학습보다 짧습니다 (시행 → 본 학습):",
+        "A sweep's trials are shorter than the training (a trial's → this one's):",
+    ),
+    "report.rate_differs": (
+        "그 스윕은 다른 조건에서 찾았으므로, 이 학습에 가장 좋은 값이 아닐 수 있습니다 (스윕 → 이 학습):",
+        "That sweep was made with other settings, so its choice need not be the best one here (the sweep's → these):",
+    ),
+    "report.rate_not_on_record": (
+        "그 스윕의 조건은 모두 기록되어 있지 않습니다.",
+        "Not all that it was made with is on record.",
+    ),
     "report.sweep_unfinished": (
         "스윕이 끝나지 않아 아직 선택된 학습률이 없습니다.",
         "The sweep has not ended, so no learning rate is chosen yet.",

@@ -40,9 +40,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "workflow.lr_given": ("🎯 학습률: {learning_rate:g} (지정됨)", "🎯 Learning rate: {learning_rate:g} (given)"),
     "workflow.lr_sweep": ("🎯 학습률: {learning_rate:g} ({path})", "🎯 Learning rate: {learning_rate:g} ({path})"),
-    "workflow.lr_of_another": (
-        "⚠️ {path} 는 다른 데이터나 프리셋에서 찾은 값입니다: 당시 {then}, 지금 {now}. redheart sweep으로 다시 찾을 수 있습니다",
-        "⚠️ {path} was found for other data or another preset: then {then}, now {now}. redheart sweep finds one for these",
+    "workflow.lr_differs": (
+        "⚠️ {path} 는 다른 조건의 스윕이 찾은 값입니다 (스윕 → 지금): {differs}. redheart sweep으로 이 조건에 맞는 값을 찾을 수 있습니다",
+        "⚠️ {path} was found by a sweep with other settings (the sweep's → these): {differs}. redheart sweep finds one for these",
+    ),
+    "workflow.lr_shorter": (
+        "   {path} 는 더 짧은 시행에서 찾은 값입니다 (시행 → 본 학습): {differs}",
+        "   {path} was found in shorter trials (a trial's → this training's): {differs}",
+    ),
+    "workflow.lr_not_on_record": (
+        "⚠️ {path}: 스윕의 조건이 모두 기록되어 있지 않으며, 지금과 같다고 할 수 없습니다. 알려진 차이 (스윕 → 지금): {differs}",
+        "⚠️ {path}: not all that the sweep was made with is on record, and it is not known to be the same as now. Known to differ "
+        "(the sweep's → this): {differs}",
     ),
     "workflow.lr_default": (
         "⚠️ 학습률이 지정되지 않았고 {path} 도 없습니다: 기본값 {learning_rate:g} 사용. redheart sweep으로 찾을 수 있습니다",
@@ -55,6 +64,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.stage_skipped": (
         "⏭️ {name}: 같은 입력으로 이미 완료됨, 건너뜀 (--force 로 다시 실행)",
         "⏭️ {name}: done before with the same inputs, skipped (--force does it again)",
+    ),
+    "workflow.data_changed": (
+        "⚠️ {path}: 학습 후 데이터가 바뀌었습니다. 분석하는 기록은 학습 당시의 데이터에 대한 것입니다",
+        "⚠️ {path}: the data has changed since training. The records that are analysed are of what it was then",
+    ),
+    "workflow.source_changed": (
+        "⚠️ {source}: 임베딩 이후 바뀌었습니다. 임베딩 당시의 데이터인 {path} 를 사용합니다. 바뀐 데이터를 쓰려면 --data {source}",
+        "⚠️ {source} has changed since it was embedded. What is used is {path}, which is as it was; --data {source} takes it as it "
+        "is now",
     ),
     "workflow.embeddings_kept": (
         "✅ 임베딩 확인: {count}개 상황, {path}",
