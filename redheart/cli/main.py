@@ -83,6 +83,7 @@ def run(arguments: Namespace) -> int:
 def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
     """Runs the command, with a log and alone in its folder where it needs these."""
     from redheart.messages import set_up_logging
+    from redheart.progress import Progress
 
     starts_nothing = command.starts_nothing(arguments)
     set_up_logging(
@@ -91,12 +92,14 @@ def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
         file=None if starts_nothing else OutputPaths(config.output).log,
         quiet=not is_first_process(),
     )
-    if not command.is_alone or starts_nothing:
-        return command.run(arguments, config)
-    from redheart.workflow.lock import sole_user
+    # The outermost of what takes long: whatever the command does, it is not silent.
+    with Progress(f"redheart {command.name}", is_shown=is_first_process()):
+        if not command.is_alone or starts_nothing:
+            return command.run(arguments, config)
+        from redheart.workflow.lock import sole_user
 
-    with sole_user(Path(config.output)):
-        return command.run(arguments, config)
+        with sole_user(Path(config.output)):
+            return command.run(arguments, config)
 
 
 def _report(command: str, error: RedHeartError) -> None:

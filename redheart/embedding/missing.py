@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from redheart import storage
 from redheart.config import EmbeddingConfig
 from redheart.data import Situation, read_dataset
@@ -23,7 +21,8 @@ from redheart.embedding.paths import EmbeddingPaths, paths_in
 from redheart.embedding.segments import SEGMENTATION_VERSION, Segment
 from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, stores_in
 from redheart.errors import DataError, Interrupted, MissingRequirement
-from redheart.messages import warn
+from redheart.messages import text, warn
+from redheart.progress import Progress
 
 if TYPE_CHECKING:
     from redheart.embedding.encoder import Encoder
@@ -209,7 +208,8 @@ def fill(
 def _encoder_for(contents: Contents, source: ModelSource) -> Encoder:
     from redheart.embedding.encoder import Encoder  # torch is imported only where something is to be embedded
 
-    return Encoder(source, batch_size=contents.config.batch_size, precision=contents.config.precision)
+    with Progress(text("progress.loading_encoder", model=source.name)):
+        return Encoder(source, batch_size=contents.config.batch_size, precision=contents.config.precision)
 
 
 def _one_size(contents: Contents, imported: dict[str, NewRecord], encoder: Encoder | None) -> int:
@@ -247,7 +247,7 @@ def _embed(
 ) -> None:
     """Embeds the items ``todo``, in batches of whole items, each batch stored before the next is begun."""
     done = 0
-    with tqdm(total=len(todo), unit="situation", desc="embedding", disable=None) as progress:
+    with Progress(text("progress.embedding"), len(todo), unit="situation") as progress:
         for batch in _batches(contents, encoder, todo):
             if should_stop is not None and should_stop():
                 raise Interrupted(

@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from redheart.errors import MissingRequirement
-from redheart.messages import debug, info
+from redheart.messages import debug, info, text
+from redheart.progress import Progress
 from redheart.storage import fingerprint
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -142,7 +143,8 @@ def _from_hub(name: str) -> Path:
     debug(f"{repository} is not in the hub's local cache")
     info("embedding.downloading", model=repository)
     try:
-        folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
+        with Progress(text("progress.downloading", model=repository)):
+            folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
     except Exception as error:  # the hub's client passes on its HTTP library's errors, which differ by version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingRequirement(

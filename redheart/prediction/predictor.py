@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import Restored, embedding_settings, shape_of
@@ -23,8 +22,9 @@ from redheart.embedding.model_source import MULTILINGUAL_MODELS
 from redheart.errors import AnotherEncoder, Interrupted
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
-from redheart.messages import warn
+from redheart.messages import text, warn
 from redheart.model.statistics import natural_units
+from redheart.progress import Progress
 from redheart.tasks import TASKS
 
 _AT_ONCE = 32
@@ -93,7 +93,7 @@ class Predictor:
             Interrupted: ``should_stop``, asked before each of these times, said so.
         """
         self._warn_of_unread(situations)
-        with tqdm(total=len(situations), unit="text", desc="predicting", disable=None, leave=False) as progress:
+        with Progress(text("progress.predicting"), len(situations), is_brief=True, unit="text") as progress:
             for start in range(0, len(situations), _AT_ONCE):
                 if should_stop():
                     raise Interrupted(f"stopped with {start} of {len(situations)} texts predicted")

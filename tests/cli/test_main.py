@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from redheart import errors
+from redheart import errors, progress
 from redheart.cli import commands
 from redheart.cli.main import main
 from redheart.messages import LOGGER_NAME, language, set_language
@@ -124,6 +124,16 @@ def test_korean_is_spoken_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch
     set_language("en")
     assert main(["params", "--preset", "tiny"]) == 0
     assert language() == "ko"
+
+
+def test_every_command_is_under_way_aloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that no stage can be silent, whatever it does."""
+    monkeypatch.chdir(tmp_path)
+    outermost: list[str] = []
+    _do_instead(monkeypatch, lambda arguments, config: outermost.append(progress._ticker._under_way[0].what) or 0)
+    assert main(["train"]) == 0
+    assert outermost == ["redheart train"]
+    assert not progress._ticker._under_way
 
 
 def test_options_and_settings_become_one_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

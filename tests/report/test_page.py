@@ -247,7 +247,7 @@ def test_what_the_encoder_could_not_read_of_the_runs_dataset_is_said(output: Pat
     page = Page(build_report(CONFIG, output).read_text(encoding="utf-8"))
     assert "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)" in page.text
     (output / "run.json").write_text(json.dumps({**run, "identity": {"dataset": "another"}}))
-    assert "can't read" not in build_report(CONFIG, output).read_text(encoding="utf-8")
+    assert "can't read" not in Page(build_report(CONFIG, output).read_text(encoding="utf-8")).text
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4])
