@@ -229,6 +229,19 @@ def test_an_output_that_can_not_be_made_is_named(tmp_path: Path, capsys: pytest.
     assert "taken/out/redheart.log: could not open the log" in capsys.readouterr().err
 
 
+def test_a_run_that_may_not_be_written_is_told_with_the_cure_where_files_are_to_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(logging, "FileHandler", refuse)
+    assert main(["report", "--output", "theirs"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("redheart report: theirs: may not be written by this user (Permission denied)")
+    assert "take a copy of the folder" in line
+
+
 @pytest.mark.parametrize("words", [["workflow", "validate"], ["validate"], ["doctor"]])
 def test_looking_starts_nothing_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]

@@ -11,11 +11,11 @@ import msgspec
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.language.reading import Reading
 from redheart.embedding.model_source import MULTILINGUAL_MODELS
-from redheart.embedding.paths import is_writable
 from redheart.errors import StorageError
 from redheart.messages import text, warn
 from redheart.storage import write_json
 from redheart.storage.structs import read_struct
+from redheart.storage.writable import is_writable
 
 _NAME = "language.json"
 T = TypeVar("T")
