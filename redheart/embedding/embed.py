@@ -22,7 +22,7 @@ from redheart.embedding.language.reading import Reading, StorySample
 from redheart.embedding.language.tokenizer import find_cut
 from redheart.embedding.lock import locked
 from redheart.embedding.missing import Contents, Inventory, fill, settings_of, take_inventory
-from redheart.embedding.model_source import ModelSource, find_model
+from redheart.embedding.model_source import ModelSource, find_model, warn_of_prompt
 from redheart.embedding.open_dataset import in_memory, read_embedded, sequences_in
 from redheart.embedding.paths import EmbeddingPaths, paths_in, target_paths
 from redheart.embedding.stored_facts import Source, header_of, load_facts, read_header, store_facts
@@ -108,6 +108,8 @@ def embed_dataset(
         with locked(target.vectors, should_stop):
             embedded_sha256 = _write(request, contents, made)
         wrote = True
+    if reading is None:  # the encoder is not here any more: what it could not read was stored
+        language.say(language.read_reading(target.vectors, made.identity))
     language.store_reading(target.vectors, made.identity, reading)
     _keep_facts(request, contents, made, embedded_sha256, inventory.store.index_sha256)
     if wrote:
@@ -142,7 +144,8 @@ def _unchanged(request: _Request) -> EmbeddedDataset | None:
 
 
 def _reading(contents: Contents, source: ModelSource) -> Reading | None:
-    """What the encoder can't read; None where its tokenizer does not tell, or is not here."""
+    """What the encoder can't read; None where its tokenizer does not tell, or is not here. Warns of a prompt that is missing."""
+    warn_of_prompt(contents.config)
     cut = find_cut(source.folder)
     return StorySample.of(contents.situations).read_by(cut, contents.config.model) if cut is not None else None
 

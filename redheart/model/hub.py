@@ -179,7 +179,10 @@ def _folder_of(given: Any) -> Path | None:
     if os.path.isdir(path):
         return path
     if os.path.lexists(path):
-        raise UsageError(f"{path}: found a file; wanted the folder that `redheart export` or save_pretrained wrote")
+        cure = f": `redheart export --checkpoint {path} --to FOLDER` writes one" if path.suffix == ".pth" else ""
+        raise UsageError(
+            f"{path}: found a file; wanted the folder that `redheart export` or save_pretrained wrote{cure}"
+        )
     return None
 
 

@@ -18,7 +18,7 @@ from redheart.embedding import EmbeddedDataset, find_model
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.language.reading import StorySample
 from redheart.embedding.language.tokenizer import find_cut
-from redheart.embedding.model_source import MULTILINGUAL_MODELS
+from redheart.embedding.model_source import multilingual_models
 from redheart.errors import AnotherEncoder, Interrupted
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
@@ -103,7 +103,7 @@ class Predictor:
                 yield found
 
     def _warn_of_unread(self, situations: Sequence[Situation]) -> None:
-        names, model = ", ".join(MULTILINGUAL_MODELS), self._settings.model
+        names, model = multilingual_models(), self._settings.model
         if self._trained_unread:
             percent = f"{100 * self._trained_unread:.3g}"
             warn("prediction.trained_unread", model=model, percent=percent, names=names)

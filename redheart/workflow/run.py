@@ -117,6 +117,7 @@ def validate(config: Config) -> int:
     from redheart.data import locate_dataset
     from redheart.data.sufficiency import check_sufficient
     from redheart.embedding.language.reading import StorySample
+    from redheart.embedding.model_source import warn_of_prompt
     from redheart.workflow.doctor import examine
 
     machine = inspect_machine(Path(config.output))
@@ -130,6 +131,7 @@ def validate(config: Config) -> int:
     facts = _facts_of(located.path, config, sample)
     info("workflow.valid_data", path=located.path, count=len(facts), **facts.counts)
     _say_targets(facts)
+    warn_of_prompt(config.embedding)
     _say_language(sample, config.embedding.model)
     check_sufficient(facts, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from redheart.data import Situation
 from redheart.embedding import find_model
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.missing import key_of, settings_of
-from redheart.embedding.model_source import ModelSource
+from redheart.embedding.model_source import ModelSource, warn_of_prompt
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.facts.model import DataFacts, EncoderFacts, ModelDescription
 from redheart.storage.atomic import to_json
@@ -87,6 +88,16 @@ def test_a_model_predicts_with_the_prompt_that_it_was_trained_with() -> None:
         ModelDescription(encoder=EncoderFacts(name="e5", fingerprint="f")), EmbeddingConfig(prompt="passage: ")
     )
     assert without.prompt is None
+
+
+def test_an_encoder_that_wants_a_prompt_and_has_none_is_warned_of(log: Callable[[], str]) -> None:
+    for name in ("intfloat/multilingual-e5-base", "e5-small-v2", "/models/intfloat/e5-large"):
+        warn_of_prompt(EmbeddingConfig(model=name))
+        assert name in (said := log()) and 'embedding.prompt="query: "' in said
+        warn_of_prompt(EmbeddingConfig(model=name, prompt="passage: "))
+    for name in ("all-MiniLM-L6-v2", "BAAI/bge-m3", "intfloat/e5-mistral-7b-instruct", "some5-base"):
+        warn_of_prompt(EmbeddingConfig(model=name))
+    assert log() == ""
 
 
 def test_the_space_at_its_end_is_kept_and_an_empty_one_refused(tmp_path: Path) -> None:

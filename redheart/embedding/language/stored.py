@@ -10,7 +10,7 @@ import msgspec
 
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.language.reading import Reading
-from redheart.embedding.model_source import MULTILINGUAL_MODELS
+from redheart.embedding.model_source import multilingual_models
 from redheart.errors import StorageError
 from redheart.messages import text, warn
 from redheart.storage import write_json
@@ -36,7 +36,7 @@ def _told(tell: Callable[..., T], reading: Reading) -> T:
         looked=reading.looked,
         percent=f"{100 * reading.share:.3g}",
         id=reading.first,
-        names=", ".join(MULTILINGUAL_MODELS),
+        names=multilingual_models(),
     )
 
 

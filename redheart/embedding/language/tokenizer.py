@@ -20,6 +20,8 @@ _SPACES = "▁Ġ "
 
 def find_cut(folder: Path) -> Cut | None:
     """How the encoder in ``folder`` cuts texts; None where that tells nothing, or its tokenizer can't be loaded."""
+    if not (folder / "config.json").is_file() and not (folder / "tokenizer.json").is_file():
+        return None  # no encoder's folder: its vectors alone are here
     try:
         tokenizer = _load(folder)
     except Exception as error:  # a damaged or foreign folder fails in as many ways as there are libraries below

@@ -78,6 +78,12 @@ def test_nothing_of_the_bundled_sample_is_called_unread(english: Cut) -> None:
     assert sample.read_by(english, "e") == Reading("e", 260, 0)
 
 
+def test_nothing_of_real_english_stories_is_called_unread(english: Cut, real_data: Path) -> None:
+    items = json.loads((real_data / "situations.json").read_text(encoding="utf-8"))
+    sample = StorySample.of(Situation(one["id"], one["text"]) for one in items)
+    assert sample.read_by(english, "e") == Reading("e", 768, 0)
+
+
 def test_a_multilingual_tokenizer_reads_its_languages() -> None:
     """Pieces as multilingual BERT has them: Korean in syllables and their pairs, each ideograph a piece, Thai in threes."""
     korean = ("나", "##는", "거", "##스", "##름", "##돈을", "돌", "##려", "##주지", "않", "##았다")

@@ -13,7 +13,7 @@ from redheart.embedding.language import stored
 from redheart.embedding.language.reading import Reading
 from redheart.embedding.language.stored import read_reading, unread_of
 from redheart.embedding.model_source import MULTILINGUAL_MODELS
-from redheart.errors import StorageError
+from redheart.errors import MissingRequirement, StorageError
 from tests.embedding.conftest import embed, make_items, write_items
 
 KOREAN = "나는 거스름돈을 돌려주지 않았다. 아무에게도 말하지 않았다."
@@ -51,6 +51,27 @@ def test_it_counts_for_exactly_the_dataset_that_was_embedded(
     assert read_reading(vectors, korean.identity) == Reading("all-MiniLM-L6-v2", 6, 2, "item-0")
     embed(path, config)
     assert "읽지 못합니다" not in log()
+
+
+def test_it_is_said_where_the_encoder_is_not_here_any_more(
+    tmp_path: Path,
+    config: EmbeddingConfig,
+    embedded_texts: list[str],
+    log: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(*_: object) -> None:
+        raise MissingRequirement("not here")
+
+    path = write(tmp_path / "d.json", korean=2)
+    embed(path, config)
+    log()
+    for module in ("embed", "missing"):
+        monkeypatch.setattr(f"redheart.embedding.{module}.find_model", absent)
+    for _ in range(2):
+        embed(path, config)
+        assert log().count("상황 6개 중 2개(33.3%)") == 1
+        (tmp_path / "d.vectors" / "facts.safetensors").unlink()  # the dataset is read anew
 
 
 def test_nothing_is_stored_where_all_is_read(
