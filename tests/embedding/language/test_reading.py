@@ -95,6 +95,20 @@ def test_a_multilingual_tokenizer_reads_its_languages() -> None:
         assert unread_share(OTHERS[language], cut(OTHERS[language])) <= 0.5, language
 
 
+def test_a_space_that_is_a_piece_of_its_own_counts_for_nothing() -> None:
+    """Pieces as XLM-R has them, with ▁ before a word, alone where the word has no such piece."""
+    words = [
+        *("▁", "▁나는", "▁거", "스", "름", "돈을", "▁돌려", "주지", "▁않", "았다", "没有"),
+        *".他把零钱还给收银员。🙈🙉🙊",
+    ]
+    pieces = [("<unk>", 0.0), *((word, -6.0) for word in words), *((f"x{number}q", -20.0) for number in range(1000))]
+    tokenizer = Tokenizer(models.Unigram(pieces, 0, False))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # type: ignore[assignment]
+    cut = cut_by(tokenizer)
+    shares = {name: unread_share(OTHERS[name], cut(OTHERS[name])) for name in ("Korean", "Chinese", "pictures", "Thai")}
+    assert shares == {"Korean": 0, "Chinese": 0, "pictures": 0, "Thai": 1}
+
+
 def test_a_korean_encoder_does_not_read_english() -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
     cut = cut_by(word_pieces(*letters, *(f"##{letter}" for letter in letters)))
