@@ -6,6 +6,7 @@ run's can't be left behind.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, overload
 
@@ -50,6 +51,16 @@ def _of_a_run(name: str) -> Place:
 
 def _of_the_output(name: str) -> Place:
     return Place(name, "output")
+
+
+def output_around(path: Path) -> Path | None:
+    """The output folder of a run that ``path`` lies in, or is; the innermost."""
+    whole = path.resolve()
+    for folder in (whole, *whole.parents):
+        paths = OutputPaths(folder)
+        if any(os.path.exists(one) for one in (paths.run, paths.metrics, paths.sweep, paths.lock)):
+            return folder
+    return None
 
 
 class OutputPaths:

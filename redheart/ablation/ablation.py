@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from redheart.ablation.pool import run_here, run_in_processes
 from redheart.ablation.result import AblationResult, AblationSettings, Row, compare
 from redheart.ablation.run import Ablator, resolve
@@ -17,8 +15,9 @@ from redheart.ablation.worker import Job, Run
 from redheart.config import Config
 from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.bootstrap import Draws
-from redheart.messages import info, language
+from redheart.messages import info, language, text
 from redheart.paths import OutputPaths
+from redheart.progress import Progress, duration
 from redheart.storage import write_json
 from redheart.worker_pool import own_environment, plan_slots
 
@@ -110,11 +109,19 @@ def _run_missing(
     slots = plan_slots(environment, workers=ablator.config.ablation.workers, tasks=len(missing)).environments
     info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()
-    with tqdm(total=len(missing), unit="run", desc="ablation", disable=None) as bar:
+    with Progress(text("progress.ablation"), len(missing), unit="run") as progress:
 
         def on_done(run: Run) -> None:
-            bar.set_postfix_str(f"{run.variant}, seed {run.seed}", refresh=False)
-            bar.update()
+            progress.update()
+            left = progress.time_left()
+            info(
+                "ablation.run",
+                done=progress.done,
+                total=len(missing),
+                variant=run.variant,
+                seed=run.seed,
+                left="–" if left is None else duration(left),
+            )
 
         if len(slots) == 1:
             run_here(ablator, missing, should_stop=should_stop, on_done=on_done)

@@ -15,7 +15,9 @@ from redheart.evaluation.bootstrap import Draws, Resamples, side_of_zero
 from redheart.evaluation.evaluate import Evaluation, constant_predictor
 from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.comparison import Comparison, Estimate, Metric, Standing, TaskComparison
+from redheart.messages import text
 from redheart.model.statistics import TargetStatistics
+from redheart.progress import Progress
 from redheart.tasks import TASKS, Task
 
 Array = NDArray[np.float64]
@@ -50,7 +52,7 @@ def compare(
     tasks: dict[str, TaskComparison] = {}
     of_model: list[Draws] = []
     of_baseline: list[Draws] = []
-    for task in TASKS:
+    for task in Progress(text("progress.comparing", split=evaluation.split), len(TASKS), is_brief=True).over(TASKS):
         prediction = baseline.get(task.name)
         own, theirs, tasks[task.name] = _task(task, evaluation, statistics, prediction, resamples, confidence)
         if in_sample:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from redheart.baseline.shares import LinearShares, fit_shares
 from redheart.facts.comparison import FittedTask
+from redheart.messages import text
+from redheart.progress import Progress
 from redheart.tasks import TASKS, Task
 
 Array = NDArray[np.float64]
@@ -97,7 +99,7 @@ def fit_baseline(
     fitted: dict[str, LinearRegressions | LinearShares] = {}
     absent: dict[str, str] = {}
     rows: dict[str, int] = {}
-    for task in TASKS:
+    for task in Progress(text("progress.baseline"), len(TASKS), is_brief=True).over(TASKS):
         target: Array = np.asarray(targets[task.name], np.float64)
         if len(exact) != len(target):
             raise ValueError(f"{task.name}: {len(target)} targets for {len(exact)} rows of features")

@@ -57,9 +57,13 @@ def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
     if wanted and found and wanted != found:
         raise AnotherEncoder(
             f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
-            f"trained on those of {trained.name!r} ({wanted}): embed this data again with that encoder "
-            f"(embedding.model)"
+            f"trained on those of {trained.name!r} ({wanted}){_behind(trained.prompt)}: embed this data again with that encoder "
+            "(embedding.model, embedding.prompt)"
         )
+
+
+def _behind(prompt: str | None) -> str:
+    return "" if prompt is None else f", which read every text behind {prompt!r}"
 
 
 def shape_of(dimensions: ModelDimensions) -> str:
@@ -134,7 +138,7 @@ def check_vectors(manifest: ModelDescription, what: Path, dataset: EmbeddedDatas
 
 
 def embedding_settings(manifest: ModelDescription, given: EmbeddingConfig) -> EmbeddingConfig:
-    """How other texts have to be embedded for the model: with its encoder, cut as what it was trained on was cut.
+    """How other texts have to be embedded for the model: with its encoder and prompt, cut as what it was trained on was cut.
 
     Args:
         given: the user's settings; an encoder that they name is where the checkpoint's own is looked for. Whether it is
@@ -143,6 +147,8 @@ def embedding_settings(manifest: ModelDescription, given: EmbeddingConfig) -> Em
     name, cut = manifest.encoder.name, manifest.segmentation
     if name and given.model == EmbeddingConfig().model:
         given = msgspec.structs.replace(given, model=name)
+    if manifest.encoder.fingerprint:
+        given = msgspec.structs.replace(given, prompt=manifest.encoder.prompt)
     if cut is None:
         return given
     return msgspec.structs.replace(given, window_word_pieces=cut.window_word_pieces, max_segments=cut.max_segments)

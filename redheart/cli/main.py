@@ -94,21 +94,46 @@ def run(arguments: Namespace) -> int:
 
 def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
     """Runs the command, with a log and alone in its folder where it needs these."""
-    from redheart.messages import set_up_logging
+    from redheart.progress import Progress
 
     starts_nothing = command.starts_nothing(arguments)
-    set_up_logging(
-        verbose=arguments.verbose,
-        debug=arguments.debug,
-        file=None if starts_nothing else OutputPaths(config.output).log,
-        quiet=not is_first_process(),
-    )
-    if not command.is_alone or starts_nothing:
-        return command.run(arguments, config)
-    from redheart.workflow.lock import sole_user
+    _begin_log(command, arguments, None if starts_nothing else OutputPaths(config.output).log)
+    # The outermost of what takes long: whatever the command does, it is not silent.
+    with Progress(f"redheart {command.name}", is_shown=is_first_process()):
+        if not command.is_alone or starts_nothing:
+            return command.run(arguments, config)
+        from redheart.workflow.lock import sole_user
 
-    with sole_user(Path(config.output)):
-        return command.run(arguments, config)
+        with sole_user(Path(config.output)):
+            return command.run(arguments, config)
+
+
+def _begin_log(command: Command, arguments: Namespace, file: Path | None) -> None:
+    """Sends messages to standard error and to ``file``; where that may not be written, a command that only reads a run does without.
+
+    Raises:
+        StorageError: ``file`` can't be opened, and the command writes a run's files.
+    """
+    from redheart.messages import set_up_logging, warn
+    from redheart.storage.writable import REFUSED, may_be_made
+
+    is_left_out = file is not None and not command.is_alone and not may_be_made(file)
+    try:
+        set_up_logging(
+            verbose=arguments.verbose,
+            debug=arguments.debug,
+            file=None if is_left_out else file,
+            quiet=not is_first_process(),
+        )
+    except StorageError as error:
+        if file is None or not isinstance(error.__cause__, OSError) or error.__cause__.errno not in REFUSED:
+            raise
+        raise StorageError(
+            f"{file.parent}: may not be written by this user ({error.__cause__.strerror}), and `redheart {command.name}` "
+            "writes a run's files there: take a copy of the folder (cp -r) and name it with --output"
+        ) from error
+    if is_left_out:
+        warn("workflow.log_left_out", path=file)
 
 
 def _report(command: str, error: RedHeartError) -> None:
@@ -163,6 +188,9 @@ def _carry_out(arguments: Namespace) -> int:
 
             forget_new_log()
         return error.exit_code
+    except PermissionError as error:
+        print(f"redheart {arguments.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return StorageError.exit_code
     except KeyboardInterrupt:
         print(f"redheart {arguments.command}: interrupted", file=sys.stderr)
         return 130

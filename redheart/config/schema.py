@@ -34,6 +34,9 @@ class EmbeddingConfig(Section, frozen=True, kw_only=True):
 
     model: str = "all-MiniLM-L6-v2"
     """A SentenceTransformer by path or name; sought as a path, in the off-line package, then on the hub."""
+    prompt: str | None = None
+    """What the encoder wants before every text it reads, such as ``"query: "`` for E5; the space at its end counts. Vectors
+    belong to it: with another one everything is embedded again. A trained model predicts with the one it was trained with."""
     batch_size: Positive = 64
     """Segments per forward pass."""
     window_word_pieces: Positive = 48

@@ -17,8 +17,10 @@ from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
 from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
 from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.candidate import Score, TaskSkill
+from redheart.messages import text
 from redheart.model.losses import TERMS
 from redheart.model.unified import UnifiedModel
+from redheart.progress import Progress
 from redheart.storage import without_nonfinite
 from redheart.tasks import TASK_BY_NAME, TASKS
 
@@ -124,11 +126,10 @@ class Scorer:
             Interrupted: ``should_stop`` said so.
             StorageError: a chosen file is missing or damaged.
         """
-        from tqdm import tqdm
-
         seen: dict[str, Score] = {}
         scores = []
-        for recipe in tqdm(recipes, desc=f"crossover: {split}", unit="model", disable=None, leave=False):
+        what = text("progress.crossover", split=split)
+        for recipe in Progress(what, len(recipes), is_brief=True, unit="model").over(recipes):
             identity = self.files.identity(recipe)
             if identity not in seen:
                 seen[identity] = self._score(recipe, split, comparisons)

@@ -12,7 +12,8 @@ from redheart.data.other_forms import other_form
 from redheart.data.problems import ProblemReport, shown, visible
 from redheart.data.schema import Situation
 from redheart.data.validation import ItemCheck
-from redheart.messages import warn
+from redheart.messages import text, warn
+from redheart.progress import Progress
 
 PROBLEM_LIMIT = 50
 #: Different unknown names that are remembered, and of these shown.
@@ -149,10 +150,18 @@ def iter_situations(
     """
     reading = _Reading(path, problem_limit)
     try:
-        for found in stream_items(path, source, on_bytes):
-            situation = reading.take(found)
-            if situation is not None:
-                yield situation
+        size = path.stat().st_size if source is None else 0  # 0: unknown, as of a pipe
+        with Progress(text("progress.reading", name=path.name), size or None, is_brief=True, unit="B") as progress:
+
+            def pass_on(block: bytes) -> None:
+                progress.update(len(block))
+                if on_bytes is not None:
+                    on_bytes(block)
+
+            for found in stream_items(path, source, pass_on):
+                situation = reading.take(found)
+                if situation is not None:
+                    yield situation
     except OSError as error:
         reading.problems.add(None, None, None, *_unreadable(error))
     reading.finish()

@@ -17,9 +17,12 @@ from redheart.data.identity import identity_of
 from redheart.embedding import embedded_json
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.embedded_json import Receipt, inline_vectors
+from redheart.embedding.language import stored as language
+from redheart.embedding.language.reading import Reading, StorySample
+from redheart.embedding.language.tokenizer import find_cut
 from redheart.embedding.lock import locked
 from redheart.embedding.missing import Contents, Inventory, fill, settings_of, take_inventory
-from redheart.embedding.model_source import ModelSource, find_model
+from redheart.embedding.model_source import ModelSource, find_model, warn_of_prompt
 from redheart.embedding.open_dataset import in_memory, read_embedded, sequences_in
 from redheart.embedding.paths import EmbeddingPaths, paths_in, target_paths
 from redheart.embedding.stored_facts import Source, header_of, load_facts, read_header, store_facts
@@ -92,6 +95,8 @@ def embed_dataset(
     source = contents.find_source()
     inventory = take_inventory(contents, source, verify=verify)
     _say_status(total=len(inventory.keys), missing=inventory.missing)
+    reading = _reading(contents, source)
+    language.say(reading)
     if contents.older:
         warn("embedding.older_vectors", path=dataset, count=contents.older)
     wrote = bool(inventory.absent or inventory.imported)
@@ -103,6 +108,9 @@ def embed_dataset(
         with locked(target.vectors, should_stop):
             embedded_sha256 = _write(request, contents, made)
         wrote = True
+    if reading is None:  # the encoder is not here any more: what it could not read was stored
+        language.say(language.read_reading(target.vectors, made.identity))
+    language.store_reading(target.vectors, made.identity, reading)
     _keep_facts(request, contents, made, embedded_sha256, inventory.store.index_sha256)
     if wrote:
         info("embedding.saved")
@@ -121,17 +129,25 @@ def _unchanged(request: _Request) -> EmbeddedDataset | None:
     except OSError:
         return None  # reading says what is wrong with the file
     try:
-        source = find_model(request.config.model)
+        source = find_model(request.config.model, request.config.prompt)
     except MissingRequirement:
         if stored.header.model_name != request.config.model:
             return None
-        source = ModelSource(request.config.model, request.target.vectors, stored.header.store)
+        source = ModelSource(request.config.model, request.target.vectors, stored.header.store, request.config.prompt)
         if request.settings(source.fingerprint) == stored.header.source.settings:
             warn("embedding.model_not_here", model=request.config.model)
     if request.settings(source.fingerprint) != stored.header.source.settings:
         return None
     _say_status(total=len(stored.dataset), missing=0)
+    language.say(language.read_reading(request.target.vectors, stored.dataset.identity))
     return stored.dataset
+
+
+def _reading(contents: Contents, source: ModelSource) -> Reading | None:
+    """What the encoder can't read; None where its tokenizer does not tell, or is not here. Warns of a prompt that is missing."""
+    warn_of_prompt(contents.config)
+    cut = find_cut(source.folder)
+    return StorySample.of(contents.situations).read_by(cut, contents.config.model) if cut is not None else None
 
 
 def _older_dataset(contents: Contents) -> EmbeddedDataset:

@@ -22,6 +22,8 @@ from redheart.data.json_stream import Item, stream_items
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
+from redheart.messages import text
+from redheart.progress import Progress
 from redheart.storage import replace_file, write_json
 from redheart.storage.structs import read_struct
 
@@ -147,11 +149,13 @@ def write_embedded_json(path: Path, situations: Sequence[Situation], dataset: Em
     digest = hashlib.sha256()
 
     def write(temporary: Path) -> None:
-        with open(temporary, "wb") as out:
+        what = text("progress.writing", name=path.name)
+        with open(temporary, "wb") as out, Progress(what, len(situations), is_brief=True) as progress:
             for index, (one, key) in enumerate(zip(situations, dataset.keys, strict=True)):
                 found = dataset.segments(index) if inline else None
                 item = _encoded(one, key, None if found is None else (found.vectors, found.kinds))
                 put(out, ("[\n" if index == 0 else ",\n") + item)
+                progress.update()
             put(out, "\n]\n")
 
     def put(out: BinaryIO, text: str) -> None:

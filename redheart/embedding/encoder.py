@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from redheart.data import Situation
 from redheart.embedding.model_source import ModelSource
 from redheart.embedding.segments import Offsets, Part, Segment, SegmentationLimits, segment_situation
-from redheart.errors import MissingRequirement
+from redheart.errors import ConfigError, MissingRequirement
 from redheart.messages import debug, warn
 
 #: Segments a forward pass on a CPU. With its batches sorted by length, 16 is faster than 64: less padding, and the
@@ -26,7 +26,7 @@ class Encoder:
 
     Attributes:
         d_embed: size of its vectors.
-        part_pieces: word pieces that it reads at once, its own special ones aside.
+        part_pieces: word pieces that it reads at once, its own special ones and the prompt aside.
         precision: what it computes in, ``fp32`` or ``bf16``. The vectors are float32 in either case.
     """
 
@@ -46,6 +46,7 @@ class Encoder:
             device: None: the current CUDA device if there is one, else the CPU.
 
         Raises:
+            ConfigError: the prompt leaves no room for a text.
             MissingRequirement: the folder does not hold a model that can be loaded.
         """
         # Set before the tokenizers start: data workers forked later would otherwise each print a warning about it.
@@ -80,7 +81,15 @@ class Encoder:
         self._normalises = any(type(module).__name__ == "Normalize" for module in model)
         self._pass_size = min(batch_size, _CPU_PASS) if on_cpu else batch_size
         limit = model.max_seq_length or min(self._tokenizer.model_max_length, _UNKNOWN_LIMIT)
-        self.part_pieces = int(limit) - int(self._tokenizer.num_special_tokens_to_add(pair=False))
+        reads = int(limit) - int(self._tokenizer.num_special_tokens_to_add(pair=False))
+        self._prompt = {} if source.prompt is None else {"prompt": source.prompt}
+        prompt_pieces = sum(len(self._tokenizer.tokenize(prompt)) for prompt in self._prompt.values())
+        self.part_pieces = reads - prompt_pieces
+        if prompt_pieces > reads // 2:
+            raise ConfigError(
+                f"embedding.prompt: found {prompt_pieces} word pieces, {source.prompt!r}; wanted at most {reads // 2}: "
+                f"{source.name!r} reads {reads} at once, the prompt among them"
+            )
         self.d_embed = int(self.encode(["size"]).shape[1])
         debug(f"embedding model on {model.device} in {self.precision}, {self.d_embed} numbers per vector")
 
@@ -148,7 +157,7 @@ class Encoder:
             try:
                 with self._torch.inference_mode():
                     vectors = self._model.encode(
-                        batch, batch_size=len(batch), convert_to_tensor=True, show_progress_bar=False
+                        batch, batch_size=len(batch), convert_to_tensor=True, show_progress_bar=False, **self._prompt
                     )
                 found.append(vectors.float().cpu().numpy())
             except self._torch.OutOfMemoryError:

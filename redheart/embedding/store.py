@@ -93,7 +93,7 @@ class VectorStore:
 
     Attributes:
         records: key -> where its vectors are.
-        d_embed, model_name, fingerprint: whose vectors they are; ``d_embed`` is 0 in a store that does not exist yet.
+        d_embed, model_name, prompt, fingerprint: whose vectors they are; ``d_embed`` is 0 in a store that does not exist yet.
         index_sha256: of the index as it was read last, "" without one.
     """
 
@@ -109,6 +109,7 @@ class VectorStore:
         self.data_path = folder / f"{fingerprint}{DATA_ENDING}"
         self.d_embed = 0
         self.model_name = ""
+        self.prompt: str | None = None
         self.records: dict[str, Record] = {}
         self.mapped = MappedRows(self.data_path, 0, 0)
         self.index_sha256 = ""
@@ -141,7 +142,7 @@ class VectorStore:
         if header.format != _FORMAT or header.dtype != "float32":
             raise self._damaged(f"found format {header.format!r} {header.dtype!r}; wanted {_FORMAT} 'float32'")
         self.index_sha256 = index.sha256
-        self.d_embed, self.model_name = header.d_embed, header.model
+        self.d_embed, self.model_name, self.prompt = header.d_embed, header.model, header.prompt
         there = self.data_path.stat().st_size // self._row_bytes if self.data_path.exists() else 0
         for batch in index.batches:
             if batch.end > there:
@@ -184,7 +185,9 @@ class VectorStore:
 class VectorStoreWriter(VectorStore):
     """A store open for appending, by one process at a time: hold ``redheart.embedding.lock.locked(folder)``."""
 
-    def __init__(self, folder: Path, fingerprint: str, *, model_name: str, d_embed: int) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: str, *, model_name: str, d_embed: int, prompt: str | None = None
+    ) -> None:
         """Opens or makes a store and cuts off what a killed run left half written.
 
         Raises:
@@ -194,7 +197,7 @@ class VectorStoreWriter(VectorStore):
         if self.d_embed and self.d_embed != d_embed:
             raise self._damaged(f"found vectors of {self.d_embed} numbers; wanted {d_embed}")
         if not self.d_embed:
-            append_header(self.index_path, IndexHeader(_FORMAT, "float32", d_embed, model_name))
+            append_header(self.index_path, IndexHeader(_FORMAT, "float32", d_embed, model_name, prompt))
             self.reload()
         self._recover()
 

@@ -25,11 +25,11 @@ from redheart.data.facts import DatasetFacts
 from redheart.data.reader import warn_of_outvoted_labels
 from redheart.data.targets import Targets, target_sizes
 from redheart.embedding.dataset import EmbeddedDataset, Sequences
-from redheart.embedding.paths import is_writable
 from redheart.embedding.store import DATA_ENDING, INDEX_ENDING, MappedRows
 from redheart.errors import StorageError
 from redheart.messages import info, warn
 from redheart.storage import fingerprint, replace_file, sha256_of
+from redheart.storage.writable import is_writable
 
 FACTS_NAME = "facts.safetensors"
 #: What decides the facts: a change in any of these files makes them anew.

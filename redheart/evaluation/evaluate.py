@@ -23,9 +23,11 @@ from redheart.data.splits import Split
 from redheart.errors import Interrupted
 from redheart.evaluation.metrics import item_errors, task_metrics
 from redheart.facts.scores import ModuleScores, SplitScores, TaskScores
+from redheart.messages import text
 from redheart.model.losses import TERMS, compute_losses, item_sums, terms_of, valid_counts
 from redheart.model.statistics import TargetStatistics, natural_units
 from redheart.model.unified import Outputs
+from redheart.progress import Progress
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
 
 EVALUATION_BATCH = 64
@@ -146,6 +148,7 @@ def _predict(
     device: torch.device | str,
     autocast: Callable[[], Any],
     should_stop: Callable[[], bool],
+    progress: Progress,
 ) -> tuple[list[str], Tensor]:
     """Names and widths of all outputs, and the outputs for ``indices`` side by side."""
     was_training = getattr(model, "training", False)
@@ -154,7 +157,7 @@ def _predict(
     if isinstance(model, nn.Module):
         model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), progress:
             for start in range(0, len(indices), batch_size):
                 if should_stop():
                     raise Interrupted("stopped while evaluating; the same command goes on from there")
@@ -163,6 +166,7 @@ def _predict(
                     outputs = model(*batch.inputs)
                 widths, flat = _flatten(outputs)
                 predicted.append(flat)
+                progress.update(len(batch))
     finally:
         if isinstance(model, nn.Module):
             model.train(was_training)
@@ -203,7 +207,10 @@ def evaluate_model(
     share = -(-len(indices) // world_size)
     padded = np.concatenate([indices, np.repeat(indices[:1], share * world_size - len(indices))])
     mine = padded[rank * share : (rank + 1) * share]
-    widths, own = _predict(model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop)
+    progress = Progress(text("progress.evaluating", split=split), len(mine), is_shown=rank == 0, is_brief=True)
+    widths, own = _predict(
+        model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop, progress
+    )
     whole = gather(own).cpu()[: len(indices)]
     outputs = _unflatten(widths, whole)
     batch = table.batch(indices)

@@ -15,11 +15,16 @@ from redheart.storage import Scalar
 Shape = dict[str, Scalar | list[str | int | float]]
 
 
-class EncoderFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The sentence encoder whose vectors a model was trained on; empty where it was not recorded."""
+class EncoderFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The sentence encoder whose vectors a model was trained on; empty where it was not recorded.
+
+    Attributes:
+        prompt: what it read before every text.
+    """
 
     name: str = ""
     fingerprint: str = ""
+    prompt: str | None = None
 
 
 class Segmentation(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,11 +34,16 @@ class Segmentation(msgspec.Struct, frozen=True, kw_only=True):
     max_segments: int
 
 
-class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The dataset's name, and situations by split."""
+class DataFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The dataset's name, and situations by split.
+
+    Attributes:
+        unread: share of the stories that the encoder can't read, where there are some.
+    """
 
     name: str
     counts: dict[str, int]
+    unread: float | None = None
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

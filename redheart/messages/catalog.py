@@ -16,6 +16,7 @@ LANGUAGES: tuple[Language, ...] = ("ko", "en")
 
 _TABLES = (
     "config",
+    "progress",
     "workflow",
     "data",
     "embedding",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 import redheart
@@ -141,7 +142,7 @@ def build_exported(
     config: ExportConfig,
     weights: Path,
     *,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
 ) -> M:
     """The model of a configuration with the weights of a file, in evaluation mode.
 
@@ -173,7 +174,7 @@ def build_exported(
     return model.eval()
 
 
-def _tensors_in(weights: Path, device: str) -> dict[str, Tensor]:
+def _tensors_in(weights: Path, device: str | torch.device) -> dict[str, Tensor]:
     """The file's tensors, each in memory of its own.
 
     What safetensors gives lies in the mapped file, wherever the header's length has put it, and a matrix product's last

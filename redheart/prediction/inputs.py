@@ -14,6 +14,8 @@ from redheart.data.foreign_files import encoding_of, foreign_form
 from redheart.data.problems import is_blank
 from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError
+from redheart.messages import text
+from redheart.progress import Progress
 
 #: Stands for standard input, in the place of a text.
 STANDARD_INPUT = "-"
@@ -54,7 +56,9 @@ def read_inputs(
         raise UsageError(
             "found nothing to predict; wanted a text in quotes, --file FILE, or text on standard input (-)"
         )
-    return _from_bytes(Path("standard input"), sys.stdin.buffer.read(), title, action)
+    with Progress(text("progress.standard_input")):
+        content = sys.stdin.buffer.read()
+    return _from_bytes(Path("standard input"), content, title, action)
 
 
 def _from_file(file: Path, title: str | None, action: str | None) -> list[Situation]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.restore import Restored, embedding_settings, shape_of
@@ -17,10 +16,15 @@ from redheart.config import EmbeddingConfig
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset, find_model
 from redheart.embedding.encoder import Encoder
+from redheart.embedding.language.reading import StorySample
+from redheart.embedding.language.tokenizer import find_cut
+from redheart.embedding.model_source import multilingual_models
 from redheart.errors import AnotherEncoder, Interrupted
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
+from redheart.messages import text, warn
 from redheart.model.statistics import natural_units
+from redheart.progress import Progress
 from redheart.tasks import TASKS
 
 _AT_ONCE = 32
@@ -60,7 +64,7 @@ class Predictor:
                 "embedded for it; train on a dataset that `redheart embed` embedded"
             )
         self._settings = embedding_settings(restored.manifest, given)
-        source = find_model(self._settings.model)
+        source = find_model(self._settings.model, self._settings.prompt)
         self._encoder = Encoder(source, batch_size=self._settings.batch_size, precision=self._settings.precision)
         shape = restored.model.config
         if self._encoder.d_embed != shape.d_embed:
@@ -74,6 +78,8 @@ class Predictor:
                 f"{self._settings.model!r} is another one here ({source.fingerprint}): name the right one (embedding.model)"
             )
         self._path = restored.path
+        self._folder = source.folder
+        self._trained_unread = restored.manifest.data.unread if restored.manifest.data is not None else None
         self._device = inference_device()
         self._model = restored.model.to(self._device).eval()
         self._known = _known(restored.manifest)
@@ -81,12 +87,13 @@ class Predictor:
     def predict(
         self, situations: Sequence[Situation], *, should_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[list[Prediction]]:
-        """Predictions in the situations' order, some at a time.
+        """Predictions in the situations' order, some at a time. Warns first of texts that the encoder can't read.
 
         Raises:
             Interrupted: ``should_stop``, asked before each of these times, said so.
         """
-        with tqdm(total=len(situations), unit="text", desc="predicting", disable=None, leave=False) as progress:
+        self._warn_of_unread(situations)
+        with Progress(text("progress.predicting"), len(situations), is_brief=True, unit="text") as progress:
             for start in range(0, len(situations), _AT_ONCE):
                 if should_stop():
                     raise Interrupted(f"stopped with {start} of {len(situations)} texts predicted")
@@ -94,6 +101,16 @@ class Predictor:
                 found = self._predict(some)
                 progress.update(len(some))
                 yield found
+
+    def _warn_of_unread(self, situations: Sequence[Situation]) -> None:
+        names, model = multilingual_models(), self._settings.model
+        if self._trained_unread:
+            percent = f"{100 * self._trained_unread:.3g}"
+            warn("prediction.trained_unread", model=model, percent=percent, names=names)
+        cut = find_cut(self._folder)
+        reading = StorySample.of(situations).read_by(cut, model) if cut is not None else None
+        if reading is not None and reading.unread:
+            warn("prediction.unread", model=model, count=reading.unread, looked=reading.looked, names=names)
 
     def _predict(self, situations: Sequence[Situation]) -> list[Prediction]:
         table = SituationTable(self._embedded(situations), self._path)

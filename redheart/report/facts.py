@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from redheart.crossover.result import SoupIngredient
+from redheart.embedding.language.reading import Reading
 from redheart.facts.candidate import Difference, TaskSkill
 from redheart.facts.comparison import BaselineDescription, Comparison
 from redheart.facts.memory import OomEvent
@@ -172,13 +173,14 @@ class SweetSpotFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, float]
 
 
-class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The data; ``is_bundled_sample`` None: it is not known which dataset it was."""
+class DatasetFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data; ``is_bundled_sample`` None: it is not known which dataset it was; ``unread``: what its encoder can't read."""
 
     dataset: str | None
     is_bundled_sample: bool | None
     counts: dict[str, int]
     embedding_model: str
+    unread: Reading | None = None
 
 
 class OomFacts(msgspec.Struct, frozen=True, kw_only=True):

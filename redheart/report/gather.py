@@ -22,6 +22,9 @@ from redheart.crossover.decision import explain
 from redheart.data.locate import EMBEDDED_ENDING, bundled_sample
 from redheart.data.reader import read_dataset
 from redheart.data.schema import Situation
+from redheart.embedding.language.reading import Reading
+from redheart.embedding.language.stored import read_reading
+from redheart.embedding.paths import paths_in
 from redheart.errors import DataError, NotYetDone, StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.memory import read_oom_stats
@@ -254,7 +257,17 @@ def _data(config: Config, output: Path, record: RunRecord | None) -> DatasetFact
         is_bundled_sample=_is_sample(run.dataset, counts),
         counts=counts,
         embedding_model=config.embedding.model,
+        unread=_unread(run),
     )
+
+
+def _unread(run: RunDescription) -> Reading | None:
+    """What the encoder can't read of the run's dataset, as embedding found it."""
+    identity = run.identity.get("dataset") if run.identity else None
+    if run.dataset is None or not isinstance(identity, str):
+        return None
+    dataset = Path(run.dataset)
+    return read_reading(paths_in(dataset.parent, dataset).vectors, identity)
 
 
 def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from redheart.config import Config
 from redheart.crossover.decision import share_of_resamples
+from redheart.embedding.language.stored import sentence
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import debug, info, language, text
 from redheart.paths import OutputPaths
@@ -86,6 +87,7 @@ def render(facts: ReportFacts, output: Path) -> str:
         "sparkline": sparkline,
         "interval_bar": interval_bar,
         "share": share_of_resamples,
+        "unread": sentence,
     }
     return environment.get_template(_TEMPLATE).render(
         facts=facts,

@@ -1,4 +1,4 @@
-"""The local launcher: one worker process per slot, for all stages, and a progress bar over their results.
+"""The local launcher: one worker process per slot, for all stages, and their progress, with a line for each trial.
 
 It decides nothing: it watches the folder as anyone could, and so can be killed and started again at any time.
 """
@@ -14,15 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-from tqdm import tqdm
-
 from redheart.errors import Interrupted, TrainingError
-from redheart.messages import warn
+from redheart.messages import info, text, warn
+from redheart.progress import Progress, duration
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.seed_effects import mean_losses
-from redheart.sweep.trials import TrialFolder, trial_name
+from redheart.sweep.trials import TrialFolder, in_words, trial_name
 from redheart.sweep.worker import Job
 from redheart.worker_pool import Slots, WorkerPool, WorkerProcess
 
@@ -86,13 +85,14 @@ class Pool:
         names = [name for stage in range(self.sweep.stages) for name in self.sweep.trial_names(stage)]
         failures: Counter[str] = Counter()
         done = -1
-        bar: tqdm[Any] = tqdm(total=len(names), unit="trial", desc="LR sweep", disable=None)
-        with bar:
+        before = [name for name in names if self.trials.exists(name)]
+        said = set(before)
+        with Progress(text("progress.sweep"), len(names), done=len(before), unit="trial") as progress:
             while True:
                 finished = [name for name in names if self.trials.exists(name)]
                 if len(finished) != done:
                     done = len(finished)
-                    self._show(bar, finished)
+                    self._show(progress, finished, said)
                 on_change()
                 if done == len(names):
                     return
@@ -103,13 +103,24 @@ class Pool:
                 self._look_after(failures)
                 time.sleep(_POLL_EVERY)
 
-    def _show(self, bar: tqdm[Any], finished: list[str]) -> None:
-        bar.n = len(finished)
-        losses = mean_losses([self.trials.read(name).observation for name in finished])
+    def _show(self, progress: Progress, finished: list[str], said: set[str]) -> None:
+        """A line for each trial that was not ``said``, which then it is."""
+        trials = {name: self.trials.read(name) for name in finished}
+        losses = mean_losses([trial.observation for trial in trials.values()])
         if losses:
             best = min(losses, key=lambda learning_rate: losses[learning_rate])
-            bar.set_postfix_str(f"best LR {key_of(best)}, val_loss {losses[best]:.4f}", refresh=False)
-        bar.refresh()
+            progress.note(f"best LR {key_of(best)}, val_loss {losses[best]:.4f}")
+        progress.update(len(finished) - progress.done)
+        left = progress.time_left()
+        for name in (name for name in finished if name not in said):
+            said.add(name)
+            info(
+                "sweep.trial",
+                done=len(said),
+                total=self.sweep.total,
+                trial=in_words(trials[name]),
+                left="–" if left is None else duration(left),
+            )
 
     def _look_after(self, failures: Counter[str]) -> None:
         # Code 0: it saw the sweep complete an instant before this process did.

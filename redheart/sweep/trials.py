@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from redheart.errors import StorageError
+from redheart.messages import text
+from redheart.progress import duration
 from redheart.storage import fingerprint, read_json
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.publish import publish_once
@@ -112,6 +114,13 @@ def trial_of(record: object) -> Trial | None:
             continue
         facts[name] = finite_or_none(value) if isinstance(value, float) else value
     return Trial(**facts, stored=record)
+
+
+def in_words(trial: Trial) -> str:
+    """A finished trial in a line of the log."""
+    loss = text("sweep.diverged") if trial.val_loss is None else f"val_loss {trial.val_loss:.5g}"
+    took = "" if trial.seconds is None else f", {duration(trial.seconds)}"
+    return f"LR {key_of(trial.learning_rate)}: {loss}{took}"
 
 
 class TrialFolder:

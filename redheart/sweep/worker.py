@@ -26,7 +26,7 @@ from redheart.sweep.identity import Sweep
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.planner import PlannedTrial, StagePlan, plan_stage
 from redheart.sweep.store import CumulativeStore
-from redheart.sweep.trials import EpochLosses, Trial, finite_or_none, trial_name
+from redheart.sweep.trials import EpochLosses, Trial, finite_or_none, in_words, trial_name
 from redheart.worker_pool import Parent, run_as_worker
 
 if TYPE_CHECKING:
@@ -200,6 +200,15 @@ class Worker:
             trial = finished_trial(outcome, planned, stage, self.sweep, self.config)
             if not store.trials.publish(name, trial):
                 debug(f"trial {name}: another worker published it first; this result is dropped")
+            else:
+                names = store.trials.names()
+                every = (one for stage in range(self.sweep.stages) for one in self.sweep.trial_names(stage))
+                info(
+                    "sweep.own_trial",
+                    done=sum(one in names for one in every),
+                    total=self.sweep.total,
+                    trial=in_words(trial),
+                )
         self.on_fold(len(store.refold().entries))
         return True
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from tqdm import tqdm
 
 from redheart.config.schema import SweetSpotConfig
-from redheart.messages import info, warn
+from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
+from redheart.progress import Progress
 from redheart.storage import fingerprint, sha256_of, write_text
 from redheart.sweet_spot import voting
 from redheart.sweet_spot.choice import (
@@ -80,7 +80,8 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
     if plots:
         from redheart.sweet_spot.plots import draw_module, draw_overview
 
-        for module, curve in tqdm(history.curves.items(), desc=OutputPaths.sweet_spots.name, unit="plot", disable=None):
+        curves = Progress(text("progress.plots"), len(history.curves), unit="plot").over(history.curves.items())
+        for module, curve in curves:
             draw_module(
                 paths.sweet_spots / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None
             )

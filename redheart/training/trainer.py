@@ -17,6 +17,7 @@ from redheart.batches.trained_on import save_trained_on, with_texts
 from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.embedding import EmbeddedDataset
+from redheart.embedding.language.stored import unread_of
 from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
@@ -286,14 +287,18 @@ class Trainer:
         return Manifest(
             run=self.folder.run,
             dataset=table.identity,
-            data=DataFacts(name=table.name, counts=table.counts),
+            data=DataFacts(name=table.name, counts=table.counts, unread=unread_of(table.dataset)),
             preset=self.preset,
             d_embed=table.d_embed,
             segmentation=Segmentation(
                 window_word_pieces=config.embedding.window_word_pieces, max_segments=config.embedding.max_segments
             ),
             target_counts=table.target_counts(self.train),
-            encoder=EncoderFacts(name=table.dataset.model_name, fingerprint=table.dataset.model_fingerprint),
+            encoder=EncoderFacts(
+                name=table.dataset.model_name,
+                fingerprint=table.dataset.model_fingerprint,
+                prompt=config.embedding.prompt,
+            ),
             model=self.shape.to_json(),
             statistics=self.statistics.to_json(),
             seed=config.seed,

@@ -21,7 +21,9 @@ from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.machine import choose_preset
+from redheart.messages import text
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
+from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
@@ -93,20 +95,25 @@ class TrialRunner:
         loop = self._make_loop(build, learning_rate, seed)
         run = Run(self.config, loop, self.config.trial_epochs, should_stop=asked_to_stop)
         curve = TrialCurve()
+        what = text("progress.trial", learning_rate=f"{learning_rate:.3g}")
         try:
-            if score_start:
-                on_epoch(0, run.score(), run.score)
-            while run.position.epoch <= run.epochs and not curve.diverged:
-                self._run_epoch(run, curve, on_epoch, heartbeat)
+            with Progress(what, loop.total_steps, is_brief=True, unit="batch") as progress:
+                if score_start:
+                    on_epoch(0, run.score(), run.score)
+                while run.position.epoch <= run.epochs and not curve.diverged:
+                    self._run_epoch(run, curve, on_epoch, heartbeat, progress)
         except TrainingError:
             curve.diverged = True
         finally:
             loop.engine.free()
         return curve.outcome(train_count=len(self.train), seconds=time.monotonic() - started)
 
-    def _run_epoch(self, run: Run, curve: TrialCurve, on_epoch: OnEpoch, heartbeat: Callable[[], None]) -> None:
+    def _run_epoch(
+        self, run: Run, curve: TrialCurve, on_epoch: OnEpoch, heartbeat: Callable[[], None], progress: Progress
+    ) -> None:
         callbacks, epoch = Callbacks([curve]), run.position.epoch
         for _ in callbacks.around_steps(run):
+            progress.update()
             if run.is_asked_to_stop():
                 raise Interrupted(f"the trial at learning rate {run.loop.peak:g} was stopped")
         with run.loop.evaluated_weights():

@@ -11,11 +11,25 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import newest_resume_state, save_model
-from redheart.errors import NotYetDone, StorageError
+from redheart.checkpoint.manifest import NAME as MANIFEST
+from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.training.average import read_average
 from redheart.training.resume_state import Cursor
+from redheart.workflow.target_folder import refuse_within_run
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target}: is a file, wanted a folder to write")
+    names = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    if names and MANIFEST not in names:
+        raise UsageError(
+            f"{target}: holds no model that was consolidated earlier (found {', '.join(names[:3])}) and is left alone; name a "
+            "new folder with --to"
+        )
+    refuse_within_run(target)
 
 
 def consolidate(output: Path, target: Path | None = None) -> Path:
@@ -27,8 +41,13 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
 
     Raises:
         NotYetDone: there is no state yet.
+        UsageError: ``target`` holds something else than a model that was consolidated, or lies in a run's folder.
         StorageError: no state is valid, it holds no weights, or a shard of their average is missing.
     """
+    own = OutputPaths(output).consolidated
+    target = target or own
+    if target.resolve() != own.resolve():
+        _check_target(target)
     state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
         warn("training.resume_passed_over", reason=reason)
@@ -54,7 +73,6 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     else:
         raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
     weights |= read_average(state.path)
-    target = target or OutputPaths(output).consolidated
     path = save_model(target.parent, target.name, weights, manifest)
     info("training.checkpoint", path=path)
     return path

@@ -21,8 +21,9 @@ from redheart.facts.comparison import BaselineDescription
 from redheart.facts.evaluation import StoredEvaluation, save_evaluation
 from redheart.facts.model import ModelDescription
 from redheart.machine import inference_device
-from redheart.messages import info, text
+from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
+from redheart.storage.writable import may_be_made
 from redheart.training.run_folder import read_run
 from redheart.workflow.scores import Scored, record
 from redheart.workflow.stages import embedded_of_run
@@ -36,7 +37,7 @@ def evaluate(
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Scored:
-    """Scores a checkpoint and stores the numbers under ``evaluation/``.
+    """Scores a checkpoint and stores the numbers under ``evaluation/``, where that may be written.
 
     Args:
         dataset: what ``redheart.embedding`` opened.
@@ -89,8 +90,11 @@ def evaluate(
         data=f"{table.name} ({edition})" if is_namesake else table.name,
         **msgspec.structs.asdict(record(scored)),
     )
-    save_evaluation(target, stored)
-    info("workflow.evaluation_saved", path=target)
+    if may_be_made(target):
+        save_evaluation(target, stored)
+        info("workflow.evaluation_saved", path=target)
+    else:  # another user's run, or one on a read-only mount: its numbers are printed all the same
+        warn("workflow.evaluation_not_stored", path=target)
     return scored
 
 

@@ -14,6 +14,7 @@ from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_export, write_expo
 from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, write_text
 from redheart.storage.atomic import sync_folder
+from redheart.workflow.target_folder import refuse_within_run
 
 #: The parts whose numbers a card shows: on the others the model was trained, or its epoch chosen.
 _SHOWN = ("test", "judge")
@@ -27,10 +28,11 @@ def export(checkpoint: Path, target: Path) -> Path:
         target: a new folder, an empty one, or an earlier export, which is replaced.
 
     Raises:
-        UsageError: ``target`` holds something else, or ``checkpoint`` is none.
+        UsageError: ``target`` holds something else, or lies in a run's folder, or ``checkpoint`` is none.
         StorageError: the checkpoint is damaged, or a file could not be written; what was in ``target`` is intact.
     """
     _check_target(target)
+    refuse_within_run(target)
     restored = open_model(checkpoint)
     evaluations = _evaluations(restored.path, restored.manifest)
     temporary = target.absolute().with_name(f".{target.absolute().name}.writing")

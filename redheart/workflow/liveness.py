@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 import torch
-from tqdm import tqdm
 
 from redheart.batches.table import SituationTable
 from redheart.config import Config
@@ -29,9 +28,10 @@ from redheart.health.gradient_check import GradientCheck, GradientSummary, check
 from redheart.health.liveness import LivenessProbe
 from redheart.health.weight_changes import all_of
 from redheart.machine import GIB, inspect_machine
-from redheart.messages import info
+from redheart.messages import info, text
 from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.paths import OutputPaths
+from redheart.progress import Progress
 from redheart.storage import write_json
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
@@ -174,13 +174,12 @@ def examine_liveness(
     probe = LivenessProbe(engine, table, steps=batches, take=all_of)
     loop.watchers.append(probe)
     seconds = []
-    bar = tqdm(total=batches, unit="batch", disable=None if engine.is_main else True, dynamic_ncols=True)
-    with bar:
+    with Progress(text("progress.liveness"), batches, is_shown=engine.is_main, unit="batch") as progress:
         started = time.monotonic()
         for step in _steps(loop):
             seconds.append(time.monotonic() - started)
-            bar.set_postfix(loss=f"{step.loss:.4f}")
-            bar.update()
+            progress.note(f"loss={step.loss:.4f}")
+            progress.update()
             if step.verdict.is_watched:
                 probe.add(step.batch, updated=step.updated)
             if probe.is_due:
@@ -265,10 +264,10 @@ def _check_gradients(loop: TrainingLoop, table: SituationTable, preset: str) -> 
     shape = dimensions(preset, d_embed=table.d_embed, dropout=0.0)
     model = UnifiedModel(shape, loop.statistics)
     model.load_state_dict(state)
-    bar = tqdm(unit="tensor", disable=None if engine.is_main else True, dynamic_ncols=True)
-    with bar:
+    tensors = sum(1 for _ in model.parameters())
+    with Progress(text("progress.gradients"), tensors, is_shown=engine.is_main, unit="tensor") as progress:
         return check_gradients(
-            model, table.batch(loop.train[:CHECKED_SITUATIONS]), loop.statistics, progress=bar.update
+            model, table.batch(loop.train[:CHECKED_SITUATIONS]), loop.statistics, progress=progress.update
         )
 
 

@@ -19,6 +19,7 @@ from redheart.workflow.resolve import as_the_run_there
 
 if TYPE_CHECKING:
     from redheart.data.facts import DatasetFacts
+    from redheart.embedding.language.reading import StorySample
 
 #: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 per parameter, and 12 twice.
 _BYTES_PER_PARAMETER, _RESUME_BYTES_PER_PARAMETER = 4, 24
@@ -115,6 +116,8 @@ def validate(config: Config) -> int:
     from redheart.batches.order import BatchGeometry
     from redheart.data import locate_dataset
     from redheart.data.sufficiency import check_sufficient
+    from redheart.embedding.language.reading import StorySample
+    from redheart.embedding.model_source import warn_of_prompt
     from redheart.workflow.doctor import examine
 
     machine = inspect_machine(Path(config.output))
@@ -124,9 +127,12 @@ def validate(config: Config) -> int:
 
     plain("\n".join(str(finding) for finding in findings))
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
-    facts = _facts_of(located.path, config)
+    sample = StorySample()
+    facts = _facts_of(located.path, config, sample)
     info("workflow.valid_data", path=located.path, count=len(facts), **facts.counts)
     _say_targets(facts)
+    warn_of_prompt(config.embedding)
+    _say_language(sample, config.embedding.model)
     check_sufficient(facts, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
@@ -136,8 +142,12 @@ def validate(config: Config) -> int:
     return 0
 
 
-def _facts_of(path: Path, config: Config) -> DatasetFacts:
-    """The facts of a dataset, with all that embedding would refuse of it refused; of a broken one its targets are told first."""
+def _facts_of(path: Path, config: Config, sample: StorySample) -> DatasetFacts:
+    """The facts of a dataset, with all that embedding would refuse of it refused; of a broken one its targets are told first.
+
+    Args:
+        sample: takes its stories.
+    """
     from redheart.data import iter_situations
     from redheart.data.facts import FactsGathering
     from redheart.embedding.embedded_json import SizeCheck, inline_vectors
@@ -147,12 +157,26 @@ def _facts_of(path: Path, config: Config) -> DatasetFacts:
         for one in iter_situations(path, problem_limit=config.data.problem_limit):
             gathering.add(one)
             sizes.add(one)
+            sample.add(one)
             inline_vectors(one, path=path, max_segments=config.embedding.max_segments)
     except DataError:
         _say_targets(gathering.facts())
         raise
     sizes.check()
     return gathering.facts()
+
+
+def _say_language(sample: StorySample, model: str) -> None:
+    """Warns of stories that the encoder can't read, by its tokenizer alone, if it is here."""
+    from redheart.embedding.language.stored import say
+    from redheart.embedding.language.tokenizer import find_cut
+    from redheart.embedding.model_source import locate_model
+
+    folder = locate_model(model)
+    if folder is None:
+        info("embedding.language_not_looked_at", model=model)
+    elif (cut := find_cut(folder)) is not None:
+        say(sample.read_by(cut, model))
 
 
 def _say_targets(facts: DatasetFacts) -> None:

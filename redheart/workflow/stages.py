@@ -13,6 +13,7 @@ from redheart.config import Config, Resolution, resolved_yaml
 from redheart.errors import Interrupted, NotYetDone, RedHeartError, TrainingError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
+from redheart.progress import others_speak
 from redheart.storage import write_text
 from redheart.workflow.group import run_group
 from redheart.workflow.inputs import as_stored_before, inputs_of, inputs_of_analyze, inputs_of_crossover
@@ -195,7 +196,8 @@ def train_on_all_gpus(
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
     info("workflow.launch", count=count, command=" ".join(command[1:]))
-    code, stopped = run_group(command, should_stop=should_stop)
+    with others_speak():
+        code, stopped = run_group(command, should_stop=should_stop)
     if code and stopped:
         raise Interrupted("stopped; the same command goes on from there")
     if code:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from redheart import errors
+from redheart import errors, progress
 from redheart.cli import commands
 from redheart.cli.main import main
 from redheart.messages import LOGGER_NAME, language, set_language
@@ -126,6 +126,16 @@ def test_korean_is_spoken_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch
     assert language() == "ko"
 
 
+def test_every_command_is_under_way_aloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So that no stage can be silent, whatever it does."""
+    monkeypatch.chdir(tmp_path)
+    outermost: list[str] = []
+    _do_instead(monkeypatch, lambda arguments, config: outermost.append(progress._ticker._under_way[0].what) or 0)
+    assert main(["train"]) == 0
+    assert outermost == ["redheart train"]
+    assert not progress._ticker._under_way
+
+
 def test_options_and_settings_become_one_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     _do_instead(monkeypatch, lambda arguments, config: seen.append(config) or 0)
@@ -219,6 +229,19 @@ def test_an_output_that_can_not_be_made_is_named(tmp_path: Path, capsys: pytest.
     (tmp_path / "taken").write_text("")
     assert main(["report", "--output", "taken/out"]) == 4
     assert "taken/out/redheart.log: could not open the log" in capsys.readouterr().err
+
+
+def test_a_run_that_may_not_be_written_is_told_with_the_cure_where_files_are_to_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(logging, "FileHandler", refuse)
+    assert main(["report", "--output", "theirs"]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("redheart report: theirs: may not be written by this user (Permission denied)")
+    assert "take a copy of the folder" in line
 
 
 @pytest.mark.parametrize("words", [["workflow", "validate"], ["validate"], ["doctor"]])

@@ -12,6 +12,7 @@ import pytest
 from redheart.data import iter_situations, read_dataset
 from redheart.data.json_stream import Broken, Item, stream_items
 from redheart.messages import LOGGER_NAME
+from redheart.progress import Ticker
 
 ITEMS = [
     {"id": "one", "text": 'She said "no". Then\nshe left – für immer 🙂.', "emotions": [0, 0, 0.01, 0, 0, 0, 1]},
@@ -145,6 +146,26 @@ def test_vectors_written_as_lists_become_one_array_and_are_not_held_twice(tmp_pa
     assert flat.embedding is not None and flat.embedding.tolist() == [[1, 2.5]]
     assert several.embedding is not None and several.embedding.shape == (3, 2)
     assert "embedding" not in flat.raw
+
+
+def test_how_far_a_long_file_is_read_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    ticker = Ticker(lambda: now[0], has_thread=False)
+    monkeypatch.setattr("redheart.progress._ticker", ticker)
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+    caplog.set_level(logging.INFO, LOGGER_NAME)
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps({"id": str(number), "text": "t" * 30_000}) + "\n" for number in range(100)))
+
+    def a_minute_passes(block: bytes) -> None:
+        now[0] += 50.0
+        ticker.tick()
+
+    assert len(read_dataset(path, on_bytes=a_minute_passes)) == 100
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines and all(line.startswith("⏳ 데이터 읽기 (long.jsonl): ") and "/3 MB (" in line for line in lines)
 
 
 def test_the_datasets_of_the_earlier_implementation_and_of_the_votes_are_read(real_data: Path) -> None:

@@ -19,6 +19,7 @@ from redheart.embedding import EmbeddedDataset
 from redheart.embedding.lock import LOCK_NAME
 from redheart.embedding.store import VectorStore
 from redheart.errors import Interrupted, StorageError
+from redheart.progress import Ticker
 from tests.embedding.conftest import SAVED, check_no_story_was_read_twice, embed, make_items, write_items
 from tests.storage.synced import Synced
 
@@ -107,6 +108,31 @@ def test_two_processes_at_once_do_not_embed_anything_twice(
     assert made[0].identity == made[1].identity
     check_no_story_was_read_twice(embedded_texts, 40)
     made[0].verify()
+
+
+def test_how_far_it_is_is_said_where_there_is_no_terminal(
+    tmp_path: Path,
+    config: EmbeddingConfig,
+    embedded_texts: list[str],
+    log: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    ticker = Ticker(lambda: now[0], has_thread=False)
+    monkeypatch.setattr("redheart.progress._ticker", ticker)
+
+    def a_minute_passes() -> bool:
+        """Called before each batch."""
+        now[0] += 50.0
+        ticker.tick()
+        return False
+
+    embed(write_items(tmp_path / "d.json", make_items(30)), config, should_stop=a_minute_passes)
+    lines = [line for line in log().splitlines() if line.startswith("⏳ 임베딩 (상황): ")]
+    assert lines[0].startswith("⏳ 임베딩 (상황): 0/30 (0%)")
+    assert "분당" in lines[-1] and "남은 시간 약 " in lines[-1]
+    done = [int(line.split()[3].partition("/")[0]) for line in lines]
+    assert done == sorted(set(done)) and len(done) > 5
 
 
 def test_a_stop_is_heard_while_another_process_holds_the_lock(tmp_path: Path, config: EmbeddingConfig) -> None:

@@ -20,8 +20,10 @@ from redheart.cli.main import main
 from redheart.config import EmbeddingConfig, load_config
 from redheart.data.locate import bundled_sample
 from redheart.data.splits import split_of
-from redheart.embedding import embed_dataset, find_model
+from redheart.embedding import embed_dataset, find_model, open_embedded
 from redheart.embedding.encoder import Encoder
+from redheart.embedding.language.reading import Reading
+from redheart.embedding.language.stored import store_reading
 from redheart.errors import AnotherEncoder
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.facts.candidate import Score, TaskSkill
@@ -245,6 +247,34 @@ def test_an_epoch_and_its_export_predict_the_same(folder: Path, capsys: pytest.C
     words = ["predict", "--checkpoint", "exported", "--json", "--lang", "en", "I lied to my sister about the money."]
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out) == epoch
+
+
+def test_texts_and_training_data_in_a_language_that_the_encoder_can_not_read_are_warned_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "can't read the language of 1 of 1 texts"
+    words = ["--checkpoint", CHECKPOINT, "--json", "--lang", "en"]
+    assert main(["predict", "나는 거스름돈을 돌려주지 않았다.", *words]) == 0
+    shown = capsys.readouterr()
+    assert said in shown.err and "BAAI/bge-m3" in shown.err
+    assert json.loads(shown.out), "what programs read is as before"
+    manifest = Path(CHECKPOINT) / "manifest.json"
+    content = read_json(manifest)
+    assert "unread" not in content["data"]
+    write_json(manifest, {**content, "data": {**content["data"], "unread": 0.875}})
+    assert main(["predict", "I lied to her, and she never found out.", *words]) == 0
+    shown = capsys.readouterr()
+    assert said not in shown.err and "Of the stories that this model was trained on, 87.5 %" in shown.err
+
+
+def test_a_checkpoint_remembers_the_prompt_and_how_much_its_encoder_could_not_read(folder: Path) -> None:
+    dataset = open_embedded(next(folder.glob("*.embedded.json")))
+    assert dataset.mapped is not None
+    store_reading(dataset.mapped.path.parent, dataset.identity, Reading("e", 24, 6, "x"))
+    config = load_config(None, ["model.preset=tiny", "embedding.prompt=query: "])
+    manifest = Trainer(config, dataset, folder / "other", learning_rate=1e-3)._manifest()
+    assert manifest.encoder.prompt == "query: "
+    assert manifest.data is not None and manifest.data.unread == 0.25
 
 
 def test_the_order_of_words_is_free_and_an_equals_sign_is_part_of_the_text() -> None:

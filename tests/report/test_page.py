@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from redheart.embedding.language.reading import Reading
+from redheart.embedding.language.stored import store_reading
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import set_language
 from redheart.report import build_report
@@ -237,6 +239,18 @@ def test_the_bundled_sample_is_named_as_such(output: Path) -> None:
     for other in (items[:-1], [{**items[0], "text": "Another story under the same id."}, *items[1:]]):
         write_json(copy, other)
         assert "bundled sample" not in read(build_report(CONFIG, output)).text
+
+
+def test_what_the_encoder_could_not_read_of_the_runs_dataset_is_said(output: Path, tmp_path: Path) -> None:
+    run = {**json.loads((output / "run.json").read_text()), "dataset": str(tmp_path / "mine.embedded.json")}
+    (output / "run.json").write_text(json.dumps({**run, "identity": {"dataset": "d1"}}))
+    store_reading(tmp_path, "d1", Reading("m", 10, 4, "<i>x</i>"))
+    (tmp_path / "mine.vectors").mkdir()
+    (tmp_path / "language.json").rename(tmp_path / "mine.vectors" / "language.json")
+    page = Page(build_report(CONFIG, output).read_text(encoding="utf-8"))
+    assert "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)" in page.text
+    (output / "run.json").write_text(json.dumps({**run, "identity": {"dataset": "another"}}))
+    assert "can't read" not in Page(build_report(CONFIG, output).read_text(encoding="utf-8")).text
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4])

@@ -64,6 +64,14 @@ def test_a_sweep_leaves_all_its_files_and_says_the_lines_that_people_search_for(
     assert out.split()[2:] == ["25", "False"]
 
 
+def test_each_trial_has_a_line_with_how_many_are_done_and_the_time_left(complete):
+    _, _, said = complete
+    lines = [line for line in said.splitlines() if line.startswith("🧪")]
+    assert len(lines) == 25
+    assert [line.partition("/25")[0] for line in lines] == [f"🧪 포인트 {done}" for done in range(1, 26)]
+    assert all("LR " in line and "val_loss" in line and "남은 시간 약 " in line for line in lines)
+
+
 def test_the_same_sweep_again_is_skipped_and_runs_nothing(complete, tmp_path):
     root = copy_of(complete, tmp_path)
     before = (root / RESULTS / "optimal_lr.json").read_bytes()
@@ -129,6 +137,7 @@ def test_the_whole_pool_killed_goes_on_with_at_most_one_point_a_worker_done_twic
     assert process.returncode == 0, said
     assert out.split()[2:] == [str(25 - done), "False"]
     assert f"{done}/25" in said
+    assert said.count("🧪") == 25 - done, "those that were there are not told again"
     assert len(own_trials(tmp_path)) == 25
     assert sum(started(tmp_path).values()) <= 27
     assert all(path.read_bytes() == content for path, content in plans.items()), "a written plan is never changed"

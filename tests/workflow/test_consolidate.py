@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_resume_state
-from redheart.errors import NotYetDone, StorageError
+from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.training.resume_state import Cursor
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
@@ -66,3 +66,24 @@ def test_no_state_or_one_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"found neither ZeRO shards nor model\.safetensors"):
         consolidate(tmp_path)
     assert not (tmp_path / "consolidated").exists()
+
+
+def test_what_is_no_model_is_not_replaced_and_a_runs_own_folders_are_left_alone(tmp_path: Path) -> None:
+    _save(tmp_path / "training", 1, epoch=2, batches_done=0)
+    (tmp_path / "training" / "run.json").write_text("{}")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    (tmp_path / "training" / "best_model").mkdir()
+    (tmp_path / "training" / "best_model" / "manifest.json").write_text("{}")
+    for target, said in (
+        (tmp_path / "mine", r"found thesis.txt.* and is left alone"),
+        (tmp_path / "mine" / "thesis.txt", "is a file"),
+        (tmp_path / "training" / "best_model", "lies in the folder of a run"),
+        (tmp_path / "training" / "new", "lies in the folder of a run"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            consolidate(tmp_path / "training", target)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+    for _ in range(2):
+        assert same_bits(load_modules(consolidate(tmp_path / "training", tmp_path / "outside")), a_state(1))
+        assert consolidate(tmp_path / "training") == tmp_path / "training" / "consolidated"

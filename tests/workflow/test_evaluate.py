@@ -202,3 +202,37 @@ def test_a_dataset_that_was_edited_and_not_embedded_again_is_told_of(folder, cap
     assert main(["evaluate", "--checkpoint", "training/checkpoints/epoch_0002", *FAST]) == 0
     shown = capsys.readouterr().err
     assert "stories.json has changed since it was embedded" in shown and "--data stories.json takes it" in shown
+
+
+def test_a_run_that_may_not_be_written_is_evaluated_and_left_as_it_is(folder, capsys) -> None:
+    """Another user's, or one on a read-only mount. That its owner took the right away counts for root too."""
+    words = ("--checkpoint", "training/checkpoints/epoch_0002", "--json", *FAST)
+    wanted = scored(capsys)
+    shutil.rmtree(folder / "training" / "evaluation")
+    (folder / "training" / "redheart.log").unlink()
+    before = sorted(folder.rglob("*"))
+    (folder / "training").chmod(0o555)
+    try:
+        assert main(["evaluate", *words]) == 0
+    finally:
+        (folder / "training").chmod(0o755)
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == wanted
+    assert shown.err.count("so there is no log file") == 1
+    assert shown.err.count("so the numbers are printed and not stored") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_another_users_rights_refuse_is_one_line(folder, capsys, monkeypatch) -> None:
+    """As root is stopped by nobody's rights, the refusal is made."""
+
+    def refuse(path: Path, *_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    for command in (["evaluate"], ["predict", "I lied."]):
+        assert main([*command, "--checkpoint", "training/checkpoints/epoch_0002", "--lang", "en"]) == 4
+        (line,) = capsys.readouterr().err.splitlines()
+        assert (
+            line.startswith(f"redheart {command[0]}: training/checkpoints/epoch_0002") and "Permission denied" in line
+        )

@@ -217,6 +217,17 @@ def test_an_export_is_replaced_and_nothing_else_is(folder: Path, capsys: pytest.
         assert contents(folder) == before
 
 
+@pytest.mark.parametrize("target", ["training/model", "training/best_model/model", "training/checkpoints/model"])
+def test_nothing_is_exported_into_a_runs_folder_where_a_later_stage_may_remove_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    before = contents(folder)
+    assert export(to=target) == 2
+    shown = capsys.readouterr().err
+    assert f"lies in the folder of a run, {folder / 'training'}" in shown and f"--to {folder / 'my-model'}" in shown
+    assert contents(folder) == before
+
+
 def test_on_a_full_disk_what_was_there_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export("training/checkpoints/epoch_0001") == 0
     before = contents(folder)

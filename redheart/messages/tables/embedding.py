@@ -45,4 +45,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 데이터 요약을 저장하지 못했습니다. 다음 실행은 데이터를 다시 읽습니다 ({error})",
         "⚠️ {path}: what follows from the dataset could not be stored; the next run reads the dataset again ({error})",
     ),
+    "embedding.prompt_missing": (
+        "⚠️ 임베딩 모델 {model}은(는) 모든 글 앞에 {prompt!r}이(가) 붙은 글로 학습되었습니다. 붙이지 않으면 임베딩 품질이 떨어집니다: "
+        'embedding.prompt="{prompt}"',
+        "⚠️ The encoder {model} was trained with {prompt!r} before every text, and its vectors are worse without: "
+        'embedding.prompt="{prompt}"',
+    ),
+    "embedding.language_unread": (
+        "⚠️ 임베딩 모델 {model}은(는) 살펴본 상황 {looked}개 중 {count}개({percent}%)의 언어를 읽지 못합니다 (첫 항목: {id}). 토크나이저가 "
+        "낱글자나 모르는 조각으로 잘라, 그 글에 대한 학습과 예측은 의미가 없습니다. 다국어 모델을 embedding.model로 지정하세요: {names}",
+        "⚠️ The encoder {model} can't read the language of {count} of {looked} stories looked at ({percent} %; first: {id}): its tokenizer "
+        "cuts them into single letters or unknown pieces, so what is trained and predicted on them means nothing. Name a multilingual "
+        "encoder as embedding.model: {names}",
+    ),
+    "embedding.language_not_looked_at": (
+        "ℹ️ 임베딩 모델 {model}이(가) 이 컴퓨터에 없어 데이터의 언어를 읽을 수 있는지 확인하지 못했습니다. redheart embed가 알려 줍니다",
+        "ℹ️ The encoder {model} is not on this machine, so whether it reads the dataset's language could not be looked at; "
+        "redheart embed tells",
+    ),
 }

@@ -47,6 +47,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "시행마다 학습 {train} 개, 검증(choose) {choose} 개 상황 사용",
         "Each trial trains on {train} situations and is validated on {choose} (choose)",
     ),
+    "sweep.trial": (
+        "🧪 포인트 {done}/{total} 완료: {trial}; 남은 시간 약 {left}",
+        "🧪 Trial {done} of {total} done: {trial}; about {left} left",
+    ),
+    "sweep.own_trial": (
+        "🧪 포인트 {done}/{total} 완료: {trial}",
+        "🧪 Trial {done} of {total} done: {trial}",
+    ),
+    "sweep.diverged": ("발산", "diverged"),
     "sweep.stage_done": (
         "📈 스테이지 {stage} 완료: 지금까지 최적 LR {best} (시드 보정 평균 val_loss {loss}), 그림 {plot}",
         "📈 Stage {stage} done: best LR so far {best} (seed-adjusted mean val_loss {loss}), plot {plot}",

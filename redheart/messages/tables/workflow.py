@@ -88,6 +88,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "✅ Data: {path}, {count} situations (train {train}, choose {choose}, judge {judge}, test {test})",
     ),
     "workflow.evaluation_saved": ("💾 평가 저장: {path}", "💾 Evaluation saved: {path}"),
+    "workflow.evaluation_not_stored": (
+        "⚠️ {path}: 쓰기 권한이 없어 평가 결과를 저장하지 않습니다 (화면에만 출력합니다)",
+        "⚠️ {path}: may not be written, so the numbers are printed and not stored",
+    ),
+    "workflow.log_left_out": (
+        "⚠️ {path}: 쓰기 권한이 없어 로그 파일 없이 실행합니다",
+        "⚠️ {path}: may not be written, so there is no log file",
+    ),
     "workflow.export_done": (
         "💾 모델 내보내기: {checkpoint} → {path} (모델 카드의 평가 {count}개)",
         "💾 Model exported: {checkpoint} → {path} (evaluations in its card: {count})",

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from redheart.batches.order import Indices
 from redheart.batches.table import SituationTable
-from redheart.messages import debug
+from redheart.messages import debug, text
 from redheart.model.modules.views import linear_views
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
+from redheart.progress import Progress
 from redheart.tasks import TASKS
 from redheart.training.linear_start.feature_space import FeatureSpace
 from redheart.training.linear_start.logistic import fit_distribution
@@ -45,18 +46,23 @@ def fit_linear_start(
     targets = np.stack([table.targets.mask[task.name][train].any(axis=1) for task in TASKS]).sum(axis=0)
     radial = RadialSpace(views, centres if len(views) else 0, targets)
     tries: dict[str, list[Attempt]] = {task.name: [] for task in TASKS}
-    for weight in RADIAL_WEIGHTS if radial.count else (0.0,):
-        space = FeatureSpace(views, radial, weight)  # one at a time: its decompositions take hundreds of megabytes each
-        for task in TASKS:
-            target = torch.from_numpy(table.targets.values[task.name][train]).double()
-            known = table.targets.mask[task.name][train]
-            if task.is_distribution:
-                rows = np.flatnonzero(known.all(axis=1))
-                if len(rows) >= MIN_FOR_START:
-                    prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
-                    tries[task.name].append(fit_distribution(space, rows, target, prior_log))
-            elif fitted := fit_numbers(space, statistics.standardise(task.name, target.float()).double(), known):
-                tries[task.name].append(fitted)
+    weights = RADIAL_WEIGHTS if radial.count else (0.0,)
+    with Progress(text("progress.solving"), len(weights) * len(TASKS), is_brief=True) as progress:
+        for weight in weights:
+            space = FeatureSpace(
+                views, radial, weight
+            )  # one at a time: its decompositions take hundreds of megabytes each
+            for task in TASKS:
+                target = torch.from_numpy(table.targets.values[task.name][train]).double()
+                known = table.targets.mask[task.name][train]
+                if task.is_distribution:
+                    rows = np.flatnonzero(known.all(axis=1))
+                    if len(rows) >= MIN_FOR_START:
+                        prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
+                        tries[task.name].append(fit_distribution(space, rows, target, prior_log))
+                elif fitted := fit_numbers(space, statistics.standardise(task.name, target.float()).double(), known):
+                    tries[task.name].append(fitted)
+                progress.update()
     found = {name: min(its, key=lambda one: one.error).start for name, its in tries.items() if its}
     shown = ", ".join(
         f"{task} {min(one.penalties):.2g}–{max(one.penalties):.2g} (rbf_activations × {one.radial_weight:g})"

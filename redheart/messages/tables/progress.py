@@ -1,0 +1,31 @@
+"""Messages of what takes long, see ``redheart.progress``: key -> (Korean, English)."""
+
+MESSAGES: dict[str, tuple[str, str]] = {
+    "progress.line": (
+        "⏳ {what}: {done}/{total} ({percent}%), {rate}, 경과 {elapsed}, 남은 시간 약 {left}{note}",
+        "⏳ {what}: {done} of {total} ({percent} %), {rate}, {elapsed} gone, about {left} left{note}",
+    ),
+    "progress.elapsed": ("⏳ {what}: 진행 중, 경과 {elapsed}", "⏳ {what}: at work for {elapsed}"),
+    "progress.a_second": ("초당 {count}", "{count}/s"),
+    "progress.a_minute": ("분당 {count}", "{count}/min"),
+    "progress.an_hour": ("시간당 {count}", "{count}/h"),
+    "progress.reading": ("데이터 읽기 ({name})", "reading {name}"),
+    "progress.writing": ("데이터 쓰기 ({name})", "writing {name}"),
+    "progress.downloading": ("임베딩 모델 내려받기 ({model})", "fetching the encoder {model}"),
+    "progress.loading_encoder": ("임베딩 모델 불러오기 ({model})", "loading the encoder {model}"),
+    "progress.embedding": ("임베딩 (상황)", "embedding situations"),
+    "progress.predicting": ("예측 (글)", "predicting texts"),
+    "progress.standard_input": ("표준 입력을 기다리는 중", "waiting for standard input"),
+    "progress.sweep": ("LR 스윕 (포인트)", "LR sweep, trials"),
+    "progress.trial": ("LR {learning_rate} (배치)", "LR {learning_rate}, batches"),
+    "progress.ablation": ("제거 실험 (실행)", "ablation, runs"),
+    "progress.solving": ("선형·방사 경로의 출발점 (회귀)", "solving where linear and radial paths start, regressions"),
+    "progress.training": ("학습 (배치)", "training, batches"),
+    "progress.evaluating": ("{split} 평가 (상황)", "evaluating on {split}, situations"),
+    "progress.baseline": ("단순 베이스라인 학습 (과제)", "fitting the simple baseline, tasks"),
+    "progress.comparing": ("{split} 신뢰구간 (과제)", "intervals on {split}, tasks"),
+    "progress.crossover": ("crossover {split} 평가 (모델)", "crossover on {split}, models"),
+    "progress.plots": ("Sweet Spot 그림 (모듈)", "plots of sweet spots, modules"),
+    "progress.liveness": ("텐서 학습 점검 (배치)", "examining liveness, batches"),
+    "progress.gradients": ("그래디언트 점검 (텐서)", "checking gradients, tensors"),
+}
