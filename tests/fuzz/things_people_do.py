@@ -151,7 +151,9 @@ def _damaged(draw: st.DrawFn, content: bytes) -> bytes:
 #: ``--debug`` is left out: it shows tracebacks, as it says.
 def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     yield from (
-        action for action in parser._actions if action.option_strings and action.dest not in ("help", "version", "debug")
+        action
+        for action in parser._actions
+        if action.option_strings and action.dest not in ("help", "version", "debug")
     )
 
 

@@ -39,6 +39,7 @@ SETTINGS = {
     "data.problem_limit": ("data.problem_limit=3", ""),
     "embedding.model": ("embedding.model=another", "embed"),
     "embedding.batch_size": ("embedding.batch_size=3", ""),
+    "embedding.prompt": ("embedding.prompt=query:", "embed"),
     "embedding.window_word_pieces": ("embedding.window_word_pieces=40", "embed"),
     "embedding.max_segments": ("embedding.max_segments=8", "embed"),
     "embedding.precision": ("embedding.precision=bf16", ""),  # vectors of one model all the same
