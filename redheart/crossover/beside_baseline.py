@@ -48,6 +48,7 @@ def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recip
             samples=config.report.bootstrap_samples,
             confidence=config.report.confidence,
             seed=config.seed,
+            should_stop=scorer.should_stop,
         )
     return BesideBaseline(recipe.name, scorer.files.identity(recipe), baseline.description, splits)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from tqdm import tqdm
 
 from redheart.config.schema import SweetSpotConfig
+from redheart.errors import Interrupted
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of, write_text
@@ -36,14 +38,35 @@ def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
     return fingerprint({"format": FORMAT, "metrics": sha256_of(metrics_file), "config": msgspec.to_builtins(config)})
 
 
-def choose_epochs(history: History, config: SweetSpotConfig) -> dict[str, Choice]:
-    """The best epoch of each module, by five techniques; writes nothing."""
-    by_technique = {one.name: one.votes(history.curves, config) for one in VOTERS}
+def _stop_if(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("the analysis was stopped, and an earlier one is intact; the same command does it again")
+
+
+def choose_epochs(
+    history: History, config: SweetSpotConfig, *, should_stop: Callable[[], bool] = lambda: False
+) -> dict[str, Choice]:
+    """The best epoch of each module, by five techniques; writes nothing.
+
+    Raises:
+        Interrupted: ``should_stop``, asked before each technique, said so.
+    """
+    by_technique = {}
+    for one in VOTERS:
+        _stop_if(should_stop)
+        by_technique[one.name] = one.votes(history.curves, config)
     votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
     return voting.choose(history.curves, votes)
 
 
-def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots: bool = True) -> SweetSpotAnalysis:
+def analyze(
+    metrics_file: Path,
+    output: Path,
+    config: SweetSpotConfig,
+    *,
+    plots: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SweetSpotAnalysis:
     """Finds the best epoch of each module and writes ``sweet_spot_analysis/`` under ``output``.
 
     After a dry run, or where no weight ever moved, it says so and chooses nothing: ``.choices`` is None.
@@ -53,8 +76,10 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         output: the run's output root.
         config: level of the tests and weights of the decision analysis.
         plots: draw the PNGs too.
+        should_stop: asked between techniques and between plots.
 
     Raises:
+        Interrupted: ``should_stop`` said so; an earlier analysis is intact.
         StorageError: the records are missing or damaged (names line, field and module), or a file can't be written.
     """
     history = read_history(metrics_file)
@@ -68,7 +93,7 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         few = len(epochs) < 8
         explanation = Reason("sweet_spot.chosen_few" if few else "sweet_spot.chosen", {"epochs": len(epochs)})
     analysis = SweetSpotAnalysis(
-        choices=None if nothing_to_choose else choose_epochs(history, config),
+        choices=None if nothing_to_choose else choose_epochs(history, config, should_stop=should_stop),
         dry_run=history.dry_run,
         weights_changed=history.weights_changed,
         epochs=epochs,
@@ -81,10 +106,12 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         from redheart.sweet_spot.plots import draw_module, draw_overview
 
         for module, curve in tqdm(history.curves.items(), desc=OutputPaths.sweet_spots.name, unit="plot", disable=None):
+            _stop_if(should_stop)
             draw_module(
                 paths.sweet_spots / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None
             )
         draw_overview(paths.sweet_spots / "overview.png", history.epochs, analysis.choices)
+    _stop_if(should_stop)
     write_text(paths.analysis_text, write_report(analysis, history))
     # Last, because it is what other stages look for: if it is there, the rest is too.
     save_analysis(output, analysis)

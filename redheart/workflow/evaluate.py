@@ -61,6 +61,7 @@ def evaluate(
         confidence=config.report.confidence,
         seed=config.seed,
         in_sample=split == "train",
+        should_stop=should_stop,
     )
     scored = Scored(evaluation, comparison, baseline.description if baseline else BaselineDescription(absent=without))
     # Another dataset's numbers do not take the place of the run's own.

@@ -259,7 +259,7 @@ def delivered_model(config: Config) -> Path:
     return path
 
 
-def analyze(config: Config, *, force: bool = False) -> None:
+def analyze(config: Config, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Finds each module's best epoch."""
     from redheart.sweet_spot import analyze as find_sweet_spots
 
@@ -268,7 +268,7 @@ def analyze(config: Config, *, force: bool = False) -> None:
     inputs = {"metrics": sha256_of(metrics), "settings": msgspec.to_builtins(config.sweet_spot)}
     if is_done(output, "analyze", inputs, [result], force=force):
         return
-    find_sweet_spots(metrics, output, config.sweet_spot)
+    find_sweet_spots(metrics, output, config.sweet_spot, should_stop=should_stop)
     mark_done(output, "analyze", inputs)
 
 
