@@ -6,6 +6,7 @@ run's can't be left behind.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal, overload
 
@@ -113,6 +114,13 @@ class OutputPaths:
     def of_a_run(self) -> list[Path]:
         """What is one run's, whether it is there or not."""
         return [self.root / place.relative for place in self.declared() if place.owner == "run"]
+
+    @property
+    def training_command(self) -> str:
+        """What goes on with the run here, for messages: with other settings than its own it would be moved out of the way."""
+        return (
+            f"redheart train --config {shlex.quote(str(self.settings))}" if self.settings.exists() else "redheart train"
+        )
 
     def undeclared(self) -> list[str]:
         """Names in the output root that nothing here declares."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
+from redheart.checkpoint import list_epochs
 from redheart.config.schema import SweetSpotConfig
 from redheart.errors import Interrupted
 from redheart.messages import info, warn
@@ -25,6 +26,7 @@ from redheart.sweet_spot.choice import (
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import write_report
 from redheart.sweet_spot.techniques import VOTERS
+from redheart.training.records import read_records
 
 __all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
 
@@ -59,6 +61,22 @@ def choose_epochs(
     return voting.choose(history.curves, votes)
 
 
+def _to_choose_from(metrics_file: Path, output: Path) -> set[int] | None:
+    """The epochs with a record and a checkpoint, warning of those that lack one; None where there is no checkpoint at all."""
+    saved = {found.epoch for found in list_epochs(output)}
+    recorded = set(read_records(metrics_file).epochs)
+    if not saved & recorded:
+        return None
+    paths = OutputPaths(output)
+    for key, path, lost in (
+        ("sweet_spot.no_checkpoint", paths.checkpoints, recorded - saved),
+        ("sweet_spot.no_record", metrics_file, saved - recorded),
+    ):
+        if lost:
+            warn(key, path=path, epochs=", ".join(map(str, sorted(lost))), command=paths.training_command)
+    return saved & recorded
+
+
 def analyze(
     metrics_file: Path,
     output: Path,
@@ -82,7 +100,7 @@ def analyze(
         Interrupted: ``should_stop`` said so; an earlier analysis is intact.
         StorageError: the records are missing or damaged (names line, field and module), or a file can't be written.
     """
-    history = read_history(metrics_file)
+    history = read_history(metrics_file, among=_to_choose_from(metrics_file, output))
     epochs = tuple(int(epoch) for epoch in history.epochs)
     nothing_to_choose = history.dry_run or not history.weights_changed
     info("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))

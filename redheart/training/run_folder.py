@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 
 from redheart.checkpoint import list_epochs
+from redheart.errors import NotYetDone, StorageError
 from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import Scalar, fingerprint, read_struct, write_json
 from redheart.training.identity import Settings
+from redheart.training.records import read_records
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,11 +62,22 @@ class RunFolder:
         self.run = fingerprint(self.identity)
 
     def is_finished(self, epochs: int) -> bool:
-        """Whether this very run was finished here and its checkpoints are still there."""
+        """Whether this very run was finished here, and its epochs' checkpoints and records are still there."""
         previous = read_run(self.output)
-        if previous is None or previous.run != self.run or not previous.finished:
-            return False
-        return len(list_epochs(self.output)) == epochs
+        return previous is not None and previous.run == self.run and previous.finished and not self.lost(epochs)
+
+    def lost(self, epochs: int) -> list[int]:
+        """Which of the first ``epochs``, all of them trained, have no valid checkpoint or no record any more.
+
+        A log with a damaged line tells nothing of its other lines; whoever reads it says so.
+        """
+        saved = {found.epoch for found in list_epochs(self.output)}
+        with contextlib.suppress(StorageError):
+            try:
+                saved &= read_records(self.paths.metrics).epochs.keys()
+            except NotYetDone:
+                saved = set()
+        return [epoch for epoch in range(1, epochs + 1) if epoch not in saved]
 
     def retire_other(self, *, force: bool) -> None:
         """Moves another run's files – with ``force`` this one's too – to ``previous/<time>``; nothing is deleted."""

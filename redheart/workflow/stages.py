@@ -231,7 +231,8 @@ def check_dataset_of_run(config: Config) -> None:
 def _metrics_file(config: Config) -> Path:
     path = OutputPaths(config.output).metrics
     if not path.exists():
-        raise NotYetDone(f"{path}: there is no training to look at; run `redheart train` first")
+        command = OutputPaths(config.output).training_command
+        raise NotYetDone(f"{path}: there is no training to look at; run `{command}` first")
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from redheart.checkpoint import load_modules, read_manifest, save_resume_state
+from redheart.checkpoint import load_modules, read_manifest, save_epoch, save_resume_state
 from redheart.errors import NotYetDone, StorageError
 from redheart.training.resume_state import Cursor
 from redheart.workflow.consolidate import consolidate
@@ -66,3 +66,11 @@ def test_no_state_or_one_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"found neither ZeRO shards nor model\.safetensors"):
         consolidate(tmp_path)
     assert not (tmp_path / "consolidated").exists()
+
+
+def test_where_a_finished_run_has_no_state_any_more_its_last_epoch_is_named(tmp_path: Path) -> None:
+    """Training again would find nothing to do."""
+    for epoch in (1, 2):
+        save_epoch(tmp_path, epoch=epoch, state=a_state(epoch), manifest=MANIFEST)
+    with pytest.raises(NotYetDone, match=r"the last epoch is whole as it is: .*/checkpoints/epoch_0002$"):
+        consolidate(tmp_path)
