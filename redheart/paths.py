@@ -6,7 +6,6 @@ run's can't be left behind.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Literal, overload
 
@@ -118,9 +117,9 @@ class OutputPaths:
     @property
     def training_command(self) -> str:
         """What goes on with the run here, for messages: with other settings than its own it would be moved out of the way."""
-        return (
-            f"redheart train --config {shlex.quote(str(self.settings))}" if self.settings.exists() else "redheart train"
-        )
+        from redheart.storage.names import as_typed  # the command line imports this file before it needs more
+
+        return f"redheart train --config {as_typed(self.settings)}" if self.settings.exists() else "redheart train"
 
     def undeclared(self) -> list[str]:
         """Names in the output root that nothing here declares."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def shown_name(path: Path | str) -> str:
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text if len(text) <= _MOST_SHOWN + 20 else f"{text[:_MOST_SHOWN]}…"
+
+
+def as_typed(path: Path | str) -> str:
+    """A path as it is typed in a shell, for the commands that messages advise."""
+    return shlex.quote(str(path))
 
 
 def _is_utf8(name: str) -> bool:

@@ -33,11 +33,20 @@ if TYPE_CHECKING:
 Stop = Callable[[], bool]
 
 
-def embed(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = lambda: False) -> EmbeddedDataset:
+def embed(
+    config: Config,
+    *,
+    needs: Collection[Split] = (),
+    anew: bool = False,
+    verify: bool = False,
+    should_stop: Stop = lambda: False,
+) -> EmbeddedDataset:
     """Locates, checks and embeds the dataset, which the other stages are handed.
 
     Args:
         needs: splits that have to suffice; where one does not, nothing is embedded.
+        anew: embed everything again.
+        verify: read the stored vectors, and embed damaged ones again.
     """
     from redheart.data import locate_dataset
     from redheart.data.sufficiency import check_sufficient
@@ -49,6 +58,8 @@ def embed(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = 
         located.path,
         config.embedding,
         output_root=output,
+        force=anew,
+        verify=verify,
         check=lambda facts: check_sufficient(facts, located.path, needs=needs),
         should_stop=should_stop,
     )
@@ -224,7 +235,7 @@ def check_dataset_of_run(config: Config) -> None:
         seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
         raise UsageError(
             f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
-            "run was started in, or name a dataset with --data"
+            "run was started in, make it again with `redheart embed`, or name a dataset with --data"
         )
 
 

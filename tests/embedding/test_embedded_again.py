@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from redheart.cli.main import main
 from redheart.config import EmbeddingConfig
 from redheart.embedding import open_embedded
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource
 from redheart.errors import StorageError
+from redheart.messages import set_up_logging
 from tests.embedding.conftest import check_no_story_was_read_twice, embed, make_items, write_items
 
 
@@ -144,3 +147,18 @@ def test_a_store_of_the_first_segmentation_is_refused_on_opening_and_embedded_ag
     opened = open_embedded(old.path)
     assert opened.identity == made.identity != old.identity
     assert all(opened.segments(index).kinds[-1] == 3 for index in range(3))
+
+
+@pytest.mark.parametrize(
+    ("words", "force", "verify"), [((), False, False), (("--anew",), True, False), (("--verify",), False, True)]
+)
+def test_the_command_hands_on_what_messages_advise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], force: bool, verify: bool
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("redheart.embedding.embed_dataset", lambda *_, **options: asked.update(options))
+    path = write_items(tmp_path / "x.json", make_items(2))
+    assert main(["embed", "--data", str(path), "--lang", "ko", *words]) == 0
+    assert (asked["force"], asked["verify"]) == (force, verify)
+    set_up_logging(quiet=True)
