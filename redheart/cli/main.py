@@ -48,19 +48,21 @@ def _prepare_process(language_asked: str | None) -> None:
 
 def _check_names(arguments: Namespace) -> None:
     """Refuses names that no file can have, before one of them is met in the midst of things."""
-    from redheart.storage.names import check_name
+    from redheart.storage.names import check_can_be_a_folder, check_name
 
     for option in ("config", "data", "output", "checkpoint", "file", "to"):
         named = getattr(arguments, option, None)
         if named:
             check_name(Path(named), f"--{option}")
+        if named and option == "to":
+            check_can_be_a_folder(Path(named), "--to")
 
 
 def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     _prepare_process(arguments.lang)
     from redheart.config import Config, load_settings
-    from redheart.storage.names import check_name
+    from redheart.storage.names import check_can_be_a_folder, check_name
 
     command = COMMANDS[arguments.command]
     _check_names(arguments)
@@ -69,6 +71,7 @@ def run(arguments: Namespace) -> int:
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
     output = Path(loaded.config.output)
     check_name(output, "output")  # as it may stand in a file of settings too
+    check_can_be_a_folder(output, "output")
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:

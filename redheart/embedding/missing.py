@@ -218,7 +218,8 @@ def _one_size(contents: Contents, imported: dict[str, NewRecord], encoder: Encod
             f"{contents.dataset}: vectors of different sizes; nothing was written",
             (
                 f"{contents.dataset}, field embedding: found vectors of {size} numbers; wanted {wanted}, the size of "
-                f"{contents.config.model!r}: name the model they were made with, or embed everything again (redheart embed --data {as_typed(contents.dataset)} --anew)",
+                f"{contents.config.model!r}: name the model they were made with, or embed everything again "
+                f"(redheart embed --data {as_typed(contents.dataset)} --anew)",
             ),
         )
     return wanted

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from redheart.errors import StorageError
+from redheart.storage.names import reason_of
 
 
 @contextlib.contextmanager
@@ -24,7 +25,7 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path}: could not {doing}: {error.strerror or error}") from error
+        raise StorageError(f"{path}: could not {doing}: {reason_of(error, path)}") from error
 
 
 def sync_file(path: Path) -> None:

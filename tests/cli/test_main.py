@@ -241,3 +241,13 @@ def test_validate_tells_of_bad_data_and_exits_with_2(tmp_path: Path, capsys: pyt
         assert main([*words, "--data", "bad.json"]) == 2
         assert "regret_factor" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+@pytest.mark.parametrize("words", [["validate", "--output"], ["train", "--output"], ["export", "--to"]])
+def test_a_link_to_nowhere_is_refused_as_a_folder_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    assert main([*words, "link"]) == 2
+    assert "link is a link to gone, which is not there; wanted a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
