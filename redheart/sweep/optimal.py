@@ -79,7 +79,7 @@ def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sw
         runs=evidence.runs,
         stage=min((trial.stage for trial in of_best if trial.stage is not None), default=None),
         sweep=sweep,
-        timestamp=max((trial.timestamp for trial in trials if trial.timestamp is not None), default=None),
+        timestamp=max(trials, key=lambda trial: trial.order).timestamp,
         validation_situations=of_best[0].choose_count,
         training_situations=of_best[0].train_count,
         epochs=of_best[0].epochs,

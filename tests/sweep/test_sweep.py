@@ -224,3 +224,10 @@ def test_importing_the_stage_brings_no_torch_numpy_or_matplotlib():
     code = "import sys, redheart.sweep; print(sorted({'torch', 'matplotlib', 'numpy', 'scipy'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_each_trial_tells_how_many_were_there_before_it(complete):
+    """One was imported; a stage begins when the one before it is whole."""
+    for path in own_trials(complete[0]):
+        trial = json.loads(path.read_text())
+        assert 1 + 5 * trial["stage"] <= trial["published_after"] < 1 + 5 * (trial["stage"] + 1)
