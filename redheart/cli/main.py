@@ -46,6 +46,15 @@ def _prepare_process(language_asked: str | None) -> None:
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
 
+def _has_current_folder() -> bool:
+    """Whether the current folder is still one, from which relative paths start."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _check_names(arguments: Namespace) -> None:
     """Refuses names that no file can have, before one of them is met in the midst of things."""
     from redheart.storage.names import check_can_be_a_folder, check_name
@@ -65,6 +74,8 @@ def run(arguments: Namespace) -> int:
     from redheart.storage.names import check_can_be_a_folder, check_name
 
     command = COMMANDS[arguments.command]
+    if not _has_current_folder():
+        raise UsageError("the folder that this was started in is not there any more; wanted one: go to another (cd)")
     _check_names(arguments)
     if not command.takes_settings:
         return command.run(arguments, Config())

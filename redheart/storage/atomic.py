@@ -100,8 +100,11 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     write_text(path, to_json(value, indent=indent) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, fix: str = "") -> Any:
     """Reads a JSON file of ours.
+
+    Args:
+        fix: what to do about a file that is not JSON, for the message.
 
     Raises:
         StorageError: it is missing or not JSON, with the place.
@@ -109,7 +112,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path}: damaged, not valid JSON: {error}") from error
+        raise StorageError(f"{path}: damaged, not valid JSON: {error}" + (f"; {fix}" if fix else "")) from error
     except OSError as error:
         raise StorageError(f"{path}: could not read: {error.strerror or error}") from error
 

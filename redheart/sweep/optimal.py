@@ -27,6 +27,7 @@ from redheart.sweep.trials import Trial
 
 OPTIMAL_FILE = OutputPaths.optimal_lr.name
 CHOSEN_FOR_FILE = OutputPaths.chosen_for.name
+_FIX = "run `redheart sweep` again, which writes it anew from the trials that are there"
 
 
 class StoredEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,15 +110,15 @@ def read_optimal_lr(path: Path) -> float:
         StorageError: the file is missing, damaged, or holds no positive number there.
     """
     if not path.exists():
-        raise NotYetDone(f"{path}: there is no chosen learning rate; run the sweep first, or give one with --lr")
-    content = read_json(path)
+        raise NotYetDone(f"{path}: there is no chosen learning rate; run `redheart sweep` first, or give one with --lr")
+    content = read_json(path, fix=_FIX)
     found = content.get("optimal_lr") if isinstance(content, dict) else None
     try:
         value = float(found) if isinstance(found, (str, int, float)) and not isinstance(found, bool) else math.nan
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; run the sweep again")
+        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; {_FIX}")
     return value
 
 
@@ -152,4 +153,4 @@ def read_chosen_for(folder: Path) -> ChosenFor | None:
         StorageError: the file is damaged.
     """
     path = folder / CHOSEN_FOR_FILE
-    return read_struct(path, ChosenFor) if path.exists() else None
+    return read_struct(path, ChosenFor, fix=_FIX) if path.exists() else None

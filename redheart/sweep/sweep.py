@@ -15,7 +15,7 @@ from redheart.paths import OutputPaths
 from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.learning_rate_keys import key_of
-from redheart.sweep.optimal import OPTIMAL_FILE, sweep_that_chose, write_optimal_lr
+from redheart.sweep.optimal import OPTIMAL_FILE, read_optimal_lr, sweep_that_chose, write_optimal_lr
 from redheart.sweep.pool import LOGS_FOLDER, Pool
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
@@ -210,6 +210,7 @@ def _is_of(path: Path, sweep: Sweep) -> bool:
     if not path.exists():
         return False
     try:
+        read_optimal_lr(path)
         return sweep_that_chose(path) == sweep.name
     except StorageError as error:
         debug(f"{error}; it follows from the trials and is written again")

@@ -46,7 +46,8 @@ def read_run(output: Path) -> RunDescription | None:
         StorageError: it is damaged.
     """
     path = OutputPaths(output).run
-    return read_struct(path, RunDescription) if path.exists() else None
+    fix = "put it back from a copy, or remove it: a training then begins anew, and moves what is there to previous/"
+    return read_struct(path, RunDescription, fix=fix) if path.exists() else None
 
 
 class RunFolder:
