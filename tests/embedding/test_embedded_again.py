@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from redheart.cli.main import main
 from redheart.config import EmbeddingConfig
+from redheart.data.locate import DEFAULT_NAME, locate_dataset
 from redheart.embedding import open_embedded
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource
@@ -162,3 +164,18 @@ def test_the_command_hands_on_what_messages_advise(
     assert main(["embed", "--data", str(path), "--lang", "ko", *words]) == 0
     assert (asked["force"], asked["verify"]) == (force, verify)
     set_up_logging(quiet=True)
+
+
+def test_a_dataset_that_was_changed_while_the_clock_was_set_back_is_found_changed(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    """By times of change alone the embedded file of before would be the newer one, and be taken in silence."""
+    path = write_items(tmp_path / DEFAULT_NAME, make_items(2))
+    embed(path, config)
+    embedded = path.with_suffix(".embedded.json")
+    assert locate_dataset(None, tmp_path).path == embedded
+    write_items(path, make_items(3))
+    os.utime(path, (1, 1))
+    assert locate_dataset(None, tmp_path).path == path
+    (tmp_path / f"{path.stem}.vectors" / "written.json").write_text("[")
+    assert locate_dataset(None, tmp_path).path == embedded, "without the note the times tell"
