@@ -126,6 +126,13 @@ class OutputPaths:
         """What is one run's, whether it is there or not."""
         return [self.root / place.relative for place in self.declared() if place.owner == "run"]
 
+    @property
+    def training_command(self) -> str:
+        """What goes on with the run here, for messages: with other settings than its own it would be moved out of the way."""
+        from redheart.storage.names import as_typed  # the command line imports this file before it needs more
+
+        return f"redheart train --config {as_typed(self.settings)}" if self.settings.exists() else "redheart train"
+
     def undeclared(self) -> list[str]:
         """Names in the output root that nothing here declares."""
         known = {place.relative for place in self.declared() if place.owner is not None}

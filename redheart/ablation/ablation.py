@@ -89,7 +89,7 @@ def run_ablation(
         training=config.training,
         dropout=config.model.dropout,
     )
-    result = _compare(ablator, config, chosen, settings)
+    result = _compare(ablator, config, chosen, settings, should_stop)
     write_json(folder / RESULT, result.to_json())
     from redheart.ablation.plot import draw
 
@@ -138,13 +138,20 @@ def _run_missing(
     info("ablation.trained", count=len(missing), seconds=time.monotonic() - started)
 
 
-def _compare(ablator: Ablator, config: Config, chosen: Sequence[str], settings: AblationSettings) -> AblationResult:
+def _compare(
+    ablator: Ablator,
+    config: Config,
+    chosen: Sequence[str],
+    settings: AblationSettings,
+    should_stop: Callable[[], bool],
+) -> AblationResult:
     scorer = Scorer(
         ablator.table,
         "judge",
         ablator.runner.statistics,
         samples=config.report.bootstrap_samples,
         seed=config.seed,
+        should_stop=should_stop,
     )
     scores: dict[str, list[dict[str, Draws]]] = {}
     rows = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,22 @@ class Scorer:
     Args:
         statistics: of the training split: the constant predictor that skills are measured from.
         samples: bootstrap resamples of the situations.
+        should_stop: asked while they are drawn, see ``Resamples``.
     """
 
     def __init__(
-        self, table: SituationTable, split: Split, statistics: TargetStatistics, *, samples: int, seed: int
+        self,
+        table: SituationTable,
+        split: Split,
+        statistics: TargetStatistics,
+        *,
+        samples: int,
+        seed: int,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._table, self._statistics = table, statistics
         self._indices = table.split_indices[split]
-        self._resamples = Resamples(len(self._indices), samples, seed)
+        self._resamples = Resamples(len(self._indices), samples, seed, should_stop)
 
     def score(self, predictions: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Draws]:
         """One run's scores by metric; a metric without any task that could be scored is absent.

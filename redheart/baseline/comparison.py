@@ -6,7 +6,7 @@ one. Above or below is said only where that interval leaves 0 out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ def compare(
     confidence: float,
     seed: int,
     in_sample: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Puts the model beside the constant predictor and the baseline, on the situations of ``evaluation``.
 
@@ -47,8 +48,11 @@ def compare(
         statistics: the model's training split's: the constant predictor.
         baseline: its predictions ``(count, dimensions)`` by task, in natural units, for the situations of ``evaluation`` in
             their order; a task that it has no part in is absent.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
     """
-    resamples = Resamples(evaluation.count, samples, seed)
+    resamples = Resamples(evaluation.count, samples, seed, should_stop)
     tasks: dict[str, TaskComparison] = {}
     of_model: list[Draws] = []
     of_baseline: list[Draws] = []

@@ -19,6 +19,7 @@ from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.errors import DataError
 from redheart.model.batch import Batch
 from redheart.model.statistics import TargetStatistics
+from redheart.storage.names import as_typed
 
 
 def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
@@ -31,7 +32,8 @@ def _check_lengths(dataset: EmbeddedDataset, path: Path) -> None:
     if len(longer):
         raise DataError(
             f"{path}: {len(longer)} of {len(dataset)} situations have more segments than the model takes; wanted at most "
-            f"{MAX_SEGMENTS}: embed the dataset again, without vectors of its own, with embedding.max_segments={MAX_SEGMENTS}",
+            f"{MAX_SEGMENTS}: embed the dataset again "
+            f"(redheart embed --data {as_typed(path)} --anew embedding.max_segments={MAX_SEGMENTS})",
             tuple(f"id {dataset.ids[index]}: found {dataset.counts[index]} segments" for index in longer[:5]),
         )
 

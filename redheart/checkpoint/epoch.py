@@ -21,6 +21,7 @@ from redheart.errors import StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, sha256_of, write_json
 from redheart.storage.atomic import follow_umask, sync_file, sync_folder
+from redheart.storage.names import reason_of
 from redheart.tasks import MODULES
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _publish(folder: Path, name: str, target: Path, state: Mapping[str, Tensor],
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, (OSError, SafetensorError, StorageError)):
-            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            reason = reason_of(error, target) if isinstance(error, OSError) else error
             raise StorageError(
                 f"{target}: checkpoint not written: {reason}; what was there before is intact"
             ) from error

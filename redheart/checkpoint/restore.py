@@ -172,8 +172,29 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
 
     Raises:
         UsageError: nothing of that kind is there.
-        StorageError: it is damaged, or its tensors are not those of the model that its manifest describes.
+        StorageError: it is damaged; names the file, and what writes it anew.
+        AnotherModel: its tensors are not those of the model that its manifest describes.
     """
+    try:
+        return _open(path, verify=verify)
+    except StorageError as error:
+        raise StorageError(f"{error}; {_what_helps(path)}") from error
+
+
+def _what_helps(path: Path) -> str:
+    """What brings a damaged checkpoint back."""
+    made_by = {
+        **dict.fromkeys(
+            (OutputPaths.best_model.name, OutputPaths.combined.name, OutputPaths.crossover.name),
+            "redheart crossover --force",
+        ),
+        OutputPaths.consolidated.name: "redheart consolidate",
+    }
+    command = made_by.get(path.name)
+    return "put it back from a copy" + (f", or have it written anew by `{command}`" if command else "")
+
+
+def _open(path: Path, *, verify: bool) -> Restored:
     combined = OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
     if combined.is_file():
         return _open_combined(combined)
@@ -191,6 +212,8 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
 def _open_combined(path: Path) -> Restored:
     import torch
 
+    if not zipfile.is_zipfile(path) and path.name == OutputPaths.combined.name:
+        raise StorageError(f"{path}: damaged: found no PyTorch archive (is its end missing?)")
     if not zipfile.is_zipfile(path):
         raise UsageError(f"{path}: found a file that is no PyTorch archive; wanted crossover_final.pth or a folder")
     try:

@@ -144,10 +144,13 @@ def _is_of_storage(error: Exception) -> bool:
     return isinstance(error, (OSError, RuntimeError, SafetensorError, StorageError))
 
 
-def _open(path: Path, kind: type[C]) -> ResumeState[C]:
+def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeState[C] | None:
+    """The state in the folder ``path``; None where its cursor is not wanted, before a hash is computed."""
     where = f"{path / MANIFEST}: not the manifest of a resume state"
     content = read_json(path / MANIFEST)
     manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
+    if not accepts(manifest.cursor):
+        return None
     files = manifest.files
     for name, expected in files.items():
         file = path / name
@@ -159,12 +162,19 @@ def _open(path: Path, kind: type[C]) -> ResumeState[C]:
     return ResumeState(path, manifest.cursor, content["cursor"])
 
 
-def newest_resume_state(output: Path, kind: type[C]) -> tuple[ResumeState[C] | None, list[str]]:
-    """The newest valid state whose cursor is a ``kind``, and why newer ones, if any, were passed over."""
+def newest_resume_state(
+    output: Path, kind: type[C], *, accepts: Callable[[C], bool] = lambda cursor: True
+) -> tuple[ResumeState[C] | None, list[str]]:
+    """The newest valid state whose cursor is a ``kind``, and why newer ones, if any, were passed over.
+
+    Args:
+        accepts: whether a cursor is wanted; others are passed over without a reason.
+    """
     reasons: list[str] = []
     for path in reversed(_generations(output)):
         try:
-            return _open(path, kind), reasons
+            if (state := _open(path, kind, accepts)) is not None:
+                return state, reasons
         except StorageError as error:
             reasons.append(str(error))
     return None, reasons

@@ -46,14 +46,25 @@ def _prepare_process(language_asked: str | None) -> None:
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
 
+def _has_current_folder() -> bool:
+    """Whether the current folder is still one, from which relative paths start."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _check_names(arguments: Namespace) -> None:
     """Refuses names that no file can have, before one of them is met in the midst of things."""
-    from redheart.storage.names import check_name
+    from redheart.storage.names import check_can_be_a_folder, check_name
 
     for option in ("config", "data", "output", "checkpoint", "file", "to"):
         named = getattr(arguments, option, None)
         if named:
             check_name(Path(named), f"--{option}")
+        if named and option == "to":
+            check_can_be_a_folder(Path(named), "--to")
 
 
 def _check_interpreter(command: Command) -> None:
@@ -69,9 +80,11 @@ def run(arguments: Namespace) -> int:
     """Carries out a parsed command line."""
     _prepare_process(arguments.lang)
     from redheart.config import Config, load_settings
-    from redheart.storage.names import check_name
+    from redheart.storage.names import check_can_be_a_folder, check_name
 
     command = COMMANDS[arguments.command]
+    if not _has_current_folder():
+        raise UsageError("the folder that this was started in is not there any more; wanted one: go to another (cd)")
     _check_interpreter(command)
     if command.trains:
         check_launch_variables()
@@ -81,6 +94,7 @@ def run(arguments: Namespace) -> int:
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
     output = Path(loaded.config.output)
     check_name(output, "output")  # as it may stand in a file of settings too
+    check_can_be_a_folder(output, "output")
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:

@@ -48,6 +48,7 @@ def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recip
             samples=config.report.bootstrap_samples,
             confidence=config.report.confidence,
             seed=config.seed,
+            should_stop=scorer.should_stop,
         )
     return BesideBaseline(recipe.name, scorer.files.identity(recipe), baseline.description, splits)
 
@@ -66,5 +67,5 @@ def load_beside_baseline(output: Path, identity: str) -> BesideBaseline | None:
         StorageError: the file is missing or damaged.
     """
     path = OutputPaths(output).beside_baseline
-    found = read_struct(path, BesideBaseline)
+    found = read_struct(path, BesideBaseline, fix="run `redheart crossover --force`")
     return found if found.identity == identity else None

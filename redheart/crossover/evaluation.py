@@ -139,7 +139,7 @@ class Scorer:
     def _score(self, recipe: Recipe, split: Split, comparisons: int) -> Score:
         evaluation = self.evaluate(recipe, split)
         self._scored[self.files.identity(recipe), split] = evaluation
-        resamples = Resamples(evaluation.count, self.samples, self.seed)
+        resamples = Resamples(evaluation.count, self.samples, self.seed, self.should_stop)
         losses = evaluation.item_losses
         reference = self._reference.setdefault(split, losses)
         difference = None

@@ -135,8 +135,9 @@ def load_result(output: Path) -> CrossoverResult:
         StorageError: it is missing, damaged, or of another format.
     """
     path = OutputPaths(output).candidates
-    value = read_json(path)
+    fix = "run `redheart crossover --force`"
+    value = read_json(path, fix=fix)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:
-        raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; run `redheart crossover --force`")
-    return as_struct(value, CrossoverResult, f"{path}: damaged", fix="run `redheart crossover --force`")
+        raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; {fix}")
+    return as_struct(value, CrossoverResult, f"{path}: damaged", fix=fix)

@@ -22,6 +22,7 @@ from redheart.checkpoint import (
     load_modules,
 )
 from redheart.errors import NotYetDone, StorageError
+from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of
 from redheart.tasks import MODULES
 
@@ -75,11 +76,12 @@ class EpochFiles:
             StorageError: none of them is valid, or the start is damaged.
         """
         self.folder = epochs_folder(output)
+        self._training = OutputPaths(output).training_command
         self._checkpoints: dict[int, EpochCheckpoint] = {found.epoch: found for found in list_epochs(output)}
         self._verified: set[Path] = set()
         if not self._checkpoints:
             kind = StorageError if any(self.folder.glob("epoch_*")) else NotYetDone
-            raise kind(f"{self.folder}: no valid checkpoint of an epoch; `redheart train` writes them")
+            raise kind(f"{self.folder}: no valid checkpoint of an epoch; `{self._training}` writes them")
         self.epochs = sorted(self._checkpoints)
         start = find_start(output)
         self.has_start = start is not None
@@ -146,8 +148,8 @@ class EpochFiles:
             there = ", ".join(map(str, self.epochs))
             raise StorageError(
                 f"{self.folder / f'epoch_{epoch:04d}'}: module {module!r} is wanted from epoch {epoch}, whose "
-                f"checkpoint is missing or damaged; valid are epochs {there}. Put it back from a copy, or run "
-                f"`redheart train` again for the missing epochs and then `redheart analyze --force`"
+                f"checkpoint is missing or damaged; valid are epochs {there}. Put it back from a copy, "
+                f"or go on without: {self._without(epoch)}"
             )
         return self._checkpoints[epoch]
 
@@ -159,7 +161,9 @@ class EpochFiles:
 
     def _load(self, epoch: int, module: str) -> dict[str, Tensor]:
         path = self._path(epoch, module)
-        what_to_do = "put it back from a copy, or train that epoch again and run `redheart analyze --force`"
+        what_to_do = (
+            f"put it back from a copy, or remove the folder {path.parent} and go on without: {self._without(epoch)}"
+        )
         try:
             if path not in self._verified and sha256_of(path) != self._sha256(epoch, module):
                 raise StorageError(
@@ -172,3 +176,10 @@ class EpochFiles:
             ) from error
         self._verified.add(path)
         return load_modules(path.parent, [module])
+
+    def _without(self, epoch: int) -> str:
+        """What helps, other than a copy, where an epoch's checkpoint is no more."""
+        return (
+            f"`redheart analyze --force` chooses among the other epochs; `{self._training}` trains epoch {epoch} again where "
+            "a resume state is earlier, and says so where that takes --force"
+        )

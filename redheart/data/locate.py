@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from redheart.storage.names import MAX_NAME, check_name, shown_name
 DEFAULT_NAME = "claude_preprocessed_complete.json"
 DEFAULT_FOLDER = "for_learn_dataset"
 EMBEDDED_ENDING = ".embedded.json"
+#: In a vectors folder: which file, of which size and time of change, its ``.embedded.json`` was written from.
+WRITTEN_FROM = "written.json"
 #: Bytes of a dataset's name before its ending: with ``EMBEDDED_ENDING`` and what a file has while it is written it is whole.
 _MAX_STEM = MAX_NAME - len(EMBEDDED_ENDING) - 24
 
@@ -66,6 +69,23 @@ def _check_usable(path: Path, named: Path, cwd: Path) -> None:
         raise DataError(f"{shown_name(named)}: found {found}; {wanted}{'' if stat.S_ISDIR(mode) else hint}")
 
 
+def _is_changed(plain: Path, embedded: Path) -> bool:
+    """Whether a dataset is another than the one that was embedded, by times of change alone.
+
+    One that is older by them may be another too – a clock was set back, a copy kept its time –, which the note tells that
+    embedding leaves beside the vectors.
+    """
+    now = plain.stat()
+    if now.st_mtime_ns > embedded.stat().st_mtime_ns:
+        return True
+    try:
+        note = json.loads((plain.parent / f"{plain.stem}.vectors" / WRITTEN_FROM).read_bytes())
+    except (OSError, ValueError):
+        return False
+    then = note.get("source_state") if isinstance(note, dict) and note.get("source") == plain.name else None
+    return isinstance(then, list) and then != [now.st_size, now.st_mtime_ns]
+
+
 def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
     """The named file, else ``claude_preprocessed_complete``, else the bundled sample; the log says which.
 
@@ -87,7 +107,7 @@ def locate_dataset(explicit: Path | None, cwd: Path) -> Located:
     for folder in (cwd, cwd / DEFAULT_FOLDER):
         plain = folder / DEFAULT_NAME
         embedded = plain.with_suffix(EMBEDDED_ENDING)
-        if embedded.exists() and plain.exists() and plain.stat().st_mtime_ns > embedded.stat().st_mtime_ns:
+        if embedded.exists() and plain.exists() and _is_changed(plain, embedded):
             _check_usable(plain, plain, cwd)
             info("data.newer_than_embedded", path=plain, embedded=embedded.name)
             return Located(plain, False)

@@ -17,6 +17,7 @@ from redheart.data.identity import identity_of
 from redheart.embedding.segments import WHOLE, WINDOW
 from redheart.embedding.store import MappedRows, VectorStore
 from redheart.errors import StorageError
+from redheart.storage.names import as_typed
 
 #: How the keys of vectors begin that an older program made: nothing but themselves tells what they are.
 OLDER_KEY = "older-"
@@ -245,7 +246,7 @@ class EmbeddedDataset:
             ids = [name for name, key in zip(self.ids, self.keys, strict=True) if key in bad]
             raise StorageError(
                 f"{store.data_path}: the vectors of {len(ids)} items are damaged (first: {', '.join(ids[:5])}); "
-                f"embed with verification to have them embedded again, or delete {store.folder}"
+                f"redheart embed --data {as_typed(self.path)} --verify embeds them again"
             )
 
     def check_whole_texts(self) -> None:
@@ -262,7 +263,7 @@ class EmbeddedDataset:
             raise StorageError(
                 f"{self.path}: the vectors of {len(lacking)} of {len(self)} items (first: "
                 f"{json.dumps(self.ids[lacking[0]])}) are an earlier version's: found none of the text whole, wanted one "
-                f"behind those of title, action and windows; embed the dataset again (redheart embed --data {self.path})"
+                f"behind those of title, action and windows; embed the dataset again (redheart embed --data {as_typed(self.path)})"
             )
 
 

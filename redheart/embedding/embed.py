@@ -29,6 +29,7 @@ from redheart.embedding.stored_facts import Source, header_of, load_facts, read_
 from redheart.errors import DataError, MissingRequirement, StorageError
 from redheart.messages import debug, info, warn
 from redheart.storage import sha256_of
+from redheart.storage.names import as_typed
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def embed_dataset(
     reading = _reading(contents, source)
     language.say(reading)
     if contents.older:
-        warn("embedding.older_vectors", path=dataset, count=contents.older)
+        warn("embedding.older_vectors", path=dataset, count=contents.older, typed=as_typed(dataset))
     wrote = bool(inventory.absent or inventory.imported)
     if wrote:
         fill(contents, inventory, source, lambda: locked(target.vectors, should_stop), should_stop)
@@ -156,7 +157,7 @@ def _older_dataset(contents: Contents) -> EmbeddedDataset:
     each = [inline_vectors(one, path=contents.dataset, max_segments=MAX_SEGMENTS) for one in contents.situations]
     found = [one for one in each if one is not None]
     _say_status(total=len(found), missing=0)
-    warn("embedding.older_vectors", path=contents.dataset, count=len(found))
+    warn("embedding.older_vectors", path=contents.dataset, count=len(found), typed=as_typed(contents.dataset))
     return in_memory(contents.dataset, contents.situations, found, [None] * len(found))
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from redheart.data import Situation
 from redheart.data.json_stream import Item, stream_items
+from redheart.data.locate import WRITTEN_FROM
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW
 from redheart.errors import DataError, StorageError
@@ -26,9 +27,6 @@ from redheart.messages import text
 from redheart.progress import Progress
 from redheart.storage import replace_file, write_json
 from redheart.storage.structs import read_struct
-
-#: In the vectors folder: from which state of which files the ``.embedded.json`` was written.
-_RECEIPT = "written.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +182,16 @@ class Receipt(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, vectors: Path) -> Receipt | None:
         """The receipt in a vectors folder; None if there is none. A damaged one only means that the file is written again."""
-        if not (vectors / _RECEIPT).exists():
+        if not (vectors / WRITTEN_FROM).exists():
             return None
         try:
-            return read_struct(vectors / _RECEIPT, cls)
+            return read_struct(vectors / WRITTEN_FROM, cls)
         except StorageError:
             return None
 
     def write(self, vectors: Path) -> None:
         """Leaves the receipt in a vectors folder."""
-        write_json(vectors / _RECEIPT, msgspec.to_builtins(self))
+        write_json(vectors / WRITTEN_FROM, msgspec.to_builtins(self))
 
 
 def _state_of(path: Path) -> list[int] | None:

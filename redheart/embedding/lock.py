@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import info
+from redheart.storage.names import reason_of
 
 LOCK_NAME = ".lock"
 _POLL_SECONDS = 0.5
@@ -35,7 +36,7 @@ def locked(folder: Path, should_stop: Callable[[], bool] | None) -> Iterator[Non
                     info("embedding.waiting", path=folder)
                     waited = True
     except (OSError, NotImplementedError) as error:
-        raise StorageError(f"{folder}: could not lock: {getattr(error, 'strerror', None) or error}") from error
+        raise StorageError(f"{folder}: could not lock: {reason_of(error, folder)}") from error
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from redheart.embedding.store import NewRecord, VectorStore, VectorStoreWriter, 
 from redheart.errors import DataError, Interrupted, MissingRequirement
 from redheart.messages import text, warn
 from redheart.progress import Progress
+from redheart.storage.names import as_typed
 
 if TYPE_CHECKING:
     from redheart.embedding.encoder import Encoder
@@ -225,7 +226,8 @@ def _one_size(contents: Contents, imported: dict[str, NewRecord], encoder: Encod
             f"{contents.dataset}: vectors of different sizes; nothing was written",
             (
                 f"{contents.dataset}, field embedding: found vectors of {size} numbers; wanted {wanted}, the size of "
-                f"{contents.config.model!r}: name the model they were made with, or embed everything again (--force)",
+                f"{contents.config.model!r}: name the model they were made with, or embed everything again "
+                f"(redheart embed --data {as_typed(contents.dataset)} --anew)",
             ),
         )
     return wanted

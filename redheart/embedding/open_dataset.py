@@ -21,6 +21,7 @@ from redheart.embedding.store import VectorStore, stores_in
 from redheart.embedding.stored_facts import header_of, load_facts, read_header, store_facts
 from redheart.errors import StorageError
 from redheart.storage import sha256_of
+from redheart.storage.names import as_typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +152,14 @@ def _from_lists(path: Path, stores: Sequence[VectorStore]) -> ReadDataset:
         best = max((sum(key in store for key in named) for store in stores), default=0)
         raise StorageError(
             f"{path}: {len(named) - best} of {len(named)} items have no vectors in "
-            f"{paths_in(path.parent, path).vectors}; wanted all of them: embed the dataset again (what is there is reused)"
+            f"{paths_in(path.parent, path).vectors}; wanted all of them: embed the dataset again "
+            f"(redheart embed --data {as_typed(path)}; what is there is reused)"
         )
     found = [inline_vectors(one, path=path, max_segments=MAX_SEGMENTS) for one in situations]
     whole = [one for one in found if one is not None]
     if len(whole) < len(found):
         raise StorageError(
             f"{path}: {len(found) - len(whole)} of {len(found)} items have neither an embedding_key nor an embedding; "
-            "wanted vectors for all: embed the dataset first"
+            f"wanted vectors for all: embed the dataset first (redheart embed --data {as_typed(path)})"
         )
     return ReadDataset(in_memory(path, situations, whole, keys), digest.hexdigest(), "")

@@ -115,7 +115,7 @@ class VectorStore:
         self.index_sha256 = ""
         self._rows = 0
         self._whole_batches = 0
-        self._index_is_ahead = False
+        self._items_ahead = 0
         self._last_batch: tuple[str, ...] = ()
         self.reload()
 
@@ -127,7 +127,7 @@ class VectorStore:
         self.records = {}
         self._rows = self._whole_batches = 0
         self.index_sha256 = ""
-        self._index_is_ahead = False
+        self._items_ahead = 0
         self._last_batch = ()
         try:
             index = read_index(self.index_path)
@@ -144,10 +144,10 @@ class VectorStore:
         self.index_sha256 = index.sha256
         self.d_embed, self.model_name, self.prompt = header.d_embed, header.model, header.prompt
         there = self.data_path.stat().st_size // self._row_bytes if self.data_path.exists() else 0
-        for batch in index.batches:
-            if batch.end > there:
-                self._index_is_ahead = True
-                break  # whatever follows lies further back still
+        for number, batch in enumerate(index.batches):
+            if batch.end > there:  # whatever follows lies further back still
+                self._items_ahead = sum(len(one.items) for one in index.batches[number:])
+                break
             row = batch.row
             for key, kinds, checksum in batch.items:
                 self.records[key] = Record(row, kinds, checksum)
@@ -202,16 +202,18 @@ class VectorStoreWriter(VectorStore):
         self._recover()
 
     def _recover(self) -> None:
-        torn = False
-        while self._index_is_ahead or (self._last_batch and self.damaged(self._last_batch)):
-            torn = True
-            self._keep_whole_lines(drop_last=not self._index_is_ahead)
+        lost = 0
+        while self._items_ahead or (self._last_batch and self.damaged(self._last_batch)):
+            lost += self._items_ahead or len(self._last_batch)
+            self._keep_whole_lines(drop_last=not self._items_ahead)
         size = self.data_path.stat().st_size if self.data_path.exists() else 0
         whole = self._rows * self._row_bytes
         if size > whole:
             self._truncate(whole)
-        if torn or size > whole:
-            warn("embedding.torn_tail", path=self.data_path, bytes=max(0, size - whole))
+        if lost:
+            warn("embedding.lost_vectors", path=self.data_path, count=lost)
+        elif size > whole:
+            warn("embedding.torn_tail", path=self.data_path, bytes=size - whole)
 
     def _keep_whole_lines(self, *, drop_last: bool) -> None:
         """Rewrites the index without the lines whose rows are not there (a power cut, an unfinished copy)."""

@@ -6,13 +6,14 @@ resampled situations, so that what makes a situation hard cancels out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.errors import Interrupted
 from redheart.facts.candidate import Difference
 from redheart.facts.comparison import Estimate
 
@@ -25,20 +26,31 @@ _AT_A_TIME = 2_000_000
 
 @dataclass(frozen=True)
 class Resamples:
-    """``samples`` draws of ``count`` situations with replacement; equal seeds give equal draws."""
+    """``samples`` draws of ``count`` situations with replacement; equal seeds give equal draws.
+
+    Attributes:
+        should_stop: asked every ``_AT_A_TIME`` numbers, which take a fraction of a second.
+    """
 
     count: int
     samples: int
     seed: int
+    should_stop: Callable[[], bool] = field(default=lambda: False, compare=False)
 
     def sums(self, columns: Array) -> Array:
-        """Sums over each resample: ``(count, k)`` numbers of the situations -> ``(samples, k)``."""
+        """Sums over each resample: ``(count, k)`` numbers of the situations -> ``(samples, k)``.
+
+        Raises:
+            Interrupted: ``should_stop`` said so.
+        """
         if columns.shape[0] != self.count:
             raise ValueError(f"{columns.shape[0]} rows, wanted {self.count}")
         generator = np.random.default_rng(self.seed)
         at_a_time = max(1, _AT_A_TIME // max(1, self.count))
         pieces = []
         for start in range(0, self.samples, at_a_time):
+            if self.should_stop():
+                raise Interrupted("stopped while intervals were computed; the same command does it again")
             rows = min(at_a_time, self.samples - start)
             drawn = generator.integers(0, self.count, size=(rows, self.count))
             drawn += np.arange(rows)[:, None] * self.count

@@ -44,6 +44,9 @@ class StoredEvaluation(EvaluationRecord, frozen=True, kw_only=True):
     data: str
 
 
+_FIX = "run `redheart evaluate` again, or remove it"
+
+
 class _Whose(msgspec.Struct):
     weights: str | None = None
     split: str = ""
@@ -64,7 +67,7 @@ def load_evaluation(path: Path, weights: str | None, splits: tuple[str, ...]) ->
     Raises:
         StorageError: it is damaged.
     """
-    whose = read_struct(path, _Whose)
+    whose = read_struct(path, _Whose, fix=_FIX)
     if weights is None or whose.weights != weights or whose.split not in splits:
         return None
-    return read_struct(path, StoredEvaluation)
+    return read_struct(path, StoredEvaluation, fix=_FIX)

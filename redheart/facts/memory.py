@@ -43,4 +43,4 @@ def read_oom_stats(output: Path) -> OomStats:
     Raises:
         StorageError: it is missing or damaged.
     """
-    return read_struct(OutputPaths(output).oom_stats, OomStats)
+    return read_struct(OutputPaths(output).oom_stats, OomStats, fix="remove it: the next training writes it anew")

@@ -10,6 +10,7 @@ from typing import Any
 
 from redheart.errors import StorageError
 from redheart.messages.catalog import text
+from redheart.storage.names import reason_of
 
 LOGGER_NAME = "redheart"
 _logger = logging.getLogger(LOGGER_NAME)
@@ -61,7 +62,7 @@ def set_up_logging(
             file.parent.mkdir(parents=True, exist_ok=True)
             lines = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise StorageError(f"{file}: could not open the log: {error.strerror or error}") from error
+            raise StorageError(f"{file}: could not open the log: {reason_of(error, file)}") from error
         lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         _logger.addHandler(lines)
         _made[:] = new

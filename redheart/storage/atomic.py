@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from redheart.errors import StorageError
+from redheart.storage.names import reason_of
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path}: could not {doing}: {error.strerror or error}") from error
+        raise StorageError(f"{path}: could not {doing}: {reason_of(error, path)}") from error
 
 
 _READING_UMASK = threading.Lock()
@@ -112,8 +113,11 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     write_text(path, to_json(value, indent=indent) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, fix: str = "") -> Any:
     """Reads a JSON file of ours.
+
+    Args:
+        fix: what to do about a file that is not JSON, for the message.
 
     Raises:
         StorageError: it is missing or not JSON, with the place.
@@ -121,7 +125,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path}: damaged, not valid JSON: {error}") from error
+        raise StorageError(f"{path}: damaged, not valid JSON: {error}" + (f"; {fix}" if fix else "")) from error
     except OSError as error:
         raise StorageError(f"{path}: could not read: {error.strerror or error}") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from redheart.errors import StorageError
 from redheart.storage.atomic import sync_folder, to_json
+from redheart.storage.names import reason_of
 
 
 def _whole_length(content: bytes) -> int:
@@ -49,7 +50,7 @@ def append_line(path: Path, value: Any) -> None:
         if is_new:
             sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"{path}: could not append: {error.strerror or error}") from error
+        raise StorageError(f"{path}: could not append: {reason_of(error, path)}") from error
 
 
 def read_lines(path: Path) -> list[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +21,36 @@ def shown_name(path: Path | str) -> str:
     text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text if len(text) <= _MOST_SHOWN + 20 else f"{text[:_MOST_SHOWN]}…"
+
+
+def _dangling_link(path: Path) -> str:
+    """The first part of ``path`` that is a link to what is not there, in words; empty where none is."""
+    for part in reversed((path, *path.parents)):
+        if os.path.islink(part) and not os.path.exists(part):
+            return f"{shown_name(part)} is a link to {shown_name(os.readlink(part))}, which is not there"
+    return ""
+
+
+def reason_of(error: OSError | NotImplementedError, path: Path) -> str:
+    """Why nothing could be done with ``path``. Of a link to what is not there the system says that the file exists."""
+    code = getattr(error, "errno", None)
+    found = _dangling_link(path) if code in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else ""
+    return found or getattr(error, "strerror", None) or str(error)
+
+
+def check_can_be_a_folder(path: Path, what: str) -> None:
+    """Whether a folder of this name can be made, as far as links are concerned.
+
+    Raises:
+        UsageError: it is, or lies behind, a link to what is not there.
+    """
+    if found := _dangling_link(path):
+        raise UsageError(f"{what}: {found}; wanted a folder: make what it names, or remove the link")
+
+
+def as_typed(path: Path | str) -> str:
+    """A path as it is typed in a shell, for the commands that messages advise."""
+    return shlex.quote(str(path))
 
 
 def _is_utf8(name: str) -> bool:

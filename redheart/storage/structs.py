@@ -38,7 +38,7 @@ def read_struct(path: Path, kind: type[T], *, fix: str = "") -> T:
     Raises:
         StorageError: the file is missing, not JSON, or a field is missing or of another type; naming it.
     """
-    return as_struct(read_json(path), kind, str(path), fix=fix)
+    return as_struct(read_json(path, fix=fix), kind, str(path), fix=fix)
 
 
 def as_struct(value: Any, kind: type[T], where: str, *, fix: str = "") -> T:

@@ -90,7 +90,11 @@ class Sweep:
             StorageError: the file is damaged.
         """
         path = self.plan_file(stage)
-        return read_struct(path, StagePlan) if path.exists() else None
+        return (
+            read_struct(path, StagePlan, fix="put it back from a copy, or begin anew with `redheart sweep --force`")
+            if path.exists()
+            else None
+        )
 
     def publish_plan(self, plan: StagePlan) -> bool:
         """Writes the plan of its stage. False: another's is there already, and stays."""

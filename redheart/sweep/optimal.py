@@ -27,6 +27,7 @@ from redheart.sweep.trials import Trial
 
 OPTIMAL_FILE = OutputPaths.optimal_lr.name
 CHOSEN_FOR_FILE = OutputPaths.chosen_for.name
+_FIX = "run `redheart sweep` again, which writes it anew from the trials that are there"
 
 
 class StoredEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sw
         runs=evidence.runs,
         stage=min((trial.stage for trial in of_best if trial.stage is not None), default=None),
         sweep=sweep,
-        timestamp=max((trial.timestamp for trial in trials if trial.timestamp is not None), default=None),
+        timestamp=max(trials, key=lambda trial: trial.order).timestamp,
         validation_situations=of_best[0].choose_count,
         training_situations=of_best[0].train_count,
         epochs=of_best[0].epochs,
@@ -123,8 +124,8 @@ def read_choice(path: Path) -> SweepChoice:
         StorageError: it is damaged, or holds no positive number there.
     """
     if not path.exists():
-        raise NotYetDone(f"{path}: there is no chosen learning rate; run the sweep first, or give one with --lr")
-    content = read_json(path)
+        raise NotYetDone(f"{path}: there is no chosen learning rate; run `redheart sweep` first, or give one with --lr")
+    content = read_json(path, fix=_FIX)
     content = content if isinstance(content, dict) else {}
     found = content.get("optimal_lr")
     try:
@@ -132,7 +133,7 @@ def read_choice(path: Path) -> SweepChoice:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; run the sweep again")
+        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; {_FIX}")
     told = {name: content.get(name) for name in SweepChoice.__struct_fields__}
     try:
         return msgspec.convert({**told, "learning_rate": value}, SweepChoice)
@@ -188,4 +189,4 @@ def read_chosen_for(folder: Path) -> ChosenFor | None:
         StorageError: the file is damaged.
     """
     path = folder / CHOSEN_FOR_FILE
-    return read_struct(path, ChosenFor) if path.exists() else None
+    return read_struct(path, ChosenFor, fix=_FIX) if path.exists() else None

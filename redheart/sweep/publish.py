@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.errors import StorageError
+from redheart.storage.names import reason_of
 
 
 def publish_once(path: Path, value: Any) -> bool:
@@ -46,4 +47,4 @@ def publish_once(path: Path, value: Any) -> bool:
             with contextlib.suppress(FileNotFoundError):
                 temporary.unlink()
     except OSError as error:
-        raise StorageError(f"{path}: could not publish: {error.strerror or error}") from error
+        raise StorageError(f"{path}: could not publish: {reason_of(error, path)}") from error

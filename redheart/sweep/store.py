@@ -25,7 +25,7 @@ from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_text
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.seed_effects import Observation
-from redheart.sweep.trials import Record, Trial, TrialFolder
+from redheart.sweep.trials import Record, Trial, TrialFolder, unfit_fields
 
 CUMULATIVE_FILE = OutputPaths.cumulative.name
 _LOCK_TIMEOUT = 120.0  # seconds; a fold takes milliseconds, so this is somebody stopped in the debugger or a dead mount
@@ -39,7 +39,7 @@ class CumulativeEntry(msgspec.Struct, frozen=True, kw_only=True):
     A learning rate with a diverged run in that sweep has ``val_loss`` null and ``diverged`` true.
 
     Attributes:
-        runs: the record of every trial, by time, each with its name under ``trial``.
+        runs: the record of every trial, as they came, each with its name under ``trial``.
     """
 
     val_loss: float | None
@@ -68,7 +68,7 @@ def fold_entries(trials: Mapping[str, Trial]) -> dict[str, CumulativeEntry]:
 
 
 def _entry(runs: Sequence[tuple[str, Trial]]) -> CumulativeEntry:
-    ordered = sorted(runs, key=lambda run: (str(run[1].timestamp), run[0]))
+    ordered = sorted(runs, key=lambda run: (run[1].order, run[0]))
     last = ordered[-1][1]
     same = [trial for _, trial in ordered if trial.sweep == last.sweep]
     diverged = any(trial.observation.val_loss is None for trial in same)
@@ -95,6 +95,7 @@ class CumulativeStore:
         self.results = results
         self.path = results / CUMULATIVE_FILE
         self.trials = TrialFolder(results)
+        self._unfit: frozenset[str] = frozenset()
 
     def refold(self) -> Fold:
         """Rebuilds the file from the trials; records in it that have no trial files become trials first.
@@ -118,12 +119,23 @@ class CumulativeStore:
         imported = self._import_old()
         while True:
             names = self.trials.names()
-            entries = fold_entries({name: self.trials.read(name) for name in names})
+            trials = {name: self.trials.read(name) for name in names}
+            self._say_unfit(trials)
+            entries = fold_entries(trials)
             content = json.dumps(msgspec.to_builtins(entries), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
             if self._content() != content.encode():
                 write_text(self.path, content)
             if self.trials.names() == names:
                 return Fold(entries, imported)
+
+    def _say_unfit(self, trials: Mapping[str, Trial]) -> None:
+        """Warns, once, of fields that count as absent because they are of another kind than ours."""
+        unfit = {name: fields for name in sorted(trials) if (fields := unfit_fields(trials[name].record))}
+        if unfit.keys() - self._unfit:
+            name, fields = next(iter(unfit.items()))
+            found = ", ".join(f"{field}: {trials[name].record[field]!r:.40}" for field in fields)
+            warn("sweep.unfit_fields", path=self.trials.file(name), found=found, count=len(unfit))
+            self._unfit = frozenset(unfit)
 
     def _content(self) -> bytes | None:
         try:

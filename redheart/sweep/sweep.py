@@ -15,7 +15,7 @@ from redheart.paths import OutputPaths
 from redheart.sweep.evidence import Evidence
 from redheart.sweep.identity import Sweep, open_sweep, sweep_identity
 from redheart.sweep.learning_rate_keys import key_of
-from redheart.sweep.optimal import OPTIMAL_FILE, coverage_of, sweep_that_chose, write_optimal_lr
+from redheart.sweep.optimal import OPTIMAL_FILE, coverage_of, read_optimal_lr, sweep_that_chose, write_optimal_lr
 from redheart.sweep.pool import LOGS_FOLDER, Pool
 from redheart.sweep.seed_effects import mean_losses
 from redheart.sweep.store import CumulativeStore
@@ -225,6 +225,7 @@ def _is_of(path: Path, sweep: Sweep, evidence: Evidence) -> bool:
     if not path.exists():
         return False
     try:
+        read_optimal_lr(path)
         return sweep_that_chose(path) == sweep.name and coverage_of(path) == evidence.confidence
     except StorageError as error:
         debug(f"{error}; it follows from the trials and is written again")

@@ -16,6 +16,7 @@ from redheart.errors import StorageError
 from redheart.messages import text
 from redheart.progress import duration
 from redheart.storage import fingerprint, read_json
+from redheart.storage.structs import finite
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.publish import publish_once
 from redheart.sweep.seed_effects import Observation
@@ -34,7 +35,10 @@ def trial_name(sweep: str, stage: int, point: int) -> str:
 
 def is_loss(value: object) -> bool:
     """Whether a recorded value is a loss one can compare: a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def finite_or_none(value: float | None) -> float | None:
@@ -57,8 +61,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         timestamp: when it ended, ISO 8601.
         sweep: the name of the sweep that ran it.
         placement: as in its plan, see ``PlannedTrial``.
+        published_after: how many trials there were when it ended, which no clock decides.
         choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
-        stored: the record it was read from, which is what is written again; None for one that no file holds yet.
+        stored: the record it was read from, without NaNs, which is what is written again; None for one that no file holds yet.
     """
 
     learning_rate: float
@@ -78,6 +83,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     gradient_norm: float | None = None
     seconds: float | None = None
     curve: tuple[EpochLosses, ...] = ()
+    published_after: int | None = None
     stored: Record | None = None
 
     @property
@@ -87,8 +93,15 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
             return self.stored
         facts: Record = msgspec.to_builtins(self)
         del facts["stored"]
+        if self.published_after is None:  # as older versions write it
+            del facts["published_after"]
         learning_rate = facts.pop("learning_rate")
         return {"learning_rate": learning_rate, "key": key_of(learning_rate), **facts}
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Sorts trials as they came: by what was there before them; those that don't tell come first, by their clocks."""
+        return self.published_after is not None, self.published_after or 0, self.timestamp or ""
 
     @property
     def observation(self) -> Observation:
@@ -106,14 +119,21 @@ def trial_of(record: object) -> Trial | None:
     """
     if not isinstance(record, dict) or not is_loss(record.get("learning_rate")) or record["learning_rate"] <= 0:
         return None
-    facts: Record = {}
+    unfit = unfit_fields(record)
+    facts = {name: msgspec.convert(record[name], _KINDS[name]) for name in _KINDS if name in record.keys() - unfit}
+    losses = {name: finite_or_none(value) for name, value in facts.items() if isinstance(value, float)}
+    return Trial(**{**facts, **losses}, stored=finite(record))
+
+
+def unfit_fields(record: Record) -> list[str]:
+    """The fields of a record that are of another kind than ours."""
+    unfit = []
     for name, kind in _KINDS.items():
         try:
-            value = msgspec.convert(record[name], kind)
-        except (KeyError, msgspec.ValidationError):
-            continue
-        facts[name] = finite_or_none(value) if isinstance(value, float) else value
-    return Trial(**facts, stored=record)
+            msgspec.convert(record.get(name), kind | None)
+        except msgspec.ValidationError:
+            unfit.append(name)
+    return unfit
 
 
 def in_words(trial: Trial) -> str:
@@ -182,14 +202,14 @@ class TrialFolder:
         runs = entry.get("runs")
         if isinstance(runs, list):
             return sum(
-                publish_once(self.file(run["trial"]), {name: value for name, value in run.items() if name != "trial"})
+                publish_once(self.file(run["trial"]), finite({name: run[name] for name in run if name != "trial"}))
                 for run in runs
                 if _names_a_trial(run) and not self.exists(run["trial"])
             )
         name = f"imported_{key}_{fingerprint(repr(sorted(entry.items())))[:8]}"
         if self.exists(name):
             return 0
-        kept = {field: value for field, value in entry.items() if not isinstance(value, float) or math.isfinite(value)}
+        kept = finite(entry)
         learning_rate, diverged = float(key), not is_loss(entry.get("val_loss"))
         kept |= {"learning_rate": learning_rate, "key": key_of(learning_rate), "imported": True, "diverged": diverged}
         return int(publish_once(self.file(name), kept))

@@ -98,8 +98,14 @@ def announce_plan(plan: StagePlan) -> None:
             info("sweep.repeat", wanted=wanted, chosen=chosen, seed=trial.seed)
 
 
-def finished_trial(outcome: TrialOutcome, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config) -> Trial:
-    """A finished trial. A loss that is not a finite number is a divergence, whatever was said."""
+def finished_trial(
+    outcome: TrialOutcome, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config, *, after: int
+) -> Trial:
+    """A finished trial. A loss that is not a finite number is a divergence, whatever was said.
+
+    Args:
+        after: how many trials, of any sweep, there are by now.
+    """
     val_loss = finite_or_none(outcome.val_loss)
     diverged = bool(outcome.diverged) or val_loss is None
     return Trial(
@@ -123,6 +129,7 @@ def finished_trial(outcome: TrialOutcome, planned: PlannedTrial, stage: int, swe
             EpochLosses(int(epoch["epoch"]), finite_or_none(epoch["val_loss"]), finite_or_none(epoch["train_loss"]))
             for epoch in outcome.curve
         ),
+        published_after=after,
     )
 
 
@@ -197,7 +204,8 @@ class Worker:
             )
             if stopped:  # a runner that was told to stop and returned anyway has not finished its epochs
                 self._check()
-            trial = finished_trial(outcome, planned, stage, self.sweep, self.config)
+            there = len(store.trials.names())
+            trial = finished_trial(outcome, planned, stage, self.sweep, self.config, after=there)
             if not store.trials.publish(name, trial):
                 debug(f"trial {name}: another worker published it first; this result is dropped")
             else:

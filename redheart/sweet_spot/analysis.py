@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from redheart.checkpoint import list_epochs
 from redheart.config.schema import SweetSpotConfig
+from redheart.errors import Interrupted
 from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
 from redheart.progress import Progress
@@ -23,6 +26,7 @@ from redheart.sweet_spot.choice import (
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import write_report
 from redheart.sweet_spot.techniques import VOTERS
+from redheart.training.records import read_records
 
 __all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
 
@@ -36,14 +40,51 @@ def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
     return fingerprint({"format": FORMAT, "metrics": sha256_of(metrics_file), "config": msgspec.to_builtins(config)})
 
 
-def choose_epochs(history: History, config: SweetSpotConfig) -> dict[str, Choice]:
-    """The best epoch of each module, by five techniques; writes nothing."""
-    by_technique = {one.name: one.votes(history.curves, config) for one in VOTERS}
+def _stop_if(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise Interrupted("the analysis was stopped, and an earlier one is intact; the same command does it again")
+
+
+def choose_epochs(
+    history: History, config: SweetSpotConfig, *, should_stop: Callable[[], bool] = lambda: False
+) -> dict[str, Choice]:
+    """The best epoch of each module, by five techniques; writes nothing.
+
+    Raises:
+        Interrupted: ``should_stop``, asked before each technique, said so.
+    """
+    by_technique = {}
+    for one in VOTERS:
+        _stop_if(should_stop)
+        by_technique[one.name] = one.votes(history.curves, config)
     votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
     return voting.choose(history.curves, votes)
 
 
-def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots: bool = True) -> SweetSpotAnalysis:
+def _to_choose_from(metrics_file: Path, output: Path) -> set[int] | None:
+    """The epochs with a record and a checkpoint, warning of those that lack one; None where there is no checkpoint at all."""
+    saved = {found.epoch for found in list_epochs(output)}
+    recorded = set(read_records(metrics_file).epochs)
+    if not saved & recorded:
+        return None
+    paths = OutputPaths(output)
+    for key, path, lost in (
+        ("sweet_spot.no_checkpoint", paths.checkpoints, recorded - saved),
+        ("sweet_spot.no_record", metrics_file, saved - recorded),
+    ):
+        if lost:
+            warn(key, path=path, epochs=", ".join(map(str, sorted(lost))), command=paths.training_command)
+    return saved & recorded
+
+
+def analyze(
+    metrics_file: Path,
+    output: Path,
+    config: SweetSpotConfig,
+    *,
+    plots: bool = True,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SweetSpotAnalysis:
     """Finds the best epoch of each module and writes ``sweet_spot_analysis/`` under ``output``.
 
     After a dry run, or where no weight ever moved, it says so and chooses nothing: ``.choices`` is None.
@@ -53,11 +94,13 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         output: the run's output root.
         config: level of the tests and weights of the decision analysis.
         plots: draw the PNGs too.
+        should_stop: asked between techniques and between plots.
 
     Raises:
+        Interrupted: ``should_stop`` said so; an earlier analysis is intact.
         StorageError: the records are missing or damaged (names line, field and module), or a file can't be written.
     """
-    history = read_history(metrics_file)
+    history = read_history(metrics_file, among=_to_choose_from(metrics_file, output))
     epochs = tuple(int(epoch) for epoch in history.epochs)
     nothing_to_choose = history.dry_run or not history.weights_changed
     info("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))
@@ -68,7 +111,7 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
         few = len(epochs) < 8
         explanation = Reason("sweet_spot.chosen_few" if few else "sweet_spot.chosen", {"epochs": len(epochs)})
     analysis = SweetSpotAnalysis(
-        choices=None if nothing_to_choose else choose_epochs(history, config),
+        choices=None if nothing_to_choose else choose_epochs(history, config, should_stop=should_stop),
         dry_run=history.dry_run,
         weights_changed=history.weights_changed,
         epochs=epochs,
@@ -82,10 +125,12 @@ def analyze(metrics_file: Path, output: Path, config: SweetSpotConfig, *, plots:
 
         curves = Progress(text("progress.plots"), len(history.curves), unit="plot").over(history.curves.items())
         for module, curve in curves:
+            _stop_if(should_stop)
             draw_module(
                 paths.sweet_spots / f"{module}.png", curve, analysis.choices[module] if analysis.choices else None
             )
         draw_overview(paths.sweet_spots / "overview.png", history.epochs, analysis.choices)
+    _stop_if(should_stop)
     write_text(paths.analysis_text, write_report(analysis, history))
     # Last, because it is what other stages look for: if it is there, the rest is too.
     save_analysis(output, analysis)

@@ -130,8 +130,9 @@ def load_analysis(path: Path) -> SweetSpotAnalysis:
         if candidate.is_file():
             path = candidate
             break
-    value = read_json(path)
+    fix = "run `redheart analyze --force`"
+    value = read_json(path, fix=fix)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:
-        raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; run `redheart analyze` again")
-    return as_struct(value, SweetSpotAnalysis, f"{path}: damaged", fix="run `redheart analyze` again")
+        raise StorageError(f"{path}: format: found {found!r}, wanted {FORMAT}; {fix}")
+    return as_struct(value, SweetSpotAnalysis, f"{path}: damaged", fix=fix)

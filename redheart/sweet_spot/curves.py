@@ -7,7 +7,8 @@ implementation looked gradients up under names that did not exist and called the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.errors import StorageError
+from redheart.paths import OutputPaths
 from redheart.tasks import MODULE_TASK, MODULES
 from redheart.training.records import ModuleUpdate, TrainingRecords, read_records
 
@@ -60,8 +62,11 @@ class History:
     curves: dict[str, ModuleCurve]
 
 
-def read_history(metrics_file: Path) -> History:
+def read_history(metrics_file: Path, *, among: Container[int] | None = None) -> History:
     """Reads all epochs that count, see ``redheart.training.records``.
+
+    Args:
+        among: the epochs to read; None: all.
 
     Raises:
         StorageError: the file is missing, holds no epoch, or is damaged; names the line, the field and the module.
@@ -69,8 +74,11 @@ def read_history(metrics_file: Path) -> History:
     records = read_records(metrics_file)
     if records.run is None:
         raise StorageError(
-            f"{metrics_file}: line 1: found no record of the run, wanted one that says whether it is a dry run"
+            f"{metrics_file}: line 1: found no record of the run, wanted one that says whether it is a dry run; put it back "
+            f"from a copy, or have the run trained again: `{OutputPaths(metrics_file.parent).training_command} --force`"
         )
+    if among is not None:
+        records = replace(records, epochs={number: one for number, one in records.epochs.items() if number in among})
     return _history(records.needed())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,6 +17,7 @@ from redheart.config import Config
 from redheart.errors import NotYetDone, StorageError
 from redheart.facts.scores import SplitScores
 from redheart.messages import debug
+from redheart.paths import OutputPaths
 from redheart.storage import append_line, as_struct, read_lines
 
 #: What the run's line was called in older files.
@@ -135,7 +136,8 @@ class TrainingRecords:
             NotYetDone: there is none.
         """
         if not self.epochs:
-            raise NotYetDone(f"{self.path}: found no epoch, wanted at least one; `redheart train` writes them")
+            command = OutputPaths(self.path.parent).training_command
+            raise NotYetDone(f"{self.path}: found no epoch, wanted at least one; `{command}` writes them")
         return self
 
 
@@ -156,11 +158,11 @@ def read_records(path: Path) -> TrainingRecords:
         StorageError: a line is damaged; names the line, the field, what was found and what is wanted.
     """
     if not path.is_file():
-        raise NotYetDone(f"{path}: not found; `redheart train` writes it")
+        raise NotYetDone(f"{path}: not found; `{OutputPaths(path.parent).training_command}` writes it")
     run: RunRecord | None = None
     epochs: dict[int, EpochRecord] = {}
     lines: dict[int, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(_lines_of(path), start=1):
         record = _record(line, f"{path}: line {number}")
         if isinstance(record, RunRecord):
             if epochs and run is not None and (run.run, run.dry_run) != (record.run, record.dry_run):
@@ -170,6 +172,16 @@ def read_records(path: Path) -> TrainingRecords:
         elif record is not None:
             epochs[record.epoch], lines[record.epoch] = record, number
     return TrainingRecords(path, run, dict(sorted(epochs.items())), lines)
+
+
+def _lines_of(path: Path) -> list[Any]:
+    try:
+        return read_lines(path)
+    except StorageError as error:
+        command = OutputPaths(path.parent).training_command
+        raise StorageError(
+            f"{error}; put it back from a copy, or have the run trained again: `{command} --force`"
+        ) from error
 
 
 def read_run_record(path: Path) -> RunRecord | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,11 +76,19 @@ class Kept:
         return as_struct(self.values, kind, self.where)
 
 
-def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions) -> ResumeState[Cursor] | None:
-    """The newest valid state of ``run``, if there is one; says which were passed over.
+def newest_state(
+    output: Path,
+    run: str,
+    engine: Engine,
+    shape: ModelDimensions,
+    *,
+    lost: Callable[[int], Sequence[int]] = lambda epoch: (),
+) -> ResumeState[Cursor] | None:
+    """The newest valid state of ``run``, if there is one, that what was lost comes again from; says which were passed over.
 
     Args:
         shape: of the model that goes on.
+        lost: of the epochs up to a given one those that have no checkpoint or no record any more.
 
     Raises:
         ConfigError: it is sharded for other processes than these, or is of a model of another shape: another version's.
@@ -97,7 +105,22 @@ def newest_state(output: Path, run: str, engine: Engine, shape: ModelDimensions)
             f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
         )
     check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
-    return state
+    missing = lost(state.cursor.epoch - 1)
+    return _before(missing, output, state) if missing else state
+
+
+def _before(missing: Sequence[int], output: Path, newest: ResumeState[Cursor]) -> ResumeState[Cursor]:
+    """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them."""
+    now = newest.cursor
+
+    def is_early_enough(cursor: Cursor) -> bool:
+        alike = (cursor.run, cursor.engine, cursor.world_size) == (now.run, now.engine, now.world_size)
+        return alike and cursor.epoch <= missing[0]
+
+    found, _ = newest_resume_state(output, Cursor, accepts=is_early_enough)
+    key = "training.lost_epochs" if found is None else "training.lost_epochs_again"
+    warn(key, path=output, epochs=", ".join(map(str, missing)))
+    return newest if found is None else found
 
 
 def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
 
 from redheart.checkpoint import list_epochs
+from redheart.errors import NotYetDone, StorageError
 from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
 from redheart.training.identity import Settings, flat
+from redheart.training.records import read_records
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +49,8 @@ def read_run(output: Path) -> RunDescription | None:
         StorageError: it is damaged.
     """
     path = OutputPaths(output).run
-    return read_struct(path, RunDescription) if path.exists() else None
+    fix = "put it back from a copy, or remove it: a training then begins anew, and moves what is there to previous/"
+    return read_struct(path, RunDescription, fix=fix) if path.exists() else None
 
 
 class RunFolder:
@@ -62,11 +66,22 @@ class RunFolder:
         self.run = fingerprint(self.identity)
 
     def is_finished(self, epochs: int) -> bool:
-        """Whether this very run was finished here and its checkpoints are still there."""
+        """Whether this very run was finished here, and its epochs' checkpoints and records are still there."""
         previous = read_run(self.output)
-        if previous is None or previous.run != self.run or not previous.finished:
-            return False
-        return len(list_epochs(self.output)) == epochs
+        return previous is not None and previous.run == self.run and previous.finished and not self.lost(epochs)
+
+    def lost(self, epochs: int) -> list[int]:
+        """Which of the first ``epochs``, all of them trained, have no valid checkpoint or no record any more.
+
+        A log with a damaged line tells nothing of its other lines; whoever reads it says so.
+        """
+        saved = {found.epoch for found in list_epochs(self.output)}
+        with contextlib.suppress(StorageError):
+            try:
+                saved &= read_records(self.paths.metrics).epochs.keys()
+            except NotYetDone:
+                saved = set()
+        return [epoch for epoch in range(1, epochs + 1) if epoch not in saved]
 
     def retire_other(self, *, force: bool) -> None:
         """Moves another run's files – with ``force`` this one's too – to ``previous/<time>``; nothing is deleted."""

@@ -150,7 +150,7 @@ class Trainer:
             why=self.why,
         )
         torch.manual_seed(self.config.seed)
-        state = newest_state(self.output, self.folder.run, engine, self.shape)
+        state = newest_state(self.output, self.folder.run, engine, self.shape, lost=self.folder.lost)
         model = self._build_model(is_new=state is None)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, self.config.training))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from redheart.checkpoint import newest_resume_state, save_model
+from redheart.checkpoint import list_epochs, newest_resume_state, save_model
 from redheart.checkpoint.manifest import NAME as MANIFEST
 from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.messages import info, warn
@@ -53,9 +53,13 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
         warn("training.resume_passed_over", reason=reason)
     if state is None:
         kind = StorageError if reasons else NotYetDone
-        raise kind(
-            f"{OutputPaths(output).resume}: there is no valid resume state to consolidate; `redheart train` writes them"
+        epochs = list_epochs(output)
+        what_to_do = (
+            f"the last epoch is whole as it is: {epochs[-1].path}"
+            if epochs
+            else f"`{OutputPaths(output).training_command}` writes them"
         )
+        raise kind(f"{OutputPaths(output).resume}: there is no valid resume state to consolidate; {what_to_do}")
     engine = state.path / "engine"
     cursor = state.cursor
     epoch = cursor.epoch - (0 if cursor.batches_done else 1)

@@ -70,6 +70,7 @@ def evaluate(
         confidence=config.report.confidence,
         seed=config.seed,
         in_sample=split == "train",
+        should_stop=should_stop,
     )
     description = baseline.description if baseline else BaselineDescription(absent=without)
     scored = Scored(evaluation, comparison, description, judged.left_out.get(split, 0))

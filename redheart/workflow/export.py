@@ -14,6 +14,7 @@ from redheart.model.exported import CARD, CONFIG, WEIGHTS, is_export, write_expo
 from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, write_text
 from redheart.storage.atomic import sync_folder
+from redheart.storage.names import reason_of
 from redheart.workflow.target_folder import refuse_within_run
 
 #: The parts whose numbers a card shows: on the others the model was trained, or its epoch chosen.
@@ -46,7 +47,7 @@ def export(checkpoint: Path, target: Path) -> Path:
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, (OSError, StorageError)):
-            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            reason = reason_of(error, target) if isinstance(error, OSError) else error
             raise StorageError(f"{target}: not exported: {reason}; what was there before is intact") from error
         raise
     info("workflow.export_done", path=target, checkpoint=restored.path, count=len(evaluations))

@@ -15,6 +15,7 @@ from redheart.engine.launch_variables import is_first_process
 from redheart.errors import FolderInUse, RedHeartError, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
+from redheart.storage.names import reason_of
 
 #: Set for the processes that the holder of a folder starts: they work in it on the holder's behalf.
 HELD_VARIABLE = "REDHEART_OUTPUT_HELD"
@@ -49,7 +50,7 @@ def sole_user(output: Path) -> Iterator[None]:
             "of its own with --output"
         ) from None
     except (OSError, NotImplementedError) as error:
-        raise StorageError(f"{output}: could not lock: {getattr(error, 'strerror', None) or error}") from error
+        raise StorageError(f"{output}: could not lock: {reason_of(error, output)}") from error
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         write_json(OutputPaths(output).lock_holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})

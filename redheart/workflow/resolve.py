@@ -19,7 +19,6 @@ from redheart.facts.learning_rate import RateOrigin, SettingDiffers
 from redheart.machine import choose_precision, choose_preset
 from redheart.messages import debug, text
 from redheart.paths import OutputPaths
-from redheart.storage import read_json
 from redheart.storage.structs import Scalar
 
 if TYPE_CHECKING:
@@ -108,14 +107,14 @@ def as_the_run_there(config: Config) -> Config:
     So it is that run, to be gone on with or skipped, and not another one that moves it out of the way. Several processes
     call this before the first of them touches the folder, so that all find the same.
     """
-    path = OutputPaths(config.output).run
-    if not path.exists():
+    from redheart.training.run_folder import read_run
+
+    there = read_run(Path(config.output))
+    if there is None:
         return config
-    there = read_json(path)
-    identity = there.get("identity") if isinstance(there, dict) else None
-    training = identity.get("training") if isinstance(identity, dict) else None
+    training = (there.identity or {}).get("training")
     asked = training.get("precision") if isinstance(training, dict) else None
-    if asked == config.training.precision or there.get("precision") != choose_precision(config)[0]:
+    if asked == config.training.precision or there.precision != choose_precision(config)[0]:
         return config
     alike = [one for one in equivalents(config) if one.training.precision == asked]
     return with_settings(config, {"training.precision": alike[0].training.precision}) if alike else config

@@ -101,7 +101,7 @@ def run_workflow(
     else:
         stages.train(config, dataset, force=force, should_stop=should_stop)
     begin("analyze")
-    stages.analyze(config, force=force, is_trained_now=True)
+    stages.analyze(config, force=force, is_trained_now=True, should_stop=should_stop)
     begin("crossover")
     stages.crossover(config, dataset, force=force, should_stop=should_stop)
     begin("report")

@@ -37,11 +37,20 @@ if TYPE_CHECKING:
 Stop = Callable[[], bool]
 
 
-def embed(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = lambda: False) -> EmbeddedDataset:
+def embed(
+    config: Config,
+    *,
+    needs: Collection[Split] = (),
+    anew: bool = False,
+    verify: bool = False,
+    should_stop: Stop = lambda: False,
+) -> EmbeddedDataset:
     """Locates, checks and embeds the dataset, which the other stages are handed.
 
     Args:
         needs: splits that have to suffice; where one does not, nothing is embedded.
+        anew: embed everything again.
+        verify: read the stored vectors, and embed damaged ones again.
     """
     from redheart.data import locate_dataset
     from redheart.data.sufficiency import check_sufficient
@@ -53,6 +62,8 @@ def embed(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = 
         located.path,
         config.embedding,
         output_root=output,
+        force=anew,
+        verify=verify,
         check=lambda facts: check_sufficient(facts, located.path, needs=needs),
         should_stop=should_stop,
     )
@@ -253,7 +264,7 @@ def check_dataset_of_run(config: Config) -> None:
         seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
         raise UsageError(
             f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
-            "run was started in, or name a dataset with --data"
+            "run was started in, make it again with `redheart embed`, or name a dataset with --data"
         )
 
 
@@ -281,7 +292,8 @@ def _say_if_data_changed(config: Config) -> None:
 def _metrics_file(config: Config) -> Path:
     path = OutputPaths(config.output).metrics
     if not path.exists():
-        raise NotYetDone(f"{path}: there is no training to look at; run `redheart train` first")
+        command = OutputPaths(config.output).training_command
+        raise NotYetDone(f"{path}: there is no training to look at; run `{command}` first")
     return path
 
 
@@ -309,7 +321,9 @@ def delivered_model(config: Config) -> Path:
     return path
 
 
-def analyze(config: Config, *, force: bool = False, is_trained_now: bool = False) -> None:
+def analyze(
+    config: Config, *, force: bool = False, is_trained_now: bool = False, should_stop: Stop = lambda: False
+) -> None:
     """Finds each module's best epoch.
 
     Args:
@@ -324,7 +338,7 @@ def analyze(config: Config, *, force: bool = False, is_trained_now: bool = False
     inputs = inputs_of(inputs_of_analyze(config, metrics))
     if is_done(output, "analyze", inputs, [result], force=force):
         return
-    find_sweet_spots(metrics, output, config.sweet_spot)
+    find_sweet_spots(metrics, output, config.sweet_spot, should_stop=should_stop)
     mark_done(output, "analyze", inputs)
 
 

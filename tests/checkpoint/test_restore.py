@@ -106,6 +106,38 @@ def test_what_is_no_checkpoint_is_refused_with_what_is_wanted(trained, tmp_path)
         open_model(damaged)
 
 
+def test_a_damaged_model_is_named_with_the_command_that_writes_it_anew_which_does(trained, table, tmp_path):
+    output = shutil.copytree(trained, tmp_path / "run")
+    paths = OutputPaths(output)
+    config = Config(crossover=CrossoverConfig(random_controls=0), report=ReportConfig(bootstrap_samples=100))
+
+    def make():
+        run_crossover(config, output, analysis_of(mixed(2), epochs=2), table)
+        consolidate(output)
+
+    make()
+    for folder in (paths.best_model, paths.consolidated):
+        (folder / "phases.safetensors").unlink()
+    paths.combined.write_bytes(paths.combined.read_bytes()[:-100])
+    written_by = {
+        paths.best_model: "`redheart crossover --force`",
+        paths.combined: "`redheart crossover --force`",
+        paths.crossover: "`redheart crossover --force`",
+        paths.consolidated: "`redheart consolidate`",
+    }
+    for path, command in written_by.items():
+        with pytest.raises(StorageError) as found:
+            open_model(path)
+        assert str(found.value).endswith(f"; put it back from a copy, or have it written anew by {command}")
+    make()
+    for path in written_by:
+        open_model(path)
+    epoch = list_epochs(output)[0].path
+    (epoch / "manifest.json").write_text("{")
+    with pytest.raises(StorageError, match=r"put it back from a copy$"):
+        open_model(epoch)
+
+
 def test_vectors_of_another_size_are_refused_with_both_sizes(trained, tmp_path):
     checkpoint = list_epochs(trained)[-1]
     with pytest.raises(AnotherEncoder) as found:

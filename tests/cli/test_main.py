@@ -266,3 +266,24 @@ def test_validate_tells_of_bad_data_and_exits_with_2(tmp_path: Path, capsys: pyt
         assert main([*words, "--data", "bad.json"]) == 2
         assert "regret_factor" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bad.json"]
+
+
+@pytest.mark.parametrize("words", [["validate", "--output"], ["train", "--output"], ["export", "--to"]])
+def test_a_link_to_nowhere_is_refused_as_a_folder_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    assert main([*words, "link"]) == 2
+    assert "link is a link to gone, which is not there; wanted a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_a_current_folder_that_was_deleted_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    for words in (["train"], ["predict", "hi"], ["validate"]):
+        assert main(words) == 2
+        assert "is not there any more; wanted one: go to another (cd)" in capsys.readouterr().err
+    os.chdir(tmp_path)

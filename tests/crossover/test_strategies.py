@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 
 from redheart.checkpoint.restore import build_from_manifest
+from redheart.config.schema import SweetSpotConfig
 from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
 from redheart.crossover.evaluation import Scorer, served_loss, whole_state
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover, uniform
 from redheart.errors import NotYetDone, StorageError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.sweet_spot import analysis as analysis_module
+from redheart.sweet_spot import analyze
 from redheart.tasks import MODULES
 from tests.crossover.small_run import SmallRun, mixed
 
@@ -65,6 +69,32 @@ def test_a_missing_checkpoint_is_named_with_epoch_module_and_remedy(run: SmallRu
     message = str(caught.value)
     assert "epoch 3" in message and "heads.surd" in message and "epoch_0003" in message
     assert "1, 2, 4, 5, 6" in message and "redheart" in message
+
+
+def test_going_on_without_an_epoch_is_possible_as_the_message_says(run: SmallRun) -> None:
+    """``redheart analyze --force`` chooses among the other epochs, and the crossover of these can be made."""
+    (run.output / "checkpoints" / "epoch_0003" / "phases.safetensors").unlink()
+    analysis = analyze(run.output / "metrics.jsonl", run.output, SweetSpotConfig(), plots=False)
+    assert analysis.epochs == (1, 2, 4, 5, 6) and analysis.choices is not None
+    chosen = {module: choice.epoch for module, choice in analysis.choices.items()}
+    assert 3 not in chosen.values()
+    assert whole_state(EpochFiles(run.output), crossover("crossover", chosen))
+
+
+def test_an_analysis_warns_of_epochs_without_a_checkpoint_and_of_those_without_a_record(
+    run: SmallRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr(analysis_module, "warn", lambda key, **values: said.update({key: values}))
+    shutil.rmtree(run.output / "checkpoints" / "epoch_0002")
+    log = run.output / "metrics.jsonl"
+    log.write_bytes(log.read_bytes()[:-10])
+    assert analyze(log, run.output, SweetSpotConfig(), plots=False).epochs == (1, 3, 4, 5)
+    assert said["sweet_spot.no_checkpoint"]["epochs"] == "2" and said["sweet_spot.no_record"]["epochs"] == "6"
+    shutil.rmtree(run.output / "checkpoints")
+    said.clear()
+    assert analyze(log, run.output, SweetSpotConfig(), plots=False).epochs == (1, 2, 3, 4, 5), "records alone will do"
+    assert said == {}
 
 
 def test_a_module_file_that_was_changed_on_disk_is_refused(run: SmallRun) -> None:

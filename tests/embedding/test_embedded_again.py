@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from redheart.cli.main import main
 from redheart.config import EmbeddingConfig
+from redheart.data.locate import DEFAULT_NAME, locate_dataset
 from redheart.embedding import open_embedded
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource
 from redheart.embedding.open_dataset import changed_source
 from redheart.errors import StorageError
+from redheart.messages import set_up_logging
 from tests.embedding.conftest import check_no_story_was_read_twice, embed, make_items, write_items
 
 
@@ -167,3 +171,33 @@ def test_a_dataset_that_was_edited_since_it_was_embedded_is_told_from_one_that_w
     assert changed_source(made) is None
     path.unlink()
     assert changed_source(made) is None and changed_source(tmp_path / "another.embedded.json") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "force", "verify"), [((), False, False), (("--anew",), True, False), (("--verify",), False, True)]
+)
+def test_the_command_hands_on_what_messages_advise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], force: bool, verify: bool
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("redheart.embedding.embed_dataset", lambda *_, **options: asked.update(options))
+    path = write_items(tmp_path / "x.json", make_items(2))
+    assert main(["embed", "--data", str(path), "--lang", "ko", *words]) == 0
+    assert (asked["force"], asked["verify"]) == (force, verify)
+    set_up_logging(quiet=True)
+
+
+def test_a_dataset_that_was_changed_while_the_clock_was_set_back_is_found_changed(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str]
+) -> None:
+    """By times of change alone the embedded file of before would be the newer one, and be taken in silence."""
+    path = write_items(tmp_path / DEFAULT_NAME, make_items(2))
+    embed(path, config)
+    embedded = path.with_suffix(".embedded.json")
+    assert locate_dataset(None, tmp_path).path == embedded
+    write_items(path, make_items(3))
+    os.utime(path, (1, 1))
+    assert locate_dataset(None, tmp_path).path == path
+    (tmp_path / f"{path.stem}.vectors" / "written.json").write_text("[")
+    assert locate_dataset(None, tmp_path).path == embedded, "without the note the times tell"

@@ -223,3 +223,15 @@ def test_a_file_without_vectors_or_with_lost_ones_is_refused_on_opening(
     embed_dataset(tmp_path / "plain.embedded.json", config, output_root=tmp_path)  # the texts are there
     assert embedded_texts
     assert len(open_embedded(tmp_path / "plain.embedded.json")) == 2
+
+
+def test_an_older_file_that_was_embedded_anew_as_the_warning_says_is_taken_so_from_then_on(
+    tmp_path: Path, config: EmbeddingConfig, embedded_texts: list[str], log: Callable[[], str]
+) -> None:
+    """Its own vectors still stand in the file that the next command names."""
+    path = write_items(tmp_path / "my stories.json", older_items("flat")[0])
+    embed_dataset(path, config, output_root=tmp_path)
+    assert f"redheart embed --data '{path}' --anew" in log()
+    made = embed_dataset(path, config, output_root=tmp_path, force=True)
+    assert embed_dataset(path, config, output_root=tmp_path).identity == made.identity
+    assert "이전 형식" not in log()

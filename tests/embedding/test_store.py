@@ -174,3 +174,36 @@ def test_a_store_sent_to_a_data_worker_maps_the_file_again(tmp_path: Path) -> No
     sent = pickle.dumps(store)
     assert len(sent) < 2000
     np.testing.assert_array_equal(pickle.loads(sent).vectors, store.vectors)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (0, ("embedding.lost_vectors", {"count": 6})),
+        (4 * D * 23, ("embedding.lost_vectors", {"count": 2})),
+        (4 * D * 24 + 7, ("embedding.torn_tail", {"bytes": 7})),
+        (4 * D * 24, None),
+    ],
+    ids=["all of it", "the end", "less than nothing", "nothing"],
+)
+def test_what_is_missing_is_counted_in_items_and_what_is_too_much_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, said: tuple[str, dict[str, int]] | None
+) -> None:
+    """A data file that was deleted has no end to cut off."""
+    heard: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("redheart.embedding.store.warn", lambda key, **values: heard.append((key, values)))
+    path = filled(tmp_path).data_path
+    path.write_bytes((path.read_bytes() + bytes(100))[:left])
+    if not left:
+        path.unlink()
+    writer_in(tmp_path)
+    assert heard == ([] if said is None else [(said[0], {"path": path, **said[1]})])
+
+
+def test_damaged_vectors_of_the_last_batch_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("redheart.embedding.store.warn", lambda key, **values: heard.append((key, values)))
+    path = filled(tmp_path).data_path
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    writer_in(tmp_path)
+    assert heard == [("embedding.lost_vectors", {"path": path, "count": 2})]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from redheart.errors import Interrupted
 from redheart.evaluation.bootstrap import Resamples, paired_difference
 
 
@@ -60,3 +61,16 @@ def test_resamples_repeat_with_their_seed_and_draw_as_many_as_there_are() -> Non
     columns = np.arange(7.0)[:, None]
     assert (Resamples(7, 50, 3).sums(columns) == Resamples(7, 50, 3).sums(columns)).all()
     assert (Resamples(7, 50, 3).sums(columns) != Resamples(7, 50, 4).sums(columns)).any()
+
+
+def test_resampling_is_stopped_between_its_pieces() -> None:
+    asked: list[bool] = []
+
+    def should_stop() -> bool:
+        asked.append(len(asked) == 2)
+        return asked[-1]
+
+    columns = np.ones((1_000_000, 1))
+    with pytest.raises(Interrupted, match="the same command does it again"):
+        Resamples(len(columns), 100, 0, should_stop).sums(columns)
+    assert asked == [False, False, True], "two resamples of a million at a time"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from redheart.errors import UsageError
-from redheart.storage.names import check_name, shown_name
+from redheart.errors import StorageError, UsageError
+from redheart.storage import append_line, write_text
+from redheart.storage.names import check_can_be_a_folder, check_name, reason_of, shown_name
+from redheart.sweep.publish import publish_once
 
 LATIN = os.fsdecode(b"caf\xe9.json")
 
@@ -42,3 +45,33 @@ def test_another_is_refused_in_one_line_that_can_be_printed(name: str, found: st
 def test_names_are_shown_with_what_can_not_be_seen_as_escapes() -> None:
     assert shown_name(LATIN) == "caf\\xe9.json"
     assert shown_name("데이터\u200b\n.json") == "데이터\\u200b\\n.json"
+
+
+@pytest.mark.parametrize("name", ["link", "link/below", "there/link/below"])
+def test_a_link_to_what_is_not_there_is_named_with_what_it_names(tmp_path: Path, name: str) -> None:
+    """The system says "File exists", "Not a directory" or "No such file", by what is tried."""
+    (tmp_path / "there").mkdir()
+    link = tmp_path / name.removesuffix("/below")
+    link.symlink_to("/nowhere/at/all")
+    path = tmp_path / name
+    said = f"{link} is a link to /nowhere/at/all, which is not there"
+    with pytest.raises(UsageError, match=re.escape(f"--to: {said}; wanted a folder: make what it names, or remove")):
+        check_can_be_a_folder(path, "--to")
+    for write in (
+        lambda: write_text(path / "x", ""),
+        lambda: append_line(path / "x", 1),
+        lambda: publish_once(path / "x", 1),
+    ):
+        with pytest.raises(StorageError, match=re.escape(f"{path}/x: could not ") + ".*" + re.escape(said)):
+            write()
+    link.unlink()
+    link.symlink_to(tmp_path / "there")
+    check_can_be_a_folder(path, "--to")
+
+
+def test_another_reason_is_the_systems(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"(Not a directory|File exists)$"):
+        append_line(tmp_path / "file" / "x" / "y", 1)
+    assert reason_of(PermissionError(13, "Permission denied"), tmp_path) == "Permission denied"
+    assert reason_of(NotImplementedError("no locks here"), tmp_path) == "no locks here"

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from redheart.sweep import rebuild
-from tests.sweep.support import RESULTS, children, kill, start, started, trial_files
+from redheart.config import load_config
+from redheart.errors import StorageError
+from redheart.sweep import rebuild, run_sweep
+from redheart.sweep.optimal import read_chosen_for, read_optimal_lr
+from tests.sweep.support import FAKE, RESULTS, children, kill, start, started, trial_files
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +236,31 @@ def test_importing_the_stage_brings_no_torch_numpy_or_matplotlib():
     code = "import sys, redheart.sweep; print(sorted({'torch', 'matplotlib', 'numpy', 'scipy'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_each_trial_tells_how_many_were_there_before_it(complete):
+    """One was imported; a stage begins when the one before it is whole."""
+    for path in own_trials(complete[0]):
+        trial = json.loads(path.read_text())
+        assert 1 + 5 * trial["stage"] <= trial["published_after"] < 1 + 5 * (trial["stage"] + 1)
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"optimal_lr', "null", '{{"optimal_lr": "much", "sweep": "{sweep}"}}', '{{"sweep": "{sweep}"}}']
+)
+def test_a_choice_that_can_not_be_read_is_written_anew_by_the_same_sweep_as_its_message_says(
+    complete, tmp_path, monkeypatch, damage
+):
+    monkeypatch.setattr("redheart.sweep.plots.plot_stage", lambda *_: None)
+    monkeypatch.setattr("redheart.sweep.plots.plot_summary", lambda *_: None)
+    root = copy_of(complete, tmp_path)
+    path = root / RESULTS / "optimal_lr.json"
+    before = path.read_bytes()
+    path.write_text(damage.format(sweep=json.loads(before)["sweep"]) if "{{" in damage else damage)
+    with pytest.raises(StorageError, match="; run `redheart sweep` again"):
+        read_optimal_lr(path)
+    assert run_sweep(load_config(None), root / "data.embedded.json", "data-1", root, runner=FAKE).skipped
+    assert path.read_bytes() == before
+    (root / RESULTS / "chosen_for.json").write_text("[")
+    with pytest.raises(StorageError, match="; run `redheart sweep` again"):
+        read_chosen_for(root / RESULTS)

@@ -24,10 +24,10 @@ from redheart.sweep.trials import Trial, TrialFolder
 _spawn = multiprocessing.get_context("spawn")
 
 
-def trial(rate, loss=0.5, *, sweep="a-1", seed=0, stage=0, timestamp="2026-01-01T00:00:00"):
+def trial(rate, loss=0.5, *, sweep="a-1", seed=0, stage=0, timestamp="2026-01-01T00:00:00", after=None):
     return Trial(
         learning_rate=rate, val_loss=loss, train_loss=0.4, accuracy=0.3, timestamp=timestamp,
-        stage=stage, sweep=sweep, seed=seed, diverged=loss is None,
+        stage=stage, sweep=sweep, seed=seed, diverged=loss is None, published_after=after,
     )  # fmt: skip
 
 
@@ -207,3 +207,69 @@ def test_rebuild_makes_the_file_again_byte_for_byte(tmp_path):
 def test_a_key_reads_back_as_the_same_learning_rate():
     for rate in (5.6e-5, 1e-5, 0.01, 6.16e-5, 1.5383211346269175e-05):
         assert float(key_of(rate)) == rate
+
+
+def test_the_newer_sweep_is_the_one_that_came_later_whatever_the_clock_said(tmp_path):
+    """A clock that was set back: the second sweep's trials carry earlier times than the first one's."""
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("a-1_0", trial(1e-4, 9.0, sweep="a-1", timestamp="2026-06-01", after=0))
+    store.trials.publish("a-1_1", trial(2e-4, 9.0, sweep="a-1", timestamp="2026-06-02", after=1))
+    store.trials.publish("b-1_0", trial(1e-4, 0.5, sweep="b-1", stage=3, timestamp="2026-01-01", after=2))
+    entry = store.refold().entries["0.0001"]
+    assert (entry.val_loss, entry.timestamp, entry.stage) == (0.5, "2026-01-01", 3)
+    assert [run["trial"] for run in entry.runs] == ["a-1_0", "b-1_0"]
+    (tmp_path / "trials" / "b-1_0.json").unlink()
+    assert CumulativeStore(tmp_path).refold().entries["0.0001"].val_loss == 0.5, "what comes back keeps its place"
+
+
+def test_trials_of_before_are_older_than_those_that_tell_what_was_there_and_ordered_by_their_clocks(tmp_path):
+    folder = tmp_path / "trials"
+    folder.mkdir()
+    for name, timestamp, loss in (("x", "2027-01-02", 3.0), ("y", "2027-01-01", 2.0)):
+        record = trial(1e-4, loss, sweep=name, timestamp=timestamp).record
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    assert CumulativeStore(tmp_path).refold().entries["0.0001"].val_loss == 3.0
+    CumulativeStore(tmp_path).trials.publish("z", trial(1e-4, 1.0, sweep="z", timestamp="2026-01-01", after=2))
+    entry = CumulativeStore(tmp_path).refold().entries["0.0001"]
+    assert entry.val_loss == 1.0 and [run["trial"] for run in entry.runs] == ["y", "x", "z"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "shown"),
+    [
+        ("timestamp", 5, "timestamp: 5"),
+        ("timestamp", [2026], "timestamp: [2026]"),
+        ("stage", "first", "stage: 'first'"),
+        ("val_loss", "0.5", "val_loss: '0.5'"),
+        ("curve", "falling", "curve: 'falling'"),
+    ],
+)
+def test_a_field_of_another_kind_counts_as_absent_and_is_said_once(tmp_path, monkeypatch, field, value, shown):
+    said = []
+    monkeypatch.setattr("redheart.sweep.store.warn", lambda key, **values: said.append((key, values)))
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("good", trial(1e-4, 0.5))
+    record = {**trial(1e-4, 0.5).record, field: value}
+    path = tmp_path / "trials" / "odd.json"
+    path.write_text(json.dumps(record))
+    for _ in range(2):
+        entry = store.refold().entries["0.0001"]
+    assert (entry.val_loss, len(entry.runs)) == (None if field == "val_loss" else 0.5, 2)
+    assert said == [("sweep.unfit_fields", {"path": path, "found": shown, "count": 1})]
+    kept = {run["trial"]: run for run in json.loads(store.path.read_text())["0.0001"]["runs"]}
+    assert kept["odd"][field] == value, "what is there is kept"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"val_loss": NaN}', '{"extra": {"x": [Infinity, 1]}}', f'{{"val_loss": 1{"0" * 400}}}']
+)
+def test_a_number_that_json_or_a_float_does_not_hold_breaks_nothing(tmp_path, content):
+    (tmp_path / "trials").mkdir()
+    record = {**trial(1e-4, 0.5).record, **json.loads(content)}
+    (tmp_path / "trials" / "odd.json").write_text(json.dumps(record))
+    (tmp_path / "lr_sweep_cumulative.json").write_text(
+        json.dumps({"0.0002": json.loads(content), "0.0003": {"runs": [{**record, "trial": "back"}]}})
+    )
+    store = CumulativeStore(tmp_path)
+    assert store.refold().imported == 2 and len(store.history()) == 3
+    json.loads(store.path.read_text(), parse_constant=lambda name: pytest.fail(name))

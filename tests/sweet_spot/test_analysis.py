@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from sweet_spot_records import START, epoch_record, realistic_run, write_records
 
+from redheart.config import Config
 from redheart.config.schema import SweetSpotConfig
-from redheart.errors import StorageError
+from redheart.errors import Interrupted, StorageError
 from redheart.messages import set_language
 from redheart.messages.tables.sweet_spot import MESSAGES
 from redheart.sweet_spot import TECHNIQUES, analyze, load_analysis
 from redheart.tasks import MODULES
+from redheart.workflow import stages
 
 CONFIG = SweetSpotConfig()
 
@@ -119,3 +121,20 @@ def test_importing_the_package_loads_no_numbers_and_no_plots() -> None:
 def test_both_languages_have_the_same_placeholders() -> None:
     for key, (korean, english) in MESSAGES.items():
         assert set(re.findall(r"{(\w+)", korean)) == set(re.findall(r"{(\w+)", english)), key
+
+
+def test_a_stop_is_asked_for_between_techniques_and_plots_and_an_earlier_analysis_is_intact(tmp_path: Path) -> None:
+    metrics = realistic_run(tmp_path / "metrics.jsonl", 3)
+    analyze(metrics, tmp_path, CONFIG, plots=False)
+    before = {path: path.read_bytes() for path in (tmp_path / "sweet_spot_analysis").iterdir()}
+    questions = iter([False] * (len(TECHNIQUES) - 1) + [True])
+    with pytest.raises(Interrupted, match="an earlier one is intact"):
+        analyze(metrics, tmp_path, CONFIG, should_stop=lambda: next(questions))
+    assert list(questions) == [] and before == {path: path.read_bytes() for path in before}
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_the_stage_hands_the_question_on(tmp_path: Path) -> None:
+    realistic_run(tmp_path / "metrics.jsonl", 3)
+    with pytest.raises(Interrupted):
+        stages.analyze(Config(output=str(tmp_path)), should_stop=lambda: True)

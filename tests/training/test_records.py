@@ -146,3 +146,13 @@ def test_a_file_without_epochs_is_empty_until_one_is_needed(tmp_path: Path) -> N
     assert records.epochs == {}
     with pytest.raises(NotYetDone, match="found no epoch, wanted at least one; `redheart train` writes them"):
         records.needed()
+
+
+def test_a_damaged_line_is_named_with_what_trains_the_run_again(tmp_path: Path) -> None:
+    path = file_of(tmp_path, {"kind": "run", "dry_run": False}, epoch(1), epoch(2))
+    path.write_text(path.read_text().replace('"epoch": 1', '"epoch": '))
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(StorageError) as found:
+        read_records(path)
+    assert str(found.value).startswith(f"{path}: line 2 is damaged")
+    assert str(found.value).endswith(f"trained again: `redheart train --config {tmp_path}/config.yaml --force`")

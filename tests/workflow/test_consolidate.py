@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from redheart.checkpoint import load_modules, read_manifest, save_resume_state
+from redheart.checkpoint import load_modules, read_manifest, save_epoch, save_resume_state
 from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.training.resume_state import Cursor
 from redheart.workflow.consolidate import consolidate
@@ -87,3 +87,11 @@ def test_what_is_no_model_is_not_replaced_and_a_runs_own_folders_are_left_alone(
     for _ in range(2):
         assert same_bits(load_modules(consolidate(tmp_path / "training", tmp_path / "outside")), a_state(1))
         assert consolidate(tmp_path / "training") == tmp_path / "training" / "consolidated"
+
+
+def test_where_a_finished_run_has_no_state_any_more_its_last_epoch_is_named(tmp_path: Path) -> None:
+    """Training again would find nothing to do."""
+    for epoch in (1, 2):
+        save_epoch(tmp_path, epoch=epoch, state=a_state(epoch), manifest=MANIFEST)
+    with pytest.raises(NotYetDone, match=r"the last epoch is whole as it is: .*/checkpoints/epoch_0002$"):
+        consolidate(tmp_path)

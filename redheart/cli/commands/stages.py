@@ -18,12 +18,18 @@ def _embed(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.stages import embed
 
     with stop_requested() as should_stop:
-        embed(config, should_stop=should_stop)
+        embed(config, anew=arguments.anew, verify=arguments.verify, should_stop=should_stop)
     return 0
 
 
 def _embed_options(parser: Parser) -> None:
     parser.add_argument("--inline", action="store_true", help="write vectors into the JSON as lists")
+    parser.add_argument(
+        "--anew", action="store_true", help="embed all again, vectors that the file brings as lists included"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="read all stored vectors, and embed those again that are damaged"
+    )
     common_options(parser, skips=False)
 
 

@@ -3,8 +3,8 @@
 MESSAGES: dict[str, tuple[str, str]] = {
     "data.dataset": ("📂 데이터셋: {path}", "📂 Dataset: {path}"),
     "data.newer_than_embedded": (
-        "📂 데이터셋: {path} ({embedded}보다 새 파일입니다. 바뀌지 않은 항목의 임베딩은 재사용됩니다)",
-        "📂 Dataset: {path} (newer than {embedded}; vectors of unchanged items are reused)",
+        "📂 데이터셋: {path} ({embedded}을(를) 만든 뒤에 바뀐 파일입니다. 바뀌지 않은 항목의 임베딩은 재사용됩니다)",
+        "📂 Dataset: {path} (changed since {embedded} was made; vectors of unchanged items are reused)",
     ),
     "data.bundled_sample": (
         "📂 {name} 파일이 없어 내장 샘플을 사용합니다: {path}",

@@ -27,11 +27,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 중단된 실행이 남긴 불완전한 끝부분({bytes} 바이트)을 잘라냈습니다. 그 항목만 다시 임베딩합니다",
         "⚠️ {path}: cut off the unfinished end of an interrupted run ({bytes} bytes); only its items are embedded again",
     ),
+    "embedding.lost_vectors": (
+        "⚠️ {path}: {count}개 항목의 벡터가 없거나 손상되었습니다. 데이터에 있는 항목은 다시 임베딩합니다",
+        "⚠️ {path}: the vectors of {count} items are missing or damaged; those of the dataset's items are embedded again",
+    ),
     "embedding.older_vectors": (
         "⚠️ {path}: {count}개 항목의 임베딩이 이전 형식입니다. 제목·행위·글 전체 조각이 없을 수 있습니다. "
-        "필요하면 다시 임베딩하세요 (--force)",
+        "필요하면 다시 임베딩하세요 (redheart embed --data {typed} --anew)",
         "⚠️ {path}: the vectors of {count} items are in an older form, perhaps without segments for title, action and whole text; "
-        "embed again (--force) to have them",
+        "redheart embed --data {typed} --anew makes them",
     ),
     "embedding.older_file_kept": (
         "⚠️ {path}: 이전 형식의 임베딩 파일을 {kept}(으)로 옮겨 보관했습니다",

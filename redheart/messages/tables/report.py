@@ -82,8 +82,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "interval that holds 0 does not tell them apart.",
     ),
     "report.absent_baseline": (
-        "이 모델을 단순 경쟁자와 비교한 결과가 없습니다. `redheart evaluate`로 볼 수 있습니다.",
-        "This model was not set beside the simple baseline; `redheart evaluate` does it.",
+        "이 모델을 단순 경쟁자와 비교한 결과가 없습니다. `redheart evaluate`로 볼 수 있고, `redheart crossover --force` 뒤에는 "
+        "보고서에도 들어갑니다.",
+        "This model was not set beside the simple baseline; `redheart evaluate` does it, and `redheart crossover --force` has it "
+        "in the next report.",
     ),
     "report.task": ("과제", "task"),
     "report.measure": ("척도", "measure"),

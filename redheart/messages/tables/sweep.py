@@ -39,6 +39,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⏭️ 같은 설정·데이터·시드의 LR 스윕이 이미 끝남 ({total} 시행): 건너뜀 (--force 로 다시 실행)",
         "⏭️ The LR sweep of this configuration, data and seed is complete ({total} trials): skipped (--force redoes it)",
     ),
+    "sweep.unfit_fields": (
+        "⚠️ {path}: 종류가 맞지 않는 값은 없는 것으로 봅니다: {found} (이런 기록 {count} 개)",
+        "⚠️ {path}: values of another kind than wanted count as absent: {found} (trials with such: {count})",
+    ),
     "sweep.stage": (
         "📐 스테이지 {stage}: 구간 {low} – {high}, LR {points}",
         "📐 Stage {stage}: bracket {low} – {high}, LRs {points}",

@@ -6,6 +6,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🎯 스위트 스팟 분석: 모듈 {modules}개, 에포크 {epochs}개",
         "🎯 Sweet spots: modules {modules}, epochs {epochs}",
     ),
+    "sweet_spot.no_checkpoint": (
+        "⚠️ {path}: 기록은 있으나 온전한 체크포인트가 없는 에포크는 선택에서 제외합니다: {epochs}. `{command}` "
+        "명령이 되돌릴 수 있는 것을 되돌립니다",
+        "⚠️ {path}: these epochs have a record and no whole checkpoint, so none is chosen: {epochs}. `{command}` "
+        "brings back what it can",
+    ),
+    "sweet_spot.no_record": (
+        "⚠️ {path}: 체크포인트는 있으나 기록이 없는(잘린 줄?) 에포크는 선택에서 제외합니다: {epochs}. `{command}` "
+        "명령이 되돌릴 수 있는 것을 되돌립니다",
+        "⚠️ {path}: these epochs have a checkpoint and no record (a torn line?), so none is chosen: {epochs}. "
+        "`{command}` brings back what it can",
+    ),
     "sweet_spot.module": (
         "   {module}: 에포크 {epoch} (신뢰도 {confidence:.2f})",
         "   {module}: epoch {epoch} (confidence {confidence:.2f})",

@@ -146,6 +146,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 손상된 재개 상태를 건너뜀: {reason}",
         "⚠️ Damaged resume state passed over: {reason}",
     ),
+    "training.lost_epochs_again": (
+        "🔁 {path}: 에폭 {epochs}의 체크포인트나 기록이 없거나 손상되었습니다. 그 이전의 재개 상태에서 다시 학습합니다",
+        "🔁 {path}: checkpoint or record of these epochs is missing or damaged: {epochs}. They are trained again from an "
+        "earlier resume state",
+    ),
+    "training.lost_epochs": (
+        "⚠️ {path}: 에폭 {epochs}의 체크포인트나 기록이 없거나 손상되었고, 그 이전의 재개 상태도 없습니다. 사본에서 되돌리거나, "
+        "같은 명령에 --force를 붙여 처음부터 다시 학습할 수 있습니다",
+        "⚠️ {path}: checkpoint or record of these epochs is missing or damaged, and no resume state is earlier: {epochs}. "
+        "Put them back from a copy; the same command with --force trains the whole run again",
+    ),
     "training.done_already": (
         "⏭️ 같은 설정과 데이터로 이미 학습됨 ({epochs} 에폭): 건너뜀 (--force 로 다시 실행)",
         "⏭️ Already trained with these settings and data ({epochs} epochs): skipped (--force trains again)",

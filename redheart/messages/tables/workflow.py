@@ -61,6 +61,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
     "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
     "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
+    "workflow.stop_heard": (
+        "🛑 중단 요청을 받았습니다: 다음 안전한 지점에서 멈춥니다 (Ctrl-C를 한 번 더 누르면 즉시 중단)",
+        "🛑 Asked to stop: stopping at the next safe place (Ctrl-C once more stops at once)",
+    ),
     "workflow.stage_skipped": (
         "⏭️ {name}: 같은 입력으로 이미 완료됨, 건너뜀 (--force 로 다시 실행)",
         "⏭️ {name}: done before with the same inputs, skipped (--force does it again)",
