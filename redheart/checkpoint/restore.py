@@ -22,6 +22,7 @@ from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
 from redheart.paths import OutputPaths
 from redheart.storage import as_struct
+from redheart.storage.names import as_typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
         raise AnotherEncoder(
             f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
             f"trained on those of {trained.name!r} ({wanted}): embed this data again with that encoder "
-            f"(embedding.model)"
+            f"(redheart embed --data {as_typed(dataset.path)} embedding.model={as_typed(trained.name)})"
         )
 
 
@@ -177,12 +178,13 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
 
 def _what_helps(path: Path) -> str:
     """What brings a damaged checkpoint back."""
+    output = OutputPaths(path.parent)
     made_by = {
         **dict.fromkeys(
             (OutputPaths.best_model.name, OutputPaths.combined.name, OutputPaths.crossover.name),
-            "redheart crossover --force",
+            output.command("crossover --force"),
         ),
-        OutputPaths.consolidated.name: "redheart consolidate",
+        OutputPaths.consolidated.name: output.command("consolidate"),
     }
     command = made_by.get(path.name)
     return "put it back from a copy" + (f", or have it written anew by `{command}`" if command else "")
