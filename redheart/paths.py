@@ -15,6 +15,10 @@ from typing import Literal, overload
 Owner = Literal["run", "settings", "output"]
 
 
+#: Where a run lies unless ``--output`` says otherwise.
+DEFAULT_OUTPUT = "training"
+
+
 class Place:
     """A path relative to the output root; of an ``OutputPaths`` the path itself.
 
@@ -125,6 +129,13 @@ class OutputPaths:
     def of_a_run(self) -> list[Path]:
         """What is one run's, whether it is there or not."""
         return [self.root / place.relative for place in self.declared() if place.owner == "run"]
+
+    def command(self, words: str) -> str:
+        """``redheart`` and ``words``, for messages: as it is typed to act on this folder."""
+        from redheart.storage.names import as_typed  # the command line imports this file before it needs more
+
+        elsewhere = "" if str(self.root) == DEFAULT_OUTPUT else f" --output {as_typed(self.root)}"
+        return f"redheart {words}{elsewhere}"
 
     @property
     def training_command(self) -> str:

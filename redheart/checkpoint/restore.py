@@ -22,6 +22,7 @@ from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
 from redheart.paths import OutputPaths
 from redheart.storage import as_struct
+from redheart.storage.names import as_typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,8 @@ def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
         raise AnotherEncoder(
             f"{dataset.path}: its vectors are from the encoder {dataset.model_name!r} ({found}), and the checkpoint was "
             f"trained on those of {trained.name!r} ({wanted}){_behind(trained.prompt)}: embed this data again with that encoder "
-            "(embedding.model, embedding.prompt)"
+            f"(redheart embed --data {as_typed(dataset.path)} {as_typed(f'embedding.model={trained.name}')}"
+            f"{' ' + as_typed(f'embedding.prompt={trained.prompt}') if trained.prompt else ''})"
         )
 
 
@@ -183,12 +185,13 @@ def open_model(path: Path, *, verify: bool = True) -> Restored:
 
 def _what_helps(path: Path) -> str:
     """What brings a damaged checkpoint back."""
+    output = OutputPaths(path.parent)
     made_by = {
         **dict.fromkeys(
             (OutputPaths.best_model.name, OutputPaths.combined.name, OutputPaths.crossover.name),
-            "redheart crossover --force",
+            output.command("crossover --force"),
         ),
-        OutputPaths.consolidated.name: "redheart consolidate",
+        OutputPaths.consolidated.name: output.command("consolidate"),
     }
     command = made_by.get(path.name)
     return "put it back from a copy" + (f", or have it written anew by `{command}`" if command else "")

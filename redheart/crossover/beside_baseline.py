@@ -67,5 +67,5 @@ def load_beside_baseline(output: Path, identity: str) -> BesideBaseline | None:
         StorageError: the file is missing or damaged.
     """
     path = OutputPaths(output).beside_baseline
-    found = read_struct(path, BesideBaseline, fix="run `redheart crossover --force`")
+    found = read_struct(path, BesideBaseline, fix=f"run `{OutputPaths(output).command('crossover --force')}`")
     return found if found.identity == identity else None

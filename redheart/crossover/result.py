@@ -135,7 +135,7 @@ def load_result(output: Path) -> CrossoverResult:
         StorageError: it is missing, damaged, or of another format.
     """
     path = OutputPaths(output).candidates
-    fix = "run `redheart crossover --force`"
+    fix = f"run `{OutputPaths(output).command('crossover --force')}`"
     value = read_json(path, fix=fix)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:

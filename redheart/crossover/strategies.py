@@ -77,6 +77,7 @@ class EpochFiles:
         """
         self.folder = epochs_folder(output)
         self._training = OutputPaths(output).training_command
+        self._analysis = OutputPaths(output).command("analyze --force")
         self._checkpoints: dict[int, EpochCheckpoint] = {found.epoch: found for found in list_epochs(output)}
         self._verified: set[Path] = set()
         if not self._checkpoints:
@@ -180,6 +181,6 @@ class EpochFiles:
     def _without(self, epoch: int) -> str:
         """What helps, other than a copy, where an epoch's checkpoint is no more."""
         return (
-            f"`redheart analyze --force` chooses among the other epochs; `{self._training}` trains epoch {epoch} again where "
+            f"`{self._analysis}` chooses among the other epochs; `{self._training}` trains epoch {epoch} again where "
             "a resume state is earlier, and says so where that takes --force"
         )

@@ -27,7 +27,6 @@ from redheart.sweep.trials import Trial
 
 OPTIMAL_FILE = OutputPaths.optimal_lr.name
 CHOSEN_FOR_FILE = OutputPaths.chosen_for.name
-_FIX = "run `redheart sweep` again, which writes it anew from the trials that are there"
 
 
 class StoredEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +102,15 @@ def write_optimal_lr(path: Path, evidence: Evidence, trials: Sequence[Trial], sw
     return content
 
 
+def _of_folder(results: Path) -> OutputPaths:
+    return OutputPaths(results.parent)
+
+
+def _fix(results: Path) -> str:
+    """What helps where a file in ``results`` is damaged."""
+    return f"run `{_of_folder(results).command('sweep')}` again, which writes it anew from the trials that are there"
+
+
 class SweepChoice(msgspec.Struct, frozen=True, kw_only=True):
     """What lies in the file, as far as it tells: an earlier implementation wrote the number alone.
 
@@ -124,16 +132,18 @@ def read_choice(path: Path) -> SweepChoice:
         StorageError: it is damaged, or holds no positive number there.
     """
     if not path.exists():
-        raise NotYetDone(f"{path}: there is no chosen learning rate; run `redheart sweep` first, or give one with --lr")
-    content = read_json(path, fix=_FIX)
+        command = _of_folder(path.parent).command("sweep")
+        raise NotYetDone(f"{path}: there is no chosen learning rate; run `{command}` first, or give one with --lr")
+    fix = _fix(path.parent)
+    content = read_json(path, fix=fix)
     content = content if isinstance(content, dict) else {}
     found = content.get("optimal_lr")
     try:
         value = float(found) if isinstance(found, (str, int, float)) and not isinstance(found, bool) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; {_FIX}")
+        raise StorageError(f"{path}: optimal_lr: found {found!r}, wanted a positive number; {fix}")
     told = {name: content.get(name) for name in SweepChoice.__struct_fields__}
     try:
         return msgspec.convert({**told, "learning_rate": value}, SweepChoice)
@@ -189,4 +199,4 @@ def read_chosen_for(folder: Path) -> ChosenFor | None:
         StorageError: the file is damaged.
     """
     path = folder / CHOSEN_FOR_FILE
-    return read_struct(path, ChosenFor, fix=_FIX) if path.exists() else None
+    return read_struct(path, ChosenFor, fix=_fix(folder)) if path.exists() else None

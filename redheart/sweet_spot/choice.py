@@ -130,7 +130,7 @@ def load_analysis(path: Path) -> SweetSpotAnalysis:
         if candidate.is_file():
             path = candidate
             break
-    fix = "run `redheart analyze --force`"
+    fix = f"run `{OutputPaths(path.parent.parent).command('analyze --force')}`"
     value = read_json(path, fix=fix)
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != FORMAT:

@@ -303,10 +303,10 @@ def analysis_file(config: Config) -> Path:
     Raises:
         NotYetDone: there are none yet.
     """
-    path = OutputPaths(config.output).analysis
-    if not path.exists():
-        raise NotYetDone(f"{path}: there is no analysis; run `redheart analyze` first")
-    return path
+    paths = OutputPaths(config.output)
+    if not paths.analysis.exists():
+        raise NotYetDone(f"{paths.analysis}: there is no analysis; run `{paths.command('analyze')}` first")
+    return paths.analysis
 
 
 def delivered_model(config: Config) -> Path:
@@ -315,10 +315,13 @@ def delivered_model(config: Config) -> Path:
     Raises:
         NotYetDone: there is none yet.
     """
-    path = OutputPaths(config.output).best_model
-    if not path.exists():
-        raise NotYetDone(f"{path}: there is no finished model; run `redheart crossover` first, or name a --checkpoint")
-    return path
+    paths = OutputPaths(config.output)
+    if not paths.best_model.exists():
+        command = paths.command("crossover")
+        raise NotYetDone(
+            f"{paths.best_model}: there is no finished model; run `{command}` first, or name a --checkpoint"
+        )
+    return paths.best_model
 
 
 def analyze(
@@ -395,6 +398,7 @@ def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:
     paths = OutputPaths(config.output)
     if not any(path.exists() for path in (paths.metrics, paths.sweep, paths.run)):
         raise NotYetDone(
-            f"{config.output}: there is nothing to report on; run `redheart sweep` or `redheart train` first"
+            f"{config.output}: there is nothing to report on; run `{paths.command('sweep')}` or "
+            f"`{paths.command('train')}` first"
         )
     return build_report(config, Path(config.output), should_stop=should_stop)

@@ -120,10 +120,10 @@ def test_a_damaged_model_is_named_with_the_command_that_writes_it_anew_which_doe
         (folder / "phases.safetensors").unlink()
     paths.combined.write_bytes(paths.combined.read_bytes()[:-100])
     written_by = {
-        paths.best_model: "`redheart crossover --force`",
-        paths.combined: "`redheart crossover --force`",
-        paths.crossover: "`redheart crossover --force`",
-        paths.consolidated: "`redheart consolidate`",
+        paths.best_model: f"`redheart crossover --force --output {output}`",
+        paths.combined: f"`redheart crossover --force --output {output}`",
+        paths.crossover: f"`redheart crossover --force --output {output}`",
+        paths.consolidated: f"`redheart consolidate --output {output}`",
     }
     for path, command in written_by.items():
         with pytest.raises(StorageError) as found:

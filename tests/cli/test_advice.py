@@ -29,9 +29,15 @@ def _commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every command in a literal of the package, tables of messages included, that has options or a known name."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for command, rest in COMMAND.findall(_text_of(node)):
-                if command in KNOWN or rest:
-                    yield command, tuple(re.findall("--[a-z-]+", rest))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "command":
+                yield from _in(f"redheart {_text_of(node.args[0])} --output {{}}")
+            yield from _in(_text_of(node))
+
+
+def _in(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for command, rest in COMMAND.findall(text):
+        if command in KNOWN or rest:
+            yield command, tuple(re.findall("--[a-z-]+", rest))
 
 
 ADVISED = sorted(set(_commands()))
@@ -39,6 +45,7 @@ ADVISED = sorted(set(_commands()))
 
 def test_there_is_advice_to_look_at() -> None:
     assert len(ADVISED) > 10 and ("embed", ("--data", "--anew")) in ADVISED
+    assert ("crossover", ("--force", "--output")) in ADVISED
 
 
 @pytest.mark.parametrize(("command", "options"), ADVISED, ids=lambda value: value if value else "-")

@@ -165,7 +165,7 @@ def test_a_choice_that_is_not_a_positive_number_is_refused_by_name(tmp_path, con
 
 
 def test_a_missing_choice_names_the_fix(tmp_path):
-    with pytest.raises(NotYetDone, match="run the sweep first"):
+    with pytest.raises(NotYetDone, match=r"run `redheart sweep --output .*` first"):
         read_optimal_lr(tmp_path / "optimal_lr.json")
 
 

@@ -257,10 +257,10 @@ def test_a_choice_that_can_not_be_read_is_written_anew_by_the_same_sweep_as_its_
     path = root / RESULTS / "optimal_lr.json"
     before = path.read_bytes()
     path.write_text(damage.format(sweep=json.loads(before)["sweep"]) if "{{" in damage else damage)
-    with pytest.raises(StorageError, match="; run `redheart sweep` again"):
+    with pytest.raises(StorageError, match=r"; run `redheart sweep --output .*/copy` again"):
         read_optimal_lr(path)
     assert run_sweep(load_config(None), root / "data.embedded.json", "data-1", root, runner=FAKE).skipped
     assert path.read_bytes() == before
     (root / RESULTS / "chosen_for.json").write_text("[")
-    with pytest.raises(StorageError, match="; run `redheart sweep` again"):
+    with pytest.raises(StorageError, match=r"; run `redheart sweep --output .*/copy` again"):
         read_chosen_for(root / RESULTS)

@@ -85,3 +85,9 @@ def test_a_run_is_named_by_its_own_settings_where_it_kept_them(output: Path, tmp
     assert OutputPaths(tmp_path / "none").training_command == "redheart train"
     spaced = Path(shutil.copytree(output, tmp_path / "a b"))
     assert OutputPaths(spaced).training_command == f"redheart train --config '{spaced}/config.yaml'"
+
+
+def test_a_command_names_the_folder_unless_it_is_the_one_that_is_meant_anyway() -> None:
+    assert OutputPaths("training").command("analyze --force") == "redheart analyze --force"
+    assert OutputPaths(Config().output).command("analyze") == "redheart analyze"
+    assert OutputPaths("my runs/a").command("analyze") == "redheart analyze --output 'my runs/a'"

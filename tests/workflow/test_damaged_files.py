@@ -32,8 +32,8 @@ DAMAGED = pytest.mark.parametrize("content", ["", '{"a": ', "null", "[]", '"text
 @pytest.mark.parametrize(
     ("read", "helps"),
     [
-        (load_analysis, "run `redheart analyze --force`"),
-        (lambda file: load_result(file.parent.parent), "run `redheart crossover --force`"),
+        (load_analysis, "run `redheart analyze --force --output {output}`"),
+        (lambda file: load_result(file.parent.parent), "run `redheart crossover --force --output {output}`"),
         (lambda file: load_evaluation(file, "weights", ("test",)), "run `redheart evaluate` again, or remove it"),
         (read_ablation_run, "remove it: this run alone is then trained again"),
     ],
@@ -45,7 +45,7 @@ def test_what_helps_is_said(tmp_path: Path, content: str, read: Callable[[Path],
     file.write_text(content)
     with pytest.raises(StorageError) as said:
         read(file)
-    assert str(said.value).startswith(f"{file}: ") and str(said.value).endswith(f"; {helps}")
+    assert str(said.value).startswith(f"{file}: ") and str(said.value).endswith(f"; {helps.format(output=tmp_path)}")
 
 
 @DAMAGED

@@ -144,7 +144,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("redheart.sweep.sweep.Pool", Idle)
     monkeypatch.setattr("redheart.training.trainer.make_engine", work)
-    monkeypatch.setattr("redheart.training.run_folder.list_epochs", lambda _: [1, 2, 3])
+    monkeypatch.setattr("redheart.training.run_folder.RunFolder.lost", lambda *_: [])
     monkeypatch.setattr("redheart.ablation.ablation._run_missing", lambda _, missing, *__: missing and work())
     monkeypatch.setattr("redheart.ablation.ablation._compare", compare)
 
