@@ -41,7 +41,7 @@ from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASK_BY_NAME
 from redheart.training.linear_start import LinearStart, apply_linear_start, fit_linear_start
-from redheart.workflow.stages import embed
+from redheart.workflow.datasets import embed
 
 RESULT = Path(__file__).parent / "results" / "loss_floors.json"
 #: The largest floor beyond the bound, as a share of the start beyond it.

@@ -41,7 +41,7 @@ from redheart.model import ModelDimensions, Outputs, TargetStatistics, UnifiedMo
 from redheart.model.modules import heads as heads_module
 from redheart.model.modules.blocks import masked_mean
 from redheart.tasks import ANALYZED_TASKS, TASKS
-from redheart.workflow.stages import embed
+from redheart.workflow.datasets import embed
 
 RESULT = Path(__file__).parent / "results" / "redesigns.json"
 Build = Callable[[ModelDimensions, TargetStatistics], UnifiedModel]

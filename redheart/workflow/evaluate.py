@@ -25,8 +25,8 @@ from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
 from redheart.storage.writable import may_be_made
 from redheart.training.run_folder import read_run
+from redheart.workflow.datasets import embedded_of_run
 from redheart.workflow.scores import Scored, record
-from redheart.workflow.stages import embedded_of_run
 
 
 def evaluate(

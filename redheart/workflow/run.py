@@ -14,7 +14,7 @@ from redheart.config import Config
 from redheart.errors import DataError, Interrupted, MissingRequirement
 from redheart.machine import GIB, Machine, inspect_machine
 from redheart.messages import info, text, warn
-from redheart.workflow import stages
+from redheart.workflow import datasets, stages
 from redheart.workflow.resolve import as_the_run_there
 
 if TYPE_CHECKING:
@@ -85,12 +85,12 @@ def run_workflow(
         info("workflow.stage", number=names.index(name) + 1, total=len(names), name=text(f"workflow.stage_{name}"))
 
     begin("embed")
-    dataset = stages.prepare(config, should_stop=should_stop)
+    dataset = datasets.prepare(config, should_stop=should_stop)
     if lr_sweep:
         begin("sweep")
         stages.sweep(config, dataset, force=force, should_stop=should_stop)
     begin("model")
-    from redheart.workflow.parameter_check import check_parameters
+    from redheart.workflow.examinations.parameter_check import check_parameters
 
     check_parameters(dataset.d_embed)
     check_disk(config, machine)
@@ -118,7 +118,7 @@ def validate(config: Config) -> int:
     from redheart.data.sufficiency import check_sufficient
     from redheart.embedding.language.reading import StorySample
     from redheart.embedding.model_source import warn_of_prompt
-    from redheart.workflow.doctor import examine
+    from redheart.workflow.examinations.doctor import examine
 
     machine = inspect_machine(Path(config.output))
     describe_machine(machine)

@@ -11,7 +11,7 @@ import pytest
 from redheart.batches.table import SituationTable
 from redheart.config import Config, load_config
 from redheart.data import reader
-from redheart.workflow import run, stages
+from redheart.workflow import datasets, run, stages
 from tests.training.small_data import write_embedded
 
 
@@ -65,14 +65,14 @@ def test_a_workflow_reads_its_dataset_once(
     monkeypatch.setattr(run, "inspect_machine", lambda _: SimpleNamespace(gpus=[]))
     for name in ("describe_machine", "check_disk"):
         monkeypatch.setattr(run, name, lambda *_: None)
-    monkeypatch.setattr("redheart.workflow.parameter_check.check_parameters", lambda _: None)
+    monkeypatch.setattr("redheart.workflow.examinations.parameter_check.check_parameters", lambda _: None)
     run.run_workflow(config, mode="full", most_epochs=1, lr_sweep=True, force=False, should_stop=lambda: False)
     assert reads == [tmp_path / "small.embedded.json"]
     assert len(identities) == 3 and len(set(identities)) == 1
 
 
 def test_the_choice_of_a_learning_rate_does_not_open_the_dataset_again(config: Config, reads: list[Path]) -> None:
-    dataset = stages.prepare(config)
+    dataset = datasets.prepare(config)
     assert len(reads) == 1
     stages._resolve_aloud(config, dataset)
     SituationTable.open(dataset)

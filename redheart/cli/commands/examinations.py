@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def _ablate(arguments: Namespace, config: Config) -> int:
     from redheart.ablation import as_table
-    from redheart.workflow import stages
+    from redheart.workflow import datasets, stages
 
     with stop_requested() as should_stop:
-        dataset = stages.prepare(config, should_stop=should_stop)
+        dataset = datasets.prepare(config, should_stop=should_stop)
         result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)
     import json
 
@@ -75,7 +75,7 @@ def _params(arguments: Namespace, config: Config) -> int:
 
         print_json(json.dumps(facts, indent=2))
         return 0
-    from redheart.workflow.parameter_check import breakdown, check_line, operations_line
+    from redheart.workflow.examinations.parameter_check import breakdown, check_line, operations_line
 
     if why:
         show(f"{preset} ({why})")
@@ -103,14 +103,14 @@ PARAMS = Command(
 
 
 def _liveness(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow import stages
-    from redheart.workflow.liveness import examine_liveness
-    from redheart.workflow.liveness_table import as_json, as_table
+    from redheart.workflow import datasets
+    from redheart.workflow.examinations.liveness import examine_liveness
+    from redheart.workflow.examinations.liveness_table import as_json, as_table
 
     with stop_requested() as should_stop:
         found = examine_liveness(
             config,
-            stages.embed_once(config, needs=["train"], should_stop=should_stop),
+            datasets.embed_once(config, needs=["train"], should_stop=should_stop),
             batches=arguments.batches or 20,
             batch_size=arguments.batch_size or 8,
             with_gradients=arguments.check_gradients,
@@ -128,7 +128,7 @@ def _liveness(arguments: Namespace, config: Config) -> int:
 def _doctor(arguments: Namespace, config: Config) -> int:
     if arguments.what == "liveness":
         return _liveness(arguments, config)
-    from redheart.workflow.doctor import examine
+    from redheart.workflow.examinations.doctor import examine
 
     findings = examine(config)
     show("\n".join(str(finding) for finding in findings))

@@ -44,7 +44,7 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     import msgspec
 
     from redheart.checkpoint.restore import embedding_settings, open_model
-    from redheart.workflow import stages
+    from redheart.workflow import datasets, stages
     from redheart.workflow.evaluate import evaluate
     from redheart.workflow.scores import as_json, as_table
 
@@ -52,10 +52,10 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
         restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
         config = msgspec.structs.replace(config, embedding=embedding_settings(restored.manifest, config.embedding))
         if arguments.data:
-            dataset = stages.embed(config, should_stop=should_stop)
+            dataset = datasets.embed(config, should_stop=should_stop)
         else:
-            stages.check_dataset_of_run(config)
-            dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
+            datasets.check_dataset_of_run(config)
+            dataset = datasets.open_dataset_of_run(config, should_stop=should_stop)
         scored = evaluate(config, dataset, restored, arguments.split, should_stop=should_stop)
     if arguments.json:
         print_json(as_json(scored))

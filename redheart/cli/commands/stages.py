@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _embed(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow.stages import embed
+    from redheart.workflow.datasets import embed
 
     with stop_requested() as should_stop:
         embed(config, anew=arguments.anew, verify=arguments.verify, should_stop=should_stop)
@@ -42,14 +42,17 @@ EMBED = Command(
 
 
 def _sweep(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow import stages
+    from redheart.workflow import datasets, stages
 
     with stop_requested() as should_stop:
         if arguments.rebuild:
             stages.rebuild_sweep(config)
         else:
             stages.sweep(
-                config, stages.prepare(config, should_stop=should_stop), force=arguments.force, should_stop=should_stop
+                config,
+                datasets.prepare(config, should_stop=should_stop),
+                force=arguments.force,
+                should_stop=should_stop,
             )
     return 0
 
@@ -70,12 +73,12 @@ SWEEP = Command(
 
 
 def _train(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow import stages
+    from redheart.workflow import datasets, stages
     from redheart.workflow.resolve import as_the_run_there
 
     with stop_requested() as should_stop:
         config = as_the_run_there(config)
-        dataset = stages.prepare_once(config, should_stop=should_stop)
+        dataset = datasets.prepare_once(config, should_stop=should_stop)
         stages.train(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 
@@ -111,15 +114,15 @@ ANALYZE = Command(
 
 
 def _crossover(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow import stages
+    from redheart.workflow import datasets, stages
 
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
         if arguments.data:
-            dataset = stages.embed_for_run(config, should_stop=should_stop)
+            dataset = datasets.embed_for_run(config, should_stop=should_stop)
         else:
-            stages.check_dataset_of_run(config)
-            dataset = stages.open_dataset_of_run(config, should_stop=should_stop)
+            datasets.check_dataset_of_run(config)
+            dataset = datasets.open_dataset_of_run(config, should_stop=should_stop)
         stages.crossover(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0
 

@@ -37,8 +37,8 @@ from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.step_result import Step
+from redheart.workflow.datasets import Stop
 from redheart.workflow.resolve import choose_learning_rate, resolve
-from redheart.workflow.stages import Stop
 
 #: Weights, gradients, two moments of Adam and the copy to compare with, in fp32.
 BYTES_PER_PARAMETER = 5 * 4

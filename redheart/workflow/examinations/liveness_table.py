@@ -10,7 +10,7 @@ from redheart.health.gradient_check import GradientCheck
 from redheart.health.liveness_check import complaints
 from redheart.machine import GIB
 from redheart.messages import text
-from redheart.workflow.liveness import LivenessExamination
+from redheart.workflow.examinations.liveness import LivenessExamination
 
 
 def as_json(found: LivenessExamination) -> str:

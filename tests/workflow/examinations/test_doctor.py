@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from redheart.config import Config, load_config
-from redheart.workflow.doctor import Finding, examine
+from redheart.workflow.examinations.doctor import Finding, examine
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +60,7 @@ def test_a_model_that_is_not_here_is_told_and_not_fetched(tmp_path: Path, name: 
         "import socket\n"
         "def refuse(*_, **__): raise AssertionError('the network was asked')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "from redheart.config import load_config\nfrom redheart.workflow.doctor import examine\n"
+        "from redheart.config import load_config\nfrom redheart.workflow.examinations.doctor import examine\n"
         f"found = [f for f in examine(load_config(None, [('embedding.model', {name!r})])) if 'model' in f.what][0]\n"
         "assert not found.ok and 'not on this machine' in found.found and found.fix\n"
         "assert not found.required\n"
@@ -72,7 +72,7 @@ def test_a_model_that_is_not_here_is_told_and_not_fetched(tmp_path: Path, name: 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="a GPU is looked at through torch")
 def test_looking_loads_neither_torch_nor_the_model() -> None:
     looked = (
-        "import sys\nfrom redheart.config import Config\nfrom redheart.workflow.doctor import examine\n"
+        "import sys\nfrom redheart.config import Config\nfrom redheart.workflow.examinations.doctor import examine\n"
         "examine(Config())\nprint([name for name in ('torch', 'transformers', 'deepspeed') if name in sys.modules])"
     )
     done = _python(looked)
