@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := . launch/environment.sh && find_python && ensure_installed "offline,test" && "$$ENVIRONMENT/bin/python"
 
-.PHONY: check lint types imports test format gpu-test gpu-wheels clean
+.PHONY: check lint types imports test fuzz mutants format gpu-test gpu-wheels clean
 
 check: lint types imports test
 
@@ -17,6 +17,12 @@ imports:         ## the layers: imports go one way
 
 test:            ## the test suite; REDHEART_REAL_DATA names a folder of real annotated data, if there is one
 	@OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+
+fuzz:            ## random datasets, command lines, settings and environments: REDHEART_FUZZ of them, new ones each time
+	@OMP_NUM_THREADS=1 REDHEART_FUZZ=$${REDHEART_FUZZ:-20000} $(PYTHON) -m pytest tests/fuzz $(PYTEST_OPTIONS)
+
+mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"
+	@. launch/environment.sh && find_python && ensure_installed "offline,test,mutants" && "$$ENVIRONMENT/bin/python" -m tests.mutants $(MUTANTS)
 
 format:          ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .
