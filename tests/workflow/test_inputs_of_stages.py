@@ -15,7 +15,7 @@ from redheart.config import load_config
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_json
 from redheart.tasks import MODULES
-from redheart.workflow import stages
+from redheart.workflow import datasets, stages
 from redheart.workflow.inputs import inputs_of, inputs_of_analyze, inputs_of_crossover
 
 #: How an input becomes another: by a setting, by another dataset, or by what is done to the run's files.
@@ -174,6 +174,6 @@ def test_analyze_says_that_the_data_has_changed_since_training(
     if texts != "unreadable":
         monkeypatch.setattr("redheart.embedding.open_embedded", lambda _: opened(f"{identity} {texts}"), raising=False)
     warned: list[str] = []
-    monkeypatch.setattr(stages, "warn", lambda key, **_: warned.append(key))
+    monkeypatch.setattr(datasets, "warn", lambda key, **_: warned.append(key))
     analyze(output, "a")
     assert warned == ["workflow.data_changed"] * said and done == ["analyze"]

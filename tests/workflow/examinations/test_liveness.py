@@ -14,7 +14,7 @@ from redheart.messages import set_language
 from redheart.model import UnifiedModel
 from redheart.storage import read_json
 from redheart.tasks import MODULES
-from redheart.workflow import liveness as liveness_module
+from redheart.workflow.examinations import liveness as liveness_module
 from redheart.workflow.examinations.liveness import examine_liveness
 from tests.training.planted import PLANTS
 from tests.training.small_data import write_embedded
