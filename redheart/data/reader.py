@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from redheart.data.json_stream import Broken, Item, OnBytes, stream_items
-from redheart.data.other_forms import other_form
+from redheart.data.files.json_stream import Broken, Item, stream_items
+from redheart.data.files.other_forms import other_form
+from redheart.data.files.text_window import OnBytes
 from redheart.data.problems import ProblemReport, shown, visible
 from redheart.data.schema import Situation
 from redheart.data.validation import ItemCheck

@@ -17,7 +17,7 @@ from typing import Any
 
 from redheart.data.annotation_check import BENTHAM, AnnotationCheck
 from redheart.data.field_names import KNOWN_FIELDS, READ_FIELDS, likely_name, misspelt
-from redheart.data.other_forms import keys_of
+from redheart.data.files.other_forms import keys_of
 from redheart.data.problems import Problem, is_blank, kind, shown, unpaired
 from redheart.data.schema import JsonObject, Situation
 from redheart.tasks import LABELS, SURD

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data import Situation
-from redheart.data.json_stream import Item, stream_items
+from redheart.data.files.json_stream import Item, stream_items
 from redheart.data.locate import WRITTEN_FROM
 from redheart.embedding.dataset import EmbeddedDataset
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW

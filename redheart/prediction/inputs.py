@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from redheart.data import Situation, read_dataset
-from redheart.data.foreign_files import encoding_of, foreign_form
+from redheart.data.files.foreign_files import encoding_of, foreign_form
 from redheart.data.problems import is_blank
 from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from redheart.data import iter_situations, read_dataset
-from redheart.data.json_stream import Broken, Item, stream_items
+from redheart.data.files.json_stream import Broken, Item, stream_items
 from redheart.messages import LOGGER_NAME
 from redheart.progress import Ticker
 
@@ -70,7 +70,7 @@ def test_items_are_the_same_wherever_the_file_is_cut_into_chunks(
         {"x": -7},
         {"id": 12},
     ]
-    monkeypatch.setattr("redheart.data.json_stream._CHUNK", chunk)
+    monkeypatch.setattr("redheart.data.files.text_window._CHUNK", chunk)
     for content in (
         json.dumps(items),
         json.dumps(items, ensure_ascii=False),

@@ -148,7 +148,7 @@ def test_objects_over_several_lines_are_read_as_lines_are(tmp_path: Path) -> Non
 def test_objects_over_several_lines_are_the_same_wherever_the_file_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr("redheart.data.json_stream._CHUNK", chunk)
+    monkeypatch.setattr("redheart.data.files.text_window._CHUNK", chunk)
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(json.dumps(one, indent=2) for one in ROWS))
     assert [one.id for one in read_dataset(path)] == ["x0", "x1", "x2"]
@@ -179,8 +179,8 @@ def test_a_line_that_ends_too_early_is_not_called_the_end_of_the_file(tmp_path: 
 def test_a_wrapper_larger_than_any_item_is_told_by_how_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redheart.data.json_stream.MAX_ITEM_CHARACTERS", 1000)
-    monkeypatch.setattr("redheart.data.json_stream._CHUNK", 100)
+    monkeypatch.setattr("redheart.data.files.json_stream.MAX_ITEM_CHARACTERS", 1000)
+    monkeypatch.setattr("redheart.data.files.text_window._CHUNK", 100)
     path = tmp_path / "data.json"
     for content in (json.dumps({"data": ROWS * 9}), '{"data": [\n' + ",\n".join(map(json.dumps, ROWS * 9)) + "\n]}"):
         path.write_text(content)

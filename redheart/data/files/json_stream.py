@@ -7,29 +7,25 @@ the stream, so that a caller can report it together with everything else that is
 
 from __future__ import annotations
 
-import codecs
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from redheart.data.foreign_files import Foreign, encoding_of, foreign_form, other_language
-from redheart.data.other_forms import kind_and_keys, other_form
+from redheart.data.files.foreign_files import other_language
+from redheart.data.files.other_forms import kind_and_keys, other_form
+from redheart.data.files.text_window import BLANK, NotText, OnBytes, TextWindow
 from redheart.data.problems import visible
 from redheart.data.schema import JsonObject
 
 #: Characters of the largest item that is accepted. The largest known ones, 100 vectors as decimal numbers, have 1 Mi.
 MAX_ITEM_CHARACTERS = 64 << 20
-_CHUNK = 1 << 18
-#: Between values; a byte-order mark stands within a file where it was put together from several.
-_BLANK = " \t\r\n\ufeff"
 _LINES = "JSON Lines: one whole situation on each line (or an array: [ … ])"
 _FORM = "a JSON array of situations, or JSON Lines"
 #: A literal or escape that ends where the buffer ends is reported at most this far before that end ("-Infinity").
 _NEAR_THE_END = 12
 _MOST_SHOWN = 60
-OnBytes = Callable[[bytes], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +45,6 @@ class Broken:
     index: int | None
     found: str
     wanted: str
-
-
-class _NotText(Exception):
-    """The file is not text in UTF-8."""
-
-    def __init__(self, found: str, wanted: str = "UTF-8 text") -> None:
-        super().__init__(found)
-        self.form = Foreign(found, wanted)
 
 
 class _Decoder:
@@ -83,77 +71,6 @@ class _Decoder:
         return value, end, tuple(self._twice)
 
 
-class _Text:
-    """The file's text as a window that grows at its end and is cut at its start."""
-
-    def __init__(self, path: Path, source: BinaryIO | None, on_bytes: OnBytes | None) -> None:
-        self._file = open(path, "rb") if source is None else source  # noqa: SIM115 – closed by close(): the generator calls it
-        self._on_bytes = on_bytes
-        self._bytes_before = 0
-        self._pending = b""
-        self.buffer = ""
-        self.at = 0
-        self.lines_before = 0
-        self.columns_before = 0
-        self.ended = False
-
-    def close(self) -> None:
-        self._file.close()
-
-    def grow(self) -> bool:
-        """Reads on – the more, the more is waiting, so that a long item costs linear time – False at the end.
-
-        Raises:
-            _NotText: bytes that are not UTF-8.
-        """
-        if self.ended:
-            return False
-        self.lines_before += self.buffer.count("\n", 0, self.at)
-        line_end = self.buffer.rfind("\n", 0, self.at)
-        self.columns_before = self.at - line_end - 1 + (self.columns_before if line_end < 0 else 0)
-        self.buffer = self.buffer[self.at :]
-        self.at = 0
-        chunk = self._file.read(max(_CHUNK, len(self.buffer)))
-        if self._on_bytes is not None:
-            self._on_bytes(chunk)
-        first = self._bytes_before == 0 and not self._pending
-        data = self._pending + chunk
-        self.ended = not chunk
-        foreign = foreign_form(data) if first else None
-        if foreign is not None:
-            raise _NotText(*foreign)
-        try:
-            text, used = codecs.utf_8_decode(data, "strict", self.ended)
-        except UnicodeDecodeError as error:
-            place = self._bytes_before + error.start
-            raise _NotText(f"byte 0x{data[error.start]:02x} at byte offset {place}{encoding_of(data)}") from error
-        self._bytes_before += used
-        self._pending = data[used:]
-        self.buffer += text
-        return not self.ended or bool(text)
-
-    def skip_blank(self) -> str:
-        """Goes to the next character that is not blank and returns it; "" at the end of the file."""
-        while True:
-            while self.at < len(self.buffer):
-                character = self.buffer[self.at]
-                if character not in _BLANK:
-                    return character
-                self.at += 1
-            if not self.grow():
-                return ""
-
-    def line_of(self, position: int) -> int:
-        """The number, from 1, of the line that holds ``buffer[position]``."""
-        return self.lines_before + self.buffer.count("\n", 0, position) + 1
-
-    def place_of(self, position: int) -> str:
-        """Line and column, both from 1."""
-        line_end = self.buffer.rfind("\n", 0, position)
-        column = position - line_end + (self.columns_before if line_end < 0 else 0)
-        return f"line {self.line_of(position)} column {column}"
-
-
 def stream_items(
     path: Path, source: BinaryIO | None = None, on_bytes: OnBytes | None = None
 ) -> Iterator[Item | Broken]:
@@ -166,7 +83,7 @@ def stream_items(
     Raises:
         OSError: the file can't be opened or read.
     """
-    text = _Text(path, source, on_bytes)
+    text = TextWindow(path, source, on_bytes)
     index = None
     try:
         first = text.skip_blank()
@@ -184,7 +101,7 @@ def stream_items(
         else:
             hint = other_language(text.buffer[text.at :])
             yield Broken(None, f"{first!r} as the first character{hint}", _FORM)
-    except _NotText as error:
+    except NotText as error:
         yield Broken(None if index is None else index + 1, *error.form)
     finally:
         text.close()
@@ -194,7 +111,7 @@ def _shown(text: str, end: str = "the end of the file") -> str:
     return visible(json.dumps(text[:_MOST_SHOWN], ensure_ascii=False)) if text else end
 
 
-def _array(text: _Text) -> Iterator[Item | Broken]:
+def _array(text: TextWindow) -> Iterator[Item | Broken]:
     decoder = _Decoder()
     index = 0
     if text.skip_blank() == "]":
@@ -227,7 +144,7 @@ def _array(text: _Text) -> Iterator[Item | Broken]:
         yield Broken(index, f"{rest!r} after the closing ] at {text.place_of(text.at)}", "nothing after the array")
 
 
-def _value(text: _Text, decoder: _Decoder, index: int, *, in_array: bool = False) -> Item | Broken:
+def _value(text: TextWindow, decoder: _Decoder, index: int, *, in_array: bool = False) -> Item | Broken:
     text.skip_blank()
     wanted = "valid JSON"
     while True:
@@ -257,13 +174,13 @@ def _value(text: _Text, decoder: _Decoder, index: int, *, in_array: bool = False
         return Item(index, value, twice, in_array)
 
 
-def _rest(text: _Text, position: int) -> bool:
+def _rest(text: TextWindow, position: int) -> bool:
     """Whether a syntax error at ``position`` has more behind it than a value that the file's end cut short."""
     rest = text.buffer[position:].strip()
     return not (rest.startswith('"') or any(word.startswith(rest) for word in ("true", "false", "null", "-Infinity")))
 
 
-def _lines(text: _Text) -> Iterator[Item | Broken]:
+def _lines(text: TextWindow) -> Iterator[Item | Broken]:
     decoder = _Decoder()
     index = 0
     while text.skip_blank():
@@ -299,7 +216,7 @@ def _lines(text: _Text) -> Iterator[Item | Broken]:
         index += 1
 
 
-def _line_length(text: _Text) -> int:
+def _line_length(text: TextWindow) -> int:
     """Characters from here to the line's end; a line that is too long is not read further."""
     end = text.buffer.find("\n", text.at)
     while end < 0 and len(text.buffer) - text.at <= MAX_ITEM_CHARACTERS and text.grow():
@@ -313,7 +230,7 @@ def _after(rest: str, number: int, index: int) -> Broken | None:
     return Broken(index, f"{_shown(rest)} after the value on line {number}", _LINES) if rest else None
 
 
-def _over_lines(text: _Text, decoder: _Decoder, index: int, length: int) -> list[Item | Broken] | None:
+def _over_lines(text: TextWindow, decoder: _Decoder, index: int, length: int) -> list[Item | Broken] | None:
     """The object that begins on this line of ``length`` characters and goes on behind it, or what is wrong with it.
 
     None where nothing speaks for such an object: the next line begins one of its own, or none follows.
@@ -322,7 +239,7 @@ def _over_lines(text: _Text, decoder: _Decoder, index: int, length: int) -> list
     found = _value(text, decoder, index)
     if isinstance(found, Broken):
         endless = len(text.buffer) - text.at > MAX_ITEM_CHARACTERS
-        if text.buffer[text.at + length :].lstrip(_BLANK)[:1] in ("", "{") and not endless:
+        if text.buffer[text.at + length :].lstrip(BLANK)[:1] in ("", "{") and not endless:
             return None
         what = f"{_shown(text.buffer[text.at : text.at + length])} …: {found.found}" if endless else found.found
         return [Broken(index, f"an object that goes over several lines, from line {number}: {what}", _LINES)]
