@@ -158,12 +158,23 @@ def try_fault(fault: Fault, project: Path, limit: float) -> Outcome:
     difference = "\n".join(list(lines)[2:])
     path.write_text(after, encoding="utf-8")
     try:
-        for step in tests_of(fault.file):
-            if _fails(step, project, limit):
-                return Outcome(fault, " ".join(step)[:80], time.monotonic() - began, difference)
+        failed = next((step for step in tests_of(fault.file) if _fails(step, project, limit)), None)
     finally:
         path.write_text(before, encoding="utf-8")
-    return Outcome(fault, None, time.monotonic() - began, difference)
+    if failed is not None and not _passes_without(tuple(failed), project, limit):
+        raise SystemExit(f"{' '.join(failed)}: fails without a fault too, so it tells nothing")
+    return Outcome(fault, None if failed is None else " ".join(failed)[:80], time.monotonic() - began, difference)
+
+
+#: Steps of tests that were seen to pass on the project as it is.
+_PASSED: set[tuple[str, ...]] = set()
+
+
+def _passes_without(step: tuple[str, ...], project: Path, limit: float) -> bool:
+    """Whether the tests that found a fault pass where there is none: tried once for each step."""
+    if step not in _PASSED and not _fails(step, project, 3 * limit):
+        _PASSED.add(step)
+    return step in _PASSED
 
 
 def _fails(tests: Sequence[str], project: Path, limit: float) -> bool:

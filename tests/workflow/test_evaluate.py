@@ -77,6 +77,7 @@ def test_other_data_is_scored_beside_the_baseline_of_the_data_that_trained_the_m
     assert "is not the data that the checkpoint was trained on" in alone["rival"]["absent"]
     assert alone["comparison"]["tasks"]["regret"]["metrics"]["r2"]["rival"] is None
     assert alone["tasks"] == found["tasks"]
+    assert scored(capsys, f"data.path={other}") == alone, "named as a setting"
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_with_both_shapes(folder, capsys) -> None:

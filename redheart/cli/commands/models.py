@@ -51,7 +51,7 @@ def _evaluate(arguments: Namespace, config: Config) -> int:
     with stop_requested() as should_stop:
         restored = open_model(Path(arguments.checkpoint) if arguments.checkpoint else stages.delivered_model(config))
         config = msgspec.structs.replace(config, embedding=embedding_settings(restored.manifest, config.embedding))
-        if arguments.data:
+        if config.data.path is not None:
             dataset = datasets.embed(config, should_stop=should_stop)
         else:
             datasets.check_dataset_of_run(config)

@@ -118,7 +118,7 @@ def _crossover(arguments: Namespace, config: Config) -> int:
 
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
-        if arguments.data:
+        if config.data.path is not None:
             dataset = datasets.embed_for_run(config, should_stop=should_stop)
         else:
             datasets.check_dataset_of_run(config)
