@@ -64,6 +64,17 @@ class DatasetFacts:
         return {split: int(np.count_nonzero(self.splits == number)) for split, number in _NUMBER.items()}
 
     @property
+    def counts_of_texts(self) -> dict[Split, int]:
+        """Different texts per split."""
+        return {split: len(np.unique(self.text_hashes[self.splits == number])) for split, number in _NUMBER.items()}
+
+    @property
+    def repeated(self) -> list[int]:
+        """Positions of the situations whose text an earlier one has too, in order."""
+        _, first = np.unique(self.text_hashes, return_index=True)
+        return [int(position) for position in np.setdiff1d(np.arange(len(self)), first)]
+
+    @property
     def counts_with_target(self) -> dict[Split, int]:
         """Situations per split that have any target."""
         chosen = self.splits[self.has_target]

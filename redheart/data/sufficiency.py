@@ -9,9 +9,17 @@ from redheart.data.facts import DatasetFacts
 from redheart.data.schema import FURTHER_TASKS
 from redheart.data.splits import SPLITS, Split
 from redheart.errors import DataError
+from redheart.messages import warn
 
 #: Fewer than this and neither a metric nor a choice of epochs means anything.
 MIN_SITUATIONS: dict[Split, int] = {"train": 8, "choose": 2, "judge": 2, "test": 2}
+
+
+def warn_of_repeated_texts(facts: DatasetFacts, path: Path) -> None:
+    """Says how many situations have another's text; nothing where none has."""
+    repeated = facts.repeated
+    if repeated:
+        warn("data.repeated", path=path, count=len(repeated), total=len(facts), id=facts.ids[repeated[0]])
 
 
 def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split] = SPLITS) -> None:
@@ -20,11 +28,15 @@ def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split
     Raises:
         DataError: naming each split, how many situations it has, and how many are wanted.
     """
-    counts, with_target = facts.counts, facts.counts_with_target
+    counts, texts, with_target = facts.counts, facts.counts_of_texts, facts.counts_with_target
     problems, further = [], "".join(f"{task.field}, " for task in FURTHER_TASKS)
     for split in SPLITS:
-        if split in needs and counts[split] < MIN_SITUATIONS[split]:
-            problems.append(f"split {split}: found {counts[split]} situations, wanted at least {MIN_SITUATIONS[split]}")
+        if split in needs and texts[split] < MIN_SITUATIONS[split]:
+            of_texts = "" if texts[split] == counts[split] else f" of {texts[split]} different texts"
+            problems.append(
+                f"split {split}: found {counts[split]} situations{of_texts}, wanted at least {MIN_SITUATIONS[split]}"
+                f"{' different ones' if of_texts else ''}"
+            )
         elif split in needs and not with_target[split]:
             problems.append(
                 f"split {split}: found no target in any of its {counts[split]} situations, wanted emotions, "

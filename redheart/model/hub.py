@@ -175,6 +175,8 @@ def _folder_of(given: Any) -> Path | None:
     """The folder that is meant; None for a name on the hub."""
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"from_pretrained: found {given!r}; wanted a folder, or a name on the hub")
+    if not str(given).strip():
+        raise UsageError(f"from_pretrained: found {given!r}, an empty name; wanted a folder, or a name on the hub")
     path = Path(given).expanduser()
     if os.path.isdir(path):
         return path

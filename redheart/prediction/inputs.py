@@ -16,11 +16,14 @@ from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError
 from redheart.messages import text
 from redheart.progress import Progress
+from redheart.storage.names import as_typed
 
 #: Stands for standard input, in the place of a text.
 STANDARD_INPUT = "-"
 #: What the one text is called inside that has no id of its own. No dataset may call a story so.
 ONLY_TEXT = ""
+#: No file's name is longer on any usual system, and looking for one would be an error of its own.
+_MAX_NAME = 255
 #: Bytes by which a file's form is told.
 _HEAD = 4096
 _TEXT_ENDINGS, _DATA_ENDINGS = (".txt", ".text"), (".json", ".jsonl", ".ndjson")
@@ -51,6 +54,7 @@ def read_inputs(
     if file is not None:
         return _from_file(file, title, action)
     if words and words[0] != STANDARD_INPUT:
+        _refuse_name_of_a_file(words[0])
         return [_one("the text", words[0], title, action)]
     if sys.stdin is None or (not words and sys.stdin.isatty()):
         raise UsageError(
@@ -61,6 +65,17 @@ def read_inputs(
     return _from_bytes(Path("standard input"), content, title, action)
 
 
+def _refuse_name_of_a_file(word: str) -> None:
+    """A single word that names a file here is no story.
+
+    Raises:
+        UsageError: it is one, with the option that reads it.
+    """
+    suffixed = len(word.split()) == 1 and Path(word).suffix.lower() in (*_TEXT_ENDINGS, *_DATA_ENDINGS)
+    if suffixed and len(word) < _MAX_NAME and Path(word).is_file():
+        raise UsageError(f"found the name of a file as the text; did you mean --file {as_typed(word)}?")
+
+
 def _from_file(file: Path, title: str | None, action: str | None) -> list[Situation]:
     ending = file.suffix.lower()
     if ending in _DATA_ENDINGS and file.is_fifo():  # it can be read once, and a dataset's file is read twice
@@ -68,6 +83,8 @@ def _from_file(file: Path, title: str | None, action: str | None) -> list[Situat
     if ending in _DATA_ENDINGS:
         _refuse_headings(file, title, action)
         return read_dataset(file)
+    if file.is_dir():
+        raise UsageError(f"{file}: found a folder; wanted a file: .txt (one text), or .json or .jsonl (situations)")
     if ending not in _TEXT_ENDINGS:
         raise UsageError(
             f"{file}: found a name that ends in {ending!r}; wanted .txt (one text), or .json or .jsonl (situations)"

@@ -15,6 +15,7 @@ from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
     from redheart.data import Split
+    from redheart.data.facts import DatasetFacts
     from redheart.embedding import EmbeddedDataset
 
 Stop = Callable[[], bool]
@@ -36,8 +37,12 @@ def embed(
         verify: read the stored vectors, and embed damaged ones again.
     """
     from redheart.data import locate_dataset
-    from redheart.data.sufficiency import check_sufficient
+    from redheart.data.sufficiency import check_sufficient, warn_of_repeated_texts
     from redheart.embedding import embed_dataset
+
+    def check(facts: DatasetFacts) -> None:
+        check_sufficient(facts, located.path, needs=needs)
+        warn_of_repeated_texts(facts, located.path)
 
     output = Path(config.output)
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())
@@ -47,7 +52,7 @@ def embed(
         output_root=output,
         force=anew,
         verify=verify,
-        check=lambda facts: check_sufficient(facts, located.path, needs=needs),
+        check=check,
         should_stop=should_stop,
     )
 

@@ -7,6 +7,7 @@ keep the keys of their sentences, and the report renders them anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +17,27 @@ import msgspec
 from redheart.checkpoint import find_start, list_epochs
 from redheart.config import Config
 from redheart.config.schema import CrossoverConfig, ReportConfig, SweetSpotConfig
+from redheart.errors import StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import Json, fingerprint, sha256_of
+from redheart.training.records import read_records
 from redheart.training.run_folder import RunDescription, read_run
 
 if TYPE_CHECKING:
     from redheart.embedding import EmbeddedDataset
 
 
-class AnalyzeInputs(msgspec.Struct, frozen=True, kw_only=True):
+class AnalyzeInputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the sweet spots follow from.
 
     Attributes:
         metrics: SHA-256 of the records.
+        lost: epochs with a record and no checkpoint, which can't be chosen. Left out where there are none, as it was before.
     """
 
     metrics: str
     settings: SweetSpotConfig
+    lost: list[int] = []
 
 
 class CrossoverInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +71,11 @@ def inputs_of(record: AnalyzeInputs | CrossoverInputs) -> Mapping[str, Json]:
 
 def inputs_of_analyze(config: Config, metrics: Path) -> AnalyzeInputs:
     """Of the records at ``metrics``."""
-    return AnalyzeInputs(metrics=sha256_of(metrics), settings=config.sweet_spot)
+    lost: list[int] = []
+    with contextlib.suppress(StorageError):  # the stage itself says what is wrong with the records
+        saved = {one.epoch for one in list_epochs(Path(config.output))}
+        lost = sorted(set(read_records(metrics).epochs) - saved) if saved else []
+    return AnalyzeInputs(metrics=sha256_of(metrics), settings=config.sweet_spot, lost=lost)
 
 
 def inputs_of_crossover(config: Config, dataset: EmbeddedDataset, metrics: Path, analysis: Path) -> CrossoverInputs:

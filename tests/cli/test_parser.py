@@ -10,6 +10,7 @@ import pytest
 import redheart
 from redheart.cli.options import overrides
 from redheart.cli.parser import build_parser, parse_arguments
+from redheart.errors import UsageError
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -175,3 +176,35 @@ def test_the_readme_names_every_command() -> None:
     rows = "\n".join(line for line in readme.splitlines() if line.startswith("| `redheart "))
     for command in (*build_parser().commands(), "doctor liveness"):
         assert re.search(rf"`redheart {command}\b", rows), command
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epochs", "50", "training.epochs=3"], "found --epochs 50 and training.epochs=3; wanted one of them"),
+        (["--data", "a.json", "data.path=b.json"], "found --data a.json and data.path=b.json"),
+        (["--strict", "training.strict=false"], "found --strict and training.strict=false"),
+        (["--lr", "1e-3", "training.learning_rate=null"], "training.learning_rate=null"),
+    ],
+)
+def test_an_option_and_a_setting_that_say_different_things_are_refused(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        overrides(parse_arguments(["train", *words]))
+
+
+def test_an_option_and_a_setting_may_say_the_same() -> None:
+    words = [
+        "--epochs",
+        "3",
+        "training.epochs=3",
+        "--lr",
+        "1e-3",
+        "training.learning_rate=0.001",
+        "--strict",
+        "training.strict=true",
+    ]
+    assert dict(one for one in overrides(parse_arguments(["train", *words])) if not isinstance(one, str)) == {
+        "training.epochs": 3,
+        "training.learning_rate": 1e-3,
+        "training.strict": True,
+    }

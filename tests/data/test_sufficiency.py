@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from redheart.data import Situation, read_dataset, split_of
 from redheart.data.facts import DatasetFacts
 from redheart.data.locate import bundled_sample
-from redheart.data.sufficiency import check_sufficient
+from redheart.data.sufficiency import check_sufficient, warn_of_repeated_texts
 from redheart.errors import DataError
+from redheart.messages import LOGGER_NAME, set_language
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,20 @@ def test_one_kind_of_target_is_enough(tmp_path: Path, sample: list[Situation]) -
     path = tmp_path / "regret.json"
     path.write_text(json.dumps(items))
     check_sufficient(DatasetFacts.of(read_dataset(path)), path)
+
+
+def test_repeated_texts_count_once_for_what_is_needed_and_are_told_of(
+    sample: list[Situation], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+    set_language("en")
+    tests_alone = [one for one in sample if split_of(one.text) == "test"][:1]
+    twice = [*tests_alone, replace(tests_alone[0], id="again"), replace(tests_alone[0], id="and again")]
+    with pytest.raises(DataError, match="too few") as refusal:
+        check_sufficient(DatasetFacts.of(twice), Path("x.json"), needs=("test",))
+    assert "split test: found 3 situations of 1 different texts, wanted at least 2 different ones" in str(refusal.value)
+    warn_of_repeated_texts(DatasetFacts.of(sample), Path("x.json"))
+    assert not caplog.records
+    warn_of_repeated_texts(DatasetFacts.of([*sample, *twice]), Path("x.json"))
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert f"3 of {len(sample) + 3} situations" in said and tests_alone[0].id in said

@@ -99,6 +99,9 @@ def test_a_subfolder_is_one_of_the_folder(exported: Path) -> None:
     for outside in ("../model", str(exported)):
         with pytest.raises(UsageError, match="wanted a path within"):
             UnifiedModel.from_pretrained(exported, subfolder=outside)
+    for empty in ("", "  "):
+        with pytest.raises(UsageError, match="an empty name; wanted a folder"):
+            UnifiedModel.from_pretrained(empty)
     with pytest.raises(UsageError, match="missing: no such folder"):
         UnifiedModel.from_pretrained(exported, subfolder="missing")
 

@@ -147,3 +147,15 @@ def test_situations_may_come_through_a_named_pipe(typed, tmp_path: Path) -> None
     writer.start()
     refused(DataError, str(pipe), file=pipe)
     writer.join()
+
+
+def test_a_files_name_is_not_taken_for_the_story(typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my story.txt").write_text("I lied.")
+    Path("story.txt").write_text("I lied.")
+    refused(UsageError, "did you mean --file story.txt?", words=["story.txt"])
+    assert read_inputs(["no-such-story.txt"], None)[0].text == "no-such-story.txt"
+    assert read_inputs(["I lied about story.txt"], None)[0].text == "I lied about story.txt"
+    (tmp_path / "folder.json").mkdir()
+    for name in ("folder.json", "."):
+        refused(UsageError, f"{name}: found a folder; wanted a file", file=Path(name))

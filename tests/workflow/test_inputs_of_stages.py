@@ -126,6 +126,24 @@ def test_each_input_of_a_stages_record_is_changed_above(output: Path) -> None:
     }
     for stage, record in records.items():
         assert set(flat(inputs_of(record))) == set(STAGES[stage][1])
+        left_out = set(record.__struct_fields__) - inputs_of(record).keys()
+        assert left_out == ({"lost"} if stage == "analyze" else set()), "changed in a test of its own, below"
+
+
+def test_an_epoch_that_is_lost_or_put_back_is_looked_at_again(
+    output: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = SimpleNamespace(epochs={1: None, 2: None})
+    monkeypatch.setattr("redheart.workflow.inputs.read_records", lambda _: recorded)
+    paths = OutputPaths(output)
+    save_checkpoint(paths, 2)
+    analyze(output, "a")
+    folder, away = paths.checkpoints / "epoch_0002", output / "away"
+    for number, (source, target) in enumerate(((folder, away), (away, folder)), 2):
+        source.rename(target)
+        analyze(output, "a")
+        analyze(output, "a")
+        assert done == ["analyze"] * number
 
 
 def flat(inputs: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 숫자 {count}개가 반올림 오차(1e-6 이내)로 허용 범위를 벗어나 경계값으로 읽었습니다 (첫 항목: {id})",
         "⚠️ {path}: {count} numbers miss a bound by rounding (within 1e-6) and are read as that bound (first: {id})",
     ),
+    "data.repeated": (
+        "⚠️ {path}: 상황 {total}개 가운데 {count}개의 텍스트가 앞선 상황의 텍스트와 같습니다 (첫 항목: {id}). 서로 다른 텍스트만 충분한지 "
+        "세지만, 신뢰 구간은 모두를 서로 독립으로 여기므로 실제보다 좁습니다",
+        "⚠️ {path}: {count} of {total} situations have the text of an earlier one (first: {id}). Only different texts count for "
+        "whether there are enough, but intervals take all for independent, and so are narrower than they should be",
+    ),
     "data.unknown_fields": (
         "⚠️ {path}: 알려지지 않은 필드는 보존만 하고 읽지 않습니다: {names}",
         "⚠️ {path}: fields that are not known are kept and not read: {names}",
