@@ -18,7 +18,10 @@ _MOST_SHOWN = 60
 
 def shown_name(path: Path | str) -> str:
     """A name as a message may hold it: bytes that are not UTF-8 and what can't be seen as escapes, long ones cut."""
-    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair that stands for no byte, as from an escape in YAML
+        text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
     text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return text if len(text) <= _MOST_SHOWN + 20 else f"{text[:_MOST_SHOWN]}…"
 

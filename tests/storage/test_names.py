@@ -10,7 +10,7 @@ import pytest
 
 from redheart.errors import StorageError, UsageError
 from redheart.storage import append_line, write_text
-from redheart.storage.names import check_can_be_a_folder, check_name, reason_of, shown_name
+from redheart.storage.names import check_can_be_a_folder, check_name, fault_of_letters, reason_of, shown_name
 from redheart.sweep.publish import publish_once
 
 LATIN = os.fsdecode(b"caf\xe9.json")
@@ -77,3 +77,11 @@ def test_another_reason_is_the_systems(tmp_path: Path) -> None:
         append_line(tmp_path / "file" / "x" / "y", 1)
     assert reason_of(PermissionError(13, "Permission denied"), tmp_path) == "Permission denied"
     assert reason_of(NotImplementedError("no locks here"), tmp_path) == "no locks here"
+
+
+@pytest.mark.parametrize("name", ["\ud800.json", "a\0b.json"])
+def test_letters_that_no_name_has_are_named(name: str) -> None:
+    """Half a surrogate pair stands for no byte either."""
+    assert fault_of_letters(name) in ("letters that no name has where names are utf-8", "a NUL character")
+    with pytest.raises(UsageError, match=r"--data: found (letters that no name has|a NUL character)"):
+        check_name(Path(name), "--data")
