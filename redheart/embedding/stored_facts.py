@@ -39,10 +39,7 @@ _DECIDING = {
         "annotation_check.py",
         "facts.py",
         "field_names.py",
-        "foreign_files.py",
         "identity.py",
-        "json_stream.py",
-        "other_forms.py",
         "problems.py",
         "reader.py",
         "schema.py",
@@ -50,6 +47,7 @@ _DECIDING = {
         "targets.py",
         "validation.py",
     ),
+    "redheart.data.files": ("foreign_files.py", "json_stream.py", "other_forms.py", "text_window.py"),
     "redheart.embedding": (
         "dataset.py",
         "embedded_json.py",
