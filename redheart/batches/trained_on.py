@@ -23,11 +23,9 @@ from redheart.facts.model import ModelFacts
 from redheart.messages import warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
-from redheart.storage.structs import Scalar
+from redheart.storage.structs import Settings
 
 FORMAT = 1
-#: A run's identity before it is hashed, see ``redheart.training.identity``.
-Settings = dict[str, Scalar | dict[str, Scalar]]
 #: Ids that a warning names.
 _NAMED = 5
 

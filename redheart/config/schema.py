@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from redheart.paths import DEFAULT_OUTPUT
+
 Positive = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 PositiveNumber = Annotated[float, Meta(gt=0.0)]
@@ -192,7 +194,7 @@ MAX_TRIAL_EPOCHS = 12
 class Config(Section, frozen=True, kw_only=True):
     """One run."""
 
-    output: str = "training"
+    output: str = DEFAULT_OUTPUT
     """Where everything is written, under the current directory."""
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
     """Of the initial weights, the order of the data, dropout and the sweep."""

@@ -103,7 +103,7 @@ def check_launch_variables() -> None:
             f"environment variable ACCELERATE_DYNAMO_BACKEND: found {backend!r}, wanted 'no'; what is compiled is said by "
             "training.compile=true"
         )
-    _whole_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, least=1)
+    accumulation_asked()
 
 
 def deepspeed_config_file() -> Path | None:

@@ -16,6 +16,8 @@ from redheart.storage.atomic import read_json
 T = TypeVar("T")
 #: A setting's value, or whatever else is one word or one number.
 Scalar = str | int | float | bool | None
+#: Settings by name, and sections of them: an identity before it is hashed.
+Settings = dict[str, Scalar | dict[str, Scalar]]
 #: What any JSON may hold.
 Json = Scalar | list["Json"] | dict[str, "Json"]
 #: msgspec's names of types, in words.

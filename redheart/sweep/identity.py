@@ -14,11 +14,11 @@ import msgspec
 
 from redheart.config import Config, SweepConfig
 from redheart.storage import fingerprint
-from redheart.storage.structs import read_struct
+from redheart.storage.structs import Settings, read_struct
 from redheart.sweep.planner import StagePlan
 from redheart.sweep.publish import publish_once
 from redheart.sweep.trials import trial_name
-from redheart.training.identity import Settings, trial_identity
+from redheart.training.identity import trial_identity
 
 SWEEPS_FOLDER = "sweeps"
 #: Settings of the sweep section that decide where trials run, not what they compute.

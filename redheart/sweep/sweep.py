@@ -80,14 +80,7 @@ def run_sweep(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(
-        config,
-        sweep_identity(asked or config, dataset_identity),
-        results,
-        trial=trial_identity(config, dataset_identity),
-        data=dataset,
-        force=force,
-    )
+    sweep = _open(config, dataset, dataset_identity, results, asked=asked, force=force)
     done = _count_done(sweep, store)
     if done == sweep.total:
         info("sweep.complete", total=sweep.total)
@@ -120,6 +113,19 @@ def run_sweep(
     return SweepResult(evidence.best, sweep.total - done, False, evidence, results / OPTIMAL_FILE)
 
 
+def _open(
+    config: Config, dataset: Path, dataset_identity: str, results: Path, *, asked: Config | None, force: bool = False
+) -> Sweep:
+    return open_sweep(
+        config,
+        sweep_identity(asked or config, dataset_identity),
+        results,
+        trial=trial_identity(config, dataset_identity),
+        data=dataset,
+        force=force,
+    )
+
+
 def run_worker(
     config: Config,
     dataset: Path,
@@ -136,13 +142,7 @@ def run_worker(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = open_sweep(
-        config,
-        sweep_identity(asked or config, dataset_identity),
-        results,
-        trial=trial_identity(config, dataset_identity),
-        data=dataset,
-    )
+    sweep = _open(config, dataset, dataset_identity, results, asked=asked)
     done = _count_done(sweep, store)
     follower = _Follower(sweep, store)
 

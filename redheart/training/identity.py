@@ -6,9 +6,7 @@ import msgspec
 
 from redheart.config import Config
 from redheart.storage import Scalar
-
-#: Settings by name, and sections of them.
-Settings = dict[str, Scalar | dict[str, Scalar]]
+from redheart.storage.structs import Settings
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
 _NOT_IDENTITY = {

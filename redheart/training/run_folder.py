@@ -14,7 +14,8 @@ from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
-from redheart.training.identity import Settings, flat
+from redheart.storage.structs import Settings
+from redheart.training.identity import flat
 from redheart.training.records import read_records
 
 

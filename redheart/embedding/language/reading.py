@@ -95,9 +95,8 @@ def _words(text: str, pieces: Pieces) -> Iterable[_Word]:
     weights = [_weight(character) for character in text]
     begun, known = [0] * len(text), [False] * len(text)
     for start, end, is_known in pieces:
-        first = next(
-            (at for at in range(start, end) if weights[at]), None
-        )  # a piece may begin with the space before it
+        # A piece may begin with the space before it.
+        first = next((at for at in range(start, end) if weights[at]), None)
         if first is None:
             continue
         begun[first] += 1

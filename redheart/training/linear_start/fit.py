@@ -49,9 +49,8 @@ def fit_linear_start(
     weights = RADIAL_WEIGHTS if radial.count else (0.0,)
     with Progress(text("progress.solving"), len(weights) * len(TASKS), is_brief=True) as progress:
         for weight in weights:
-            space = FeatureSpace(
-                views, radial, weight
-            )  # one at a time: its decompositions take hundreds of megabytes each
+            # One at a time: its decompositions take hundreds of megabytes each.
+            space = FeatureSpace(views, radial, weight)
             for task in TASKS:
                 target = torch.from_numpy(table.targets.values[task.name][train]).double()
                 known = table.targets.mask[task.name][train]
