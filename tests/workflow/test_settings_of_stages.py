@@ -268,8 +268,11 @@ def test_a_training_is_done_again_for_texts_that_were_edited_though_their_vector
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_the_other_stages_inputs_hold_the_settings_that_mean_something_to_them(tmp_path: Path, setting: str) -> None:
+def test_the_other_stages_inputs_hold_the_settings_that_mean_something_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
     """That these are what the stages go by is for ``test_inputs_of_stages.py`` and ``tests/embedding`` to say."""
+    monkeypatch.chdir(tmp_path)  # where there is a run already, another output is another run
     for path in (tmp_path / "metrics.jsonl", tmp_path / "analysis.json"):
         path.write_text("{}")
     dataset: Any = SimpleNamespace(identity="a", texts_identity="b")
