@@ -200,8 +200,12 @@ def note_reach(folder: Path, jobs: int) -> int:
     return subprocess.run(words, cwd=ROOT, check=False).returncode
 
 
-def tests_of(fault: Fault, reach: Reach | None) -> list[list[str]]:
-    """The tests to try on a fault, in order: those that come to its line, or its room's; those of its file; those of the workflow."""
+def tests_of(fault: Fault, reach: Reach | None, *, is_quick: bool = False) -> list[list[str]]:
+    """The tests to try on a fault, in order: those that come to its line, or its room's; those of its file; those of the workflow.
+
+    Args:
+        is_quick: without the last.
+    """
     room = Path("tests", *Path(fault.file).parts[1:-1])
     while not (ROOT / room).is_dir():
         room = room.parent
@@ -215,10 +219,10 @@ def tests_of(fault: Fault, reach: Reach | None) -> list[list[str]]:
     )
     reached = [] if reach is None else reach.tests_of(fault.file, fault.line)
     steps = (reached, of_file) if reached else (of_file, near)
-    return [step for step in (*steps, ["tests/integration/test_workflow.py"]) if step]
+    return [step for step in (*steps, [] if is_quick else ["tests/integration/test_workflow.py"]) if step]
 
 
-def try_fault(fault: Fault, project: Path, limit: float, reach: Reach | None) -> Outcome:
+def try_fault(fault: Fault, project: Path, limit: float, reach: Reach | None, *, is_quick: bool) -> Outcome:
     """Plants a fault in a copy of the project, runs its tests, and takes the fault out again."""
     path = project / fault.file
     before = path.read_text(encoding="utf-8")
@@ -228,7 +232,7 @@ def try_fault(fault: Fault, project: Path, limit: float, reach: Reach | None) ->
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), fault.file, fault.file, n=1, lineterm="")
     difference = "\n".join(list(lines)[2:])
     found = None
-    for step in tests_of(fault, reach):
+    for step in tests_of(fault, reach, is_quick=is_quick):
         while found is None:
             path.write_text(after, encoding="utf-8")
             try:
@@ -310,6 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--reach", type=Path, help="folder with the lines that each test came to, noted there first where it is empty"
     )
     parser.add_argument("--least", type=float, default=90.0, help="of a hundred that have to be found (default: 90)")
+    parser.add_argument("--quick", action="store_true", help="leave out the tests of the whole workflow")
     chosen = parser.parse_args(argv)
     faults = draw(chosen.count, chosen.seed, chosen.paths)
     reach = None
@@ -326,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         def one(fault: Fault) -> Outcome:
             project = copies.get()
             try:
-                return try_fault(fault, project, chosen.limit, reach)
+                return try_fault(fault, project, chosen.limit, reach, is_quick=chosen.quick)
             finally:
                 copies.put(project)
 
