@@ -15,7 +15,13 @@ from redheart.cli.commands import COMMANDS
 from redheart.cli.options import overrides
 from redheart.cli.output_folder import advice_for, begin_log
 from redheart.cli.parser import parse_arguments
-from redheart.cli.terminal import flush_output, prepare_streams, shows_korean, throw_output_away
+from redheart.cli.terminal import (
+    flush_output,
+    prepare_streams,
+    say_that_korean_is_lacking,
+    shows_korean,
+    throw_output_away,
+)
 from redheart.engine.launch_variables import check_launch_variables, is_first_process, rank, world_size
 from redheart.errors import Interrupted, MissingRequirement, RedHeartError, StorageError, UsageError
 from redheart.paths import OutputPaths
@@ -43,6 +49,11 @@ def _prepare_process(language_asked: str | None) -> None:
     chosen = next((language for language in LANGUAGES if language == asked), None)
     if chosen is None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
+    if chosen == "ko" and not shows_korean():
+        say_that_korean_is_lacking(is_typed=language_asked is not None)
+        chosen = (
+            "ko" if language_asked else "en"
+        )  # a variable is set once for all terminals, an option for this command
     set_language(chosen)
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
