@@ -53,13 +53,7 @@ class _Reading:
             self.problems.add(found.index, None, None, found.found, found.wanted)
             return None
         self._items += 1
-        own = own_file(found.value) if self._own == self._items - 1 else None  # of a dataset, one may lack its text
-        form = own or other_form(found.value, in_array=found.in_array)
-        if form is not None:
-            self._forms += 1
-            self._own += own is not None
-            if self._forms == 1:  # the others are the same fact, and told by their number
-                self.problems.add(found.index, None, None, *form)
+        if self._is_other_form(found):
             return None
         check = ItemCheck(found.value, found.duplicate_keys)
         raw_id = found.value.get("id") if isinstance(found.value, dict) else None
@@ -81,6 +75,18 @@ class _Reading:
             self._rounded += check.rounded
             self._first_rounded = self._first_rounded or str(raw_id)
         return check.situation
+
+    def _is_other_form(self, found: Item) -> bool:
+        """Whether the item is no situation but of a form that is known; the first of them is a problem."""
+        own = own_file(found.value) if self._own == self._items - 1 else None  # of a dataset, one may lack its text
+        form = own or other_form(found.value, in_array=found.in_array)
+        if form is None:
+            return False
+        self._forms += 1
+        self._own += own is not None
+        if self._forms == 1:  # the others are the same fact, and told by their number
+            self.problems.add(found.index, None, None, *form)
+        return True
 
     def _take_names(self, check: ItemCheck, index: int, item_id: str) -> None:
         if len(self._unknown) < _MOST_NAMES:
