@@ -151,6 +151,11 @@ class Trainer:
         )
         torch.manual_seed(self.config.seed)
         state = newest_state(self.output, self.folder.run, engine, self.shape, lost=self.folder.lost)
+        if state is None:
+            engine.barrier()  # every process has looked for one
+            if engine.is_main:
+                self.folder.keep_aside()
+            engine.barrier()
         model = self._build_model(is_new=state is None)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, self.config.training))
