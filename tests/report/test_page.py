@@ -259,7 +259,11 @@ def test_what_the_encoder_could_not_read_of_the_runs_dataset_is_said(output: Pat
     (tmp_path / "mine.vectors").mkdir()
     (tmp_path / "language.json").rename(tmp_path / "mine.vectors" / "language.json")
     page = Page(build_report(CONFIG, output).read_text(encoding="utf-8"))
-    assert "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)" in page.text
+    said = "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)"
+    assert page.text.count(said) == 1
+    assert page.text.index(said) < page.text.index(
+        json.loads((output / "report" / "report.json").read_text())["result"]["sentences"][0]
+    )
     (output / "run.json").write_text(json.dumps({**run, "identity": {"dataset": "another"}}))
     assert "can't read" not in Page(build_report(CONFIG, output).read_text(encoding="utf-8")).text
 
