@@ -36,15 +36,18 @@ if TYPE_CHECKING:
 def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.sweep import run_sweep, write_chosen_for
+    from redheart.sweep.identity import data_identity
 
     resolved = resolve(config).config
     output = Path(config.output)
+    identity = data_identity(dataset.identity, dataset.texts_identity, OutputPaths(output).sweep)
     found = run_sweep(
         resolved,
         dataset.path,
-        dataset.identity,
+        identity,
         output,
-        asked=as_the_sweep_there(config, dataset.identity),
+        texts=dataset.texts_identity,
+        asked=as_the_sweep_there(config, identity),
         force=force,
         should_stop=should_stop,
     )
