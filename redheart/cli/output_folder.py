@@ -42,7 +42,7 @@ def advice_for(command: Command, output: Path, file: Path | None = None) -> Iter
     Raises:
         StorageError: in place of one that a right caused, and of an operating system's own.
     """
-    from redheart.storage.writable import REFUSED
+    from redheart.storage.writable import REFUSED, may_be_made
 
     try:
         yield
@@ -51,7 +51,8 @@ def advice_for(command: Command, output: Path, file: Path | None = None) -> Iter
         if not isinstance(cause, OSError) or cause.errno not in REFUSED:
             raise
         place = cause.filename or file
-        if not _is_within(place, output):
+        # What may not be read is told as it is; a log file is only written.
+        if place is None or not _is_within(place, output) or (place != file and may_be_made(Path(place))):
             raise
         cure = (
             "take a copy of the folder (cp -r) and name it with --output"

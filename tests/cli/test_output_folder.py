@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,18 @@ from redheart.cli.parser import parse_arguments
 from redheart.errors import StorageError
 
 CURE = "take a copy of the folder (cp -r) and name it with --output"
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody may write; that its owner made it so is respected for root too."""
+    folder = tmp_path / "theirs"
+    (folder / "lr_sweep_results").mkdir(parents=True)
+    for one in (folder / "lr_sweep_results", folder):
+        one.chmod(0o555)
+    yield folder
+    for one in (folder, folder / "lr_sweep_results"):
+        one.chmod(0o755)
 
 
 def refused(path: Path | None, number: int = 13) -> OSError:
@@ -28,16 +41,21 @@ def wrapped(path: Path | None, number: int = 13) -> StorageError:
 
 @pytest.mark.parametrize("command", ["sweep", "embed", "doctor"])
 @pytest.mark.parametrize("made", [refused, wrapped])
-def test_whatever_is_refused_below_the_output_folder_has_the_cure(tmp_path: Path, command: str, made) -> None:
-    with pytest.raises(StorageError) as told, advice_for(COMMANDS[command], tmp_path):
-        raise made(tmp_path / "lr_sweep_results" / "trials" / "x.json")
-    assert f"{tmp_path}: may not be written by this user (Permission denied: lr_sweep_results)" in str(told.value)
+def test_whatever_is_refused_below_the_output_folder_has_the_cure(theirs: Path, command: str, made) -> None:
+    with pytest.raises(StorageError) as told, advice_for(COMMANDS[command], theirs):
+        raise made(theirs / "lr_sweep_results" / "trials" / "x.json")
+    assert f"{theirs}: may not be written by this user (Permission denied: lr_sweep_results)" in str(told.value)
     assert f"`redheart {command}` writes files there" in str(told.value) and CURE in str(told.value)
 
 
-def test_of_a_folder_that_can_not_be_made_no_copy_is_advised(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="name another with --output"), advice_for(COMMANDS["train"], tmp_path / "a"):
-        raise wrapped(tmp_path / "a")
+def test_of_a_folder_that_can_not_be_made_no_copy_is_advised(theirs: Path) -> None:
+    with pytest.raises(StorageError, match="name another with --output"), advice_for(COMMANDS["train"], theirs / "a"):
+        raise wrapped(theirs / "a")
+
+
+def test_what_may_not_be_read_is_told_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"could not write$"), advice_for(COMMANDS["evaluate"], tmp_path):
+        raise wrapped(tmp_path / "checkpoints" / "epoch_0001")
 
 
 @pytest.mark.parametrize(
