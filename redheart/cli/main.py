@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -127,7 +128,9 @@ def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
     with advice_for(command, output, log):
         begin_log(command, arguments, None if starts_nothing else log)
     # The outermost of what takes long: whatever the command does, it is not silent.
-    with Progress(f"redheart {command.name}", is_shown=is_first_process()), advice_for(command, output):
+    to = getattr(arguments, "to", None)
+    aside = advice_for(command, Path(to), option="--to") if to else contextlib.nullcontext()
+    with Progress(f"redheart {command.name}", is_shown=is_first_process()), advice_for(command, output), aside:
         if not command.is_alone or starts_nothing:
             return command.run(arguments, config)
         from redheart.workflow.lock import sole_user

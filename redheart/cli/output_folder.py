@@ -33,11 +33,12 @@ def begin_log(command: Command, arguments: Namespace, file: Path | None) -> None
 
 
 @contextlib.contextmanager
-def advice_for(command: Command, output: Path, file: Path | None = None) -> Iterator[None]:
+def advice_for(command: Command, output: Path, file: Path | None = None, *, option: str = "--output") -> Iterator[None]:
     """Says what to do where a file in ``output`` is refused for its rights, whichever stage met it first.
 
     Args:
         file: the one in question where the error names none.
+        option: that names the folder.
 
     Raises:
         StorageError: in place of one that a right caused, and of an operating system's own.
@@ -47,22 +48,26 @@ def advice_for(command: Command, output: Path, file: Path | None = None) -> Iter
     try:
         yield
     except (StorageError, OSError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
+        cause = _of_the_system(error)
         if not isinstance(cause, OSError) or cause.errno not in REFUSED:
             raise
         place = cause.filename or file
         # What may not be read is told as it is; a log file is only written.
         if place is None or not _is_within(place, output) or (place != file and may_be_made(Path(place))):
             raise
-        cure = (
-            "take a copy of the folder (cp -r) and name it with --output"
-            if output.exists()
-            else "name another with --output"
-        )
+        is_run = option == "--output" and output.exists()
+        cure = f"{'take a copy of the folder (cp -r) and name it' if is_run else 'name another'} with {option}"
         raise StorageError(
             f"{output}: may not be written by this user ({cause.strerror}{_told(place, output)}), and `redheart "
             f"{command.name}` writes files there: {cure}"
         ) from error
+
+
+def _of_the_system(error: BaseException | None) -> BaseException | None:
+    """The operating system's error that is behind one of ours."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error
 
 
 def _absolute(path: object) -> Path | None:
@@ -72,7 +77,10 @@ def _absolute(path: object) -> Path | None:
 def _is_within(path: object, output: Path) -> bool:
     """Whether what was refused is in the output folder, is it, or is where it would be made."""
     found, root = _absolute(path), output.absolute()
-    return found is not None and (found.is_relative_to(root) or (found in root.parents and not root.exists()))
+    if found is None:
+        return False
+    is_being_written = found.parent == root.parent and found.name.startswith(f".{root.name}.")
+    return found.is_relative_to(root) or is_being_written or (found in root.parents and not root.exists())
 
 
 def _told(path: object, output: Path) -> str:

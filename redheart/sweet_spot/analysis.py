@@ -24,7 +24,7 @@ from redheart.sweet_spot.choice import (
     save_analysis,
 )
 from redheart.sweet_spot.curves import History, read_history
-from redheart.sweet_spot.report import write_report
+from redheart.sweet_spot.report import heading, write_report
 from redheart.sweet_spot.techniques import VOTERS
 from redheart.training.records import read_records
 
@@ -86,15 +86,25 @@ def render_again(metrics_file: Path, output: Path) -> None:
         StorageError: it could not be written; the earlier one is intact.
     """
     path = OutputPaths(output).analysis_text
+    if _is_in_this_language(path):
+        return
     try:
         analysis = load_analysis(output)
         rendered = write_report(analysis, read_history(metrics_file, among=analysis.epochs))
     except (StorageError, KeyError) as error:  # KeyError: a sentence of another version
         debug(f"{path}: not rendered again: {error}")
         return
-    if not path.is_file() or path.read_bytes() != rendered.encode():
-        write_text(path, rendered)
-        info("sweet_spot.done", path=path)
+    write_text(path, rendered)
+    info("sweet_spot.done", path=path)
+
+
+def _is_in_this_language(path: Path) -> bool:
+    """By its title; that of an earlier version, whose sentences were others, stays as it is."""
+    try:
+        with path.open(encoding="utf-8") as report:
+            return report.readline().rstrip("\n") == heading()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def analyze(

@@ -53,6 +53,16 @@ def test_of_a_folder_that_can_not_be_made_no_copy_is_advised(theirs: Path) -> No
         raise wrapped(theirs / "a")
 
 
+@pytest.mark.parametrize("inner", ["a", ".a.writing", "a/model.safetensors"])
+def test_of_a_folder_that_is_named_otherwise_its_option_is_told(theirs: Path, inner: str) -> None:
+    told = pytest.raises(StorageError, match=r"`redheart export` writes files there: name another with --to$")
+    with told, advice_for(COMMANDS["export"], theirs / "a", option="--to"):
+        try:
+            raise wrapped(theirs / inner)
+        except StorageError as error:
+            raise StorageError("not exported") from error
+
+
 def test_what_may_not_be_read_is_told_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"could not write$"), advice_for(COMMANDS["evaluate"], tmp_path):
         raise wrapped(tmp_path / "checkpoints" / "epoch_0001")
