@@ -1,0 +1,155 @@
+"""A writer of safetensors files, one tensor at a time, that knows the file's SHA-256 when it is done.
+
+safetensors' own writer takes all tensors of a file at once. Here a tensor comes when it is there – gathered from several
+processes, read from another file, computed – and may go when it is written, so that memory holds one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from redheart.storage.atomic import follow_umask
+
+#: The names of types in a file's header (https://github.com/huggingface/safetensors#format).
+TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+#: Numbers that are brought to the host at a time.
+_BLOCK = 1 << 22
+
+
+class TensorForm(NamedTuple):
+    """What a tensor will be, before it is there."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count * self.dtype.itemsize
+
+
+class TensorFile:
+    """A file that is being written; used as a context, which leaves it whole and on disk, or not there at all.
+
+    Args:
+        forms: every tensor that will be in it.
+        metadata: strings for the header.
+
+    Raises:
+        ValueError: a tensor is not as its form says, comes twice, or is missing at the end.
+        OSError: the disk is full, or the like.
+    """
+
+    def __init__(self, path: Path, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        # Readers map the file: the largest types first, so that each number lies where its type wants it.
+        self._forms = dict(sorted(forms.items(), key=lambda item: -item[1].dtype.itemsize))
+        header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+        end = 0
+        self._starts: dict[str, int] = {}
+        for name, form in self._forms.items():
+            self._starts[name] = end
+            end += form.bytes
+            header[name] = {
+                "dtype": TYPES[form.dtype],
+                "shape": list(form.shape),
+                "data_offsets": [self._starts[name], end],
+            }
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._head = len(text).to_bytes(8, "little") + text
+        self.bytes = len(self._head) + end
+        self._digest = hashlib.sha256()
+        self._names = list(self._forms)
+        self._written = 0
+        self.sha256 = ""
+
+    @property
+    def order(self) -> list[str]:
+        """The names in the order in which they lie in the file, and have to come."""
+        return self._names
+
+    def __enter__(self) -> TensorFile:
+        self._file = open(self.path, "wb")
+        self._put(self._head)
+        return self
+
+    def _put(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Writes the next tensor, from whatever device, in blocks."""
+        form = self._forms[name]
+        if self._names[self._written] != name:
+            raise ValueError(f"{self.path}: tensor {name!r} came, {self._names[self._written]!r} is the next")
+        if (tensor.dtype, tuple(tensor.shape)) != form:
+            found = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ValueError(f"{self.path}: tensor {name!r}: found {found}, wanted {form.dtype} {form.shape}")
+        self._written += 1
+        flat = tensor.detach().reshape(-1)
+        for start in range(0, len(flat), _BLOCK):
+            block = flat[start : start + _BLOCK].to("cpu").contiguous()
+            self._put(block.view(torch.uint8).numpy().data)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except BaseException:
+            self._drop()
+            raise
+        if kind is not None:
+            self._drop()
+
+    def _finish(self) -> None:
+        if self._written < len(self._names):
+            raise ValueError(f"{self.path}: tensor {self._names[self._written]!r} never came")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        follow_umask(self.path)
+        self.sha256 = self._digest.hexdigest()
+
+    def _drop(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written is told of already
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def form_of(tensor: Tensor) -> TensorForm:
+    """The form of a tensor that is there."""
+    return TensorForm(tensor.dtype, tuple(tensor.shape))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> TensorFile:
+    """Writes tensors that are there, durably. Returns the file, which knows its size and SHA-256."""
+    with TensorFile(path, {name: form_of(tensor) for name, tensor in tensors.items()}, metadata) as file:
+        for name in file.order:
+            file.add(name, tensors[name])
+    return file
