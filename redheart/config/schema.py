@@ -118,6 +118,9 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """First optimizer steps over which every tensor is watched: held by the optimizer, a gradient, an update; 0: none."""
     strict: bool = False
     """Stop instead of warn when a tensor or a module does not train."""
+    save_every_minutes: NotNegative = 10.0
+    """A state to go on from is written when so many minutes went by since the last, in the midst of an epoch or at its end;
+    always at a stop and after the last epoch. 0: at the end of every epoch."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 

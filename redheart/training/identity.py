@@ -16,6 +16,7 @@ _NOT_IDENTITY = {
     "dead_update_threshold",
     "learning_rate",
     "activation_checkpointing",
+    "save_every_minutes",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
 _OFF: dict[str, Scalar] = {

@@ -27,6 +27,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
         finished: its last epoch was reached.
         dataset: path of the embedded dataset; ``counts``: its situations by split.
         rate_origin: where its learning rate is from; None: not on record.
+        save_seconds: how long writing the last state took, which a job that is asked to stop needs time for; None: none was.
         updated: when this was written, in ISO 8601.
     """
 
@@ -40,6 +41,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str | None = None
     counts: dict[str, int] | None = None
     rate_origin: RateOrigin | None = None
+    save_seconds: float | None = None
     updated: str | None = None
 
 
@@ -65,6 +67,7 @@ class RunFolder:
         self.output, self.paths = output, OutputPaths(output)
         self.identity = dict(identity)
         self.run = fingerprint(self.identity)
+        self._save_seconds: float | None = None
 
     def is_finished(self, epochs: int) -> bool:
         """Whether this very run was finished here, and its epochs' checkpoints and records are still there."""
@@ -140,6 +143,13 @@ class RunFolder:
                 dataset=dataset,
                 counts=counts,
                 rate_origin=rate_origin,
+                save_seconds=self._save_seconds,
                 updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             ),
         )
+
+    def note_save(self, seconds: float) -> None:
+        """Writes into ``run.json`` how long a state's saving took."""
+        self._save_seconds = round(seconds, 1)
+        if (there := read_run(self.output)) is not None and there.run == self.run:
+            write_json(self.paths.run, msgspec.structs.replace(there, save_seconds=self._save_seconds))

@@ -217,7 +217,7 @@ class Trainer:
             checkpoints,
             metrics,
             *self.callbacks,
-            ResumeStates(output, self.folder.run, manifest),
+            ResumeStates(output, self.folder.run, manifest, on_saved=self.folder.note_save),
             OomStatistics(output),
         ]
 

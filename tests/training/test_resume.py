@@ -45,7 +45,7 @@ def uninterrupted(dataset, tmp_path_factory):
 def config(**training):
     from redheart.config import load_config
 
-    chosen = {"epochs": 2, "global_batch_size": 8, "monitor_every": 4, **training}
+    chosen = {"epochs": 2, "global_batch_size": 8, "monitor_every": 4, "save_every_minutes": 0, **training}
     return load_config(
         None, [*((f"training.{k}", v) for k, v in chosen.items()), "model.preset=tiny", "model.dropout=0.2"]
     )
@@ -176,6 +176,7 @@ def test_tensorboard_events_are_written_and_closed_when_stopped_too(dataset, tmp
 
 def command(dataset: Path, output: Path) -> list[str]:
     chosen = ["training.global_batch_size=8", "training.monitor_every=4", "model.dropout=0.2", "--preset", "tiny"]
+    chosen.append("training.save_every_minutes=0")
     return [
         *(sys.executable, "-m", "redheart", "train", "--data", str(dataset), "--output", str(output)),
         *("--epochs", "2", "--lr", "1e-3", *chosen),
@@ -222,7 +223,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how, code, resumed_at", [("SIGTERM", 130, (2, 3)), ("SIGKILL", -9, (2, 0))])
+@pytest.mark.parametrize(
+    "how, code, resumed_at", [("SIGTERM", 130, (2, 3)), ("SIGUSR1", 130, (2, 3)), ("SIGKILL", -9, (2, 0))]
+)
 def test_a_signal_in_mid_epoch_costs_no_bit(dataset, tmp_path, uninterrupted, logged, how, code, resumed_at):
     output = tmp_path / "out"
     assert start_and(getattr(signal, how), dataset, output) == code

@@ -138,6 +138,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 에폭 {epoch} 배치 {batch}: loss 또는 gradient가 유한하지 않아 스텝을 건너뜀. 상황 id: {ids}",
         "⚠️ Epoch {epoch}, batch {batch}: loss or gradient not finite, step skipped. Situations: {ids}",
     ),
+    "training.state_saved": (
+        "💾 재개 상태 저장: 에폭 {epoch}, 배치 {batch} ({seconds:.1f}초)",
+        "💾 State saved: epoch {epoch}, batch {batch} ({seconds:.1f} s)",
+    ),
     "training.resumed": (
         "🔄 이어서 학습: 에폭 {epoch}, 배치 {batch} ({path})",
         "🔄 Resuming at epoch {epoch}, batch {batch} ({path})",
