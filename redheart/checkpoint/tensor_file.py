@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from redheart.storage import Json
 from redheart.storage.atomic import follow_umask
 
 #: The names of types in a file's header (https://github.com/huggingface/safetensors#format).
@@ -67,7 +68,7 @@ class TensorFile:
         self.path = path
         # Readers map the file: the largest types first, so that each number lies where its type wants it.
         self._forms = dict(sorted(forms.items(), key=lambda item: -item[1].dtype.itemsize))
-        header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+        header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
         end = 0
         self._starts: dict[str, int] = {}
         for name, form in self._forms.items():
@@ -86,6 +87,7 @@ class TensorFile:
         self._names = list(self._forms)
         self._written = 0
         self.sha256 = ""
+        self._file = open(path, "wb")  # noqa: SIM115 - closed on leaving
 
     @property
     def order(self) -> list[str]:

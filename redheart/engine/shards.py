@@ -37,7 +37,7 @@ class Shard:
     flat: Tensor | None = None
     offset: int = 0
 
-    def beside(self, state: Mapping[Any, Mapping[str, Any]], key: str) -> Tensor | None:
+    def beside(self, state: Any, key: str) -> Tensor | None:
         """``(count,)``, the memory itself: what an optimizer's ``state`` keeps under ``key`` for these numbers; None: nothing."""
         kept = state[self.flat].get(key) if self.flat is not None and self.flat in state else None
         return None if kept is None else kept.detach().view(-1).narrow(0, self.offset, len(self.values))
