@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -52,37 +52,58 @@ class TensorForm(NamedTuple):
         return count * self.dtype.itemsize
 
 
-class TensorFile:
-    """A file that is being written; used as a context, which leaves it whole and on disk, or not there at all.
+class Layout:
+    """Where everything lies in a file of tensors of known forms.
 
     Args:
         forms: every tensor that will be in it.
         metadata: strings for the header.
 
+    Attributes:
+        forms: in the order in which they lie in the file.
+        head: the file's first bytes.
+        starts: by tensor, the place of its first byte in the file.
+        bytes: of the whole file.
+    """
+
+    def __init__(self, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
+        # Readers map the file: the largest types first, so that each number lies where its type wants it.
+        self.forms = dict(sorted(forms.items(), key=lambda item: -item[1].dtype.itemsize))
+        header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+        ends = [0]
+        for name, form in self.forms.items():
+            ends.append(ends[-1] + form.bytes)
+            header[name] = {"dtype": TYPES[form.dtype], "shape": [*form.shape], "data_offsets": [*ends[-2:]]}
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self.head = len(text).to_bytes(8, "little") + text
+        self.starts = {name: len(self.head) + end for name, end in zip(self.forms, ends, strict=False)}
+        self.bytes = len(self.head) + ends[-1]
+
+
+def blocks_of(values: Tensor, dtype: torch.dtype) -> Iterator[memoryview]:
+    """The bytes of a tensor's numbers as ``dtype``, from whatever device, a block at a time."""
+    flat = values.detach().reshape(-1)
+    for start in range(0, len(flat), _BLOCK):
+        block = flat[start : start + _BLOCK].to("cpu", dtype).contiguous()
+        yield block.view(torch.uint8).numpy().data
+
+
+class TensorFile:
+    """A file that is being written; used as a context, which leaves it whole and on disk, or not there at all.
+
+    Args:
+        forms, metadata: as of a ``Layout``.
+
     Raises:
-        ValueError: a tensor is not as its form says, comes twice, or is missing at the end.
+        ValueError: a tensor is not as its form says, comes out of order, or is missing at the end.
         OSError: the disk is full, or the like.
     """
 
     def __init__(self, path: Path, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
         self.path = path
-        # Readers map the file: the largest types first, so that each number lies where its type wants it.
-        self._forms = dict(sorted(forms.items(), key=lambda item: -item[1].dtype.itemsize))
-        header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
-        end = 0
-        self._starts: dict[str, int] = {}
-        for name, form in self._forms.items():
-            self._starts[name] = end
-            end += form.bytes
-            header[name] = {
-                "dtype": TYPES[form.dtype],
-                "shape": list(form.shape),
-                "data_offsets": [self._starts[name], end],
-            }
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        self._head = len(text).to_bytes(8, "little") + text
-        self.bytes = len(self._head) + end
+        layout = Layout(forms, metadata)
+        self._forms, self._head, self.bytes = layout.forms, layout.head, layout.bytes
         self._digest = hashlib.sha256()
         self._names = list(self._forms)
         self._written = 0
@@ -112,10 +133,8 @@ class TensorFile:
             found = f"{tensor.dtype} {tuple(tensor.shape)}"
             raise ValueError(f"{self.path}: tensor {name!r}: found {found}, wanted {form.dtype} {form.shape}")
         self._written += 1
-        flat = tensor.detach().reshape(-1)
-        for start in range(0, len(flat), _BLOCK):
-            block = flat[start : start + _BLOCK].to("cpu").contiguous()
-            self._put(block.view(torch.uint8).numpy().data)
+        for block in blocks_of(tensor, form.dtype):
+            self._put(block)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -121,6 +121,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     save_every_minutes: NotNegative = 10.0
     """A state to go on from is written when so many minutes went by since the last, in the midst of an epoch or at its end;
     always at a stop and after the last epoch. 0: at the end of every epoch."""
+    checkpoint_dtype: Literal["fp32", "bf16"] = "fp32"
+    """In what an epoch's checkpoint keeps the weights; bf16 takes half the disk, and rounds each to three digits."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 

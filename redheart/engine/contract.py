@@ -167,6 +167,12 @@ class Engine(Protocol):
     def weight_shards(self) -> dict[str, Shard]:
         """The fp32 weights that this process holds, by parameter: see ``shards.py``."""
 
+    def held_shards(self) -> dict[str, Shard]:
+        """Those of ``weight_shards`` that the optimizer steps on."""
+
+    def outside_tensors(self) -> dict[str, Tensor]:
+        """What the optimizer does not hold: buffers that are saved and frozen parameters, whole, on the CPU. Collective."""
+
     def broadcast_weights(self) -> None:
         """Lets the forward pass see what was written into ``weight_shards``. Collective under ZeRO."""
 

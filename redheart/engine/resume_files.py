@@ -100,7 +100,7 @@ def save(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]
     Raises:
         OSError: the disk is full, or the like.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     outside = engine.outside_tensors()
     if engine.is_main:
         write_tensors(folder / _OUTSIDE, outside)

@@ -17,6 +17,7 @@ _NOT_IDENTITY = {
     "learning_rate",
     "activation_checkpointing",
     "save_every_minutes",
+    "checkpoint_dtype",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
 _OFF: dict[str, Scalar] = {

@@ -47,6 +47,7 @@ from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.records import RunRecord
 from redheart.training.resume_state import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.run_folder import RunFolder
+from redheart.training.snapshot import Snapshots
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,9 @@ class Trainer:
     def _list_callbacks(self, engine: Engine, parameters: int) -> list[Callback]:
         """The callbacks of a training, in the order in which they are told."""
         manifest, output = self._manifest(), self.output
-        start = StartCheckpoint(output, manifest)
-        checkpoints = EpochCheckpoints(output, manifest)
+        snapshots = Snapshots(self.config.training.checkpoint_dtype)
+        start = StartCheckpoint(output, manifest, snapshots)
+        checkpoints = EpochCheckpoints(output, manifest, snapshots)
         metrics = Metrics(output, self._run_record(engine, parameters), start, checkpoints)
         return [
             start,
@@ -217,7 +219,13 @@ class Trainer:
             checkpoints,
             metrics,
             *self.callbacks,
-            ResumeStates(output, self.folder.run, manifest, on_saved=self.folder.note_save),
+            ResumeStates(
+                output,
+                self.folder.run,
+                manifest,
+                before_save=lambda: snapshots.wait(engine),
+                on_saved=self.folder.note_save,
+            ),
             OomStatistics(output),
         ]
 
@@ -249,7 +257,7 @@ class Trainer:
             if step.batch_index + 1 < step.batches and run.is_asked_to_stop():
                 raise self._stopped_within(run, callbacks)
         try:
-            evaluation, weights = run.evaluate()
+            evaluation = run.evaluate()
         except Interrupted as stopped:
             raise self._stopped_within(run, callbacks) from stopped
         if not math.isfinite(evaluation.loss):
@@ -258,7 +266,7 @@ class Trainer:
                 f"{self.learning_rate:g}; {last_good(self.output)}. Lower the learning rate"
             )
         run.position = Position(epoch + 1)
-        callbacks.after_epoch(run, EpochEnd(epoch, evaluation, weights))
+        callbacks.after_epoch(run, EpochEnd(epoch, evaluation))
         if epoch < run.epochs and run.is_asked_to_stop():
             callbacks.at_stop(run)
             raise Interrupted(f"stopped after epoch {epoch}; the same command goes on from there")

@@ -94,7 +94,6 @@ class Metrics(Callback):
             skill=shown_skill(evaluation.mean_skill),
             rate=sums.situations / max(sums.seconds, 1e-9),
         )
-        info("training.checkpoint", path=saved)
 
     def state(self, run: Run) -> Kept | None:
         return Kept(self._sums)

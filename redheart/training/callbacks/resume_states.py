@@ -20,6 +20,7 @@ class ResumeStates(Callback):
     Args:
         identity: the run's, see ``RunFolder.run``.
         manifest: what a checkpoint that is made of a state would say of itself.
+        before_save: collective; whatever has to be on disk before a state that goes on from it.
         on_saved: is told, on the main process, how many seconds a save took.
         clock: in seconds.
     """
@@ -30,11 +31,12 @@ class ResumeStates(Callback):
         identity: str,
         manifest: Manifest,
         *,
+        before_save: Callable[[], None] = lambda: None,
         on_saved: Callable[[float], None] = lambda seconds: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._output, self._identity, self._manifest = output, identity, manifest
-        self._on_saved, self._clock = on_saved, clock
+        self._before_save, self._on_saved, self._clock = before_save, on_saved, clock
         self._saved_at: Position | None = None
         self._since = clock()
 
@@ -63,6 +65,7 @@ class ResumeStates(Callback):
     def _save(self, run: Run) -> float:
         """How many seconds it took."""
         began = self._clock()
+        self._before_save()
         save_progress(self._output, self._identity, self._manifest, run.loop, run.position, run.states())
         self._saved_at, self._since = run.position, self._clock()
         if run.engine.is_main:
