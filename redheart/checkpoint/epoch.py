@@ -96,17 +96,24 @@ class FolderWriter:
 
     @contextlib.contextmanager
     def whole_or_gone(self) -> Iterator[None]:
-        """Whatever fails within takes the temporary folder with it; a disk's failure is a ``StorageError`` that names the target."""
+        """Whatever fails within takes the temporary folder with it; see ``naming``."""
+        try:
+            with self.naming():
+                yield
+        except BaseException:
+            self.drop()
+            raise
+
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """A disk's failure within is a ``StorageError`` that names the target."""
         try:
             yield
-        except BaseException as error:
-            self.drop()
-            if isinstance(error, (OSError, StorageError)):
-                reason = reason_of(error, self.target) if isinstance(error, OSError) else error
-                raise StorageError(
-                    f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
-                ) from error
-            raise
+        except (OSError, StorageError) as error:
+            reason = reason_of(error, self.target) if isinstance(error, OSError) else error
+            raise StorageError(
+                f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
+            ) from error
 
     def drop(self) -> None:
         """Takes away what was written."""

@@ -127,8 +127,9 @@ class SnapshotWrite:
     def _write(self) -> None:
         folder = self.writer.folder
         try:
-            folder.files.write(self._runs)
-            self._marker(self._rank).touch()
+            with folder.naming():
+                folder.files.write(self._runs)
+                self._marker(self._rank).touch()
             if self._rank == self._ranks[0]:
                 self._wait_for_others()
                 for rank in self._ranks:

@@ -52,7 +52,7 @@ class Diary(Callback):
         self._write("after_step", run)
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
-        assert end.weights and end.evaluation.count
+        assert end.evaluation.count
         self._write(f"after_epoch of={end.epoch}", run)
 
     def at_stop(self, run: Run) -> None:
