@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from redheart.checkpoint.manifest import FileEntry
-from redheart.checkpoint.tensor_file import Layout, TensorForm, blocks_of
+from redheart.checkpoint.tensor_file import Layout, TensorForm, blocks_of, form_of
 from redheart.storage import sha256_of, write_json
 from redheart.storage.atomic import follow_umask, sync_file
 from redheart.tasks import MODULES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: In the form of Hugging Face's sharded models.
 INDEX = "model.safetensors.index.json"
@@ -117,8 +117,8 @@ class ModuleFiles:
 
     def _put(self, descriptor: int, layout: Layout, run: Run) -> None:
         form = layout.forms[run.name]
-        place = layout.starts[run.name] + run.start * form.dtype.itemsize
-        if not 0 <= run.start * form.dtype.itemsize <= form.bytes - run.values.numel() * form.dtype.itemsize:
+        place = layout.starts[run.name] + run.start * form.item_bytes
+        if not 0 <= run.start * form.item_bytes <= form.bytes - run.values.numel() * form.item_bytes:
             raise ValueError(
                 f"{self.folder}: tensor {run.name!r} of shape {list(form.shape)} has no room for {run.values.numel()} numbers from "
                 f"{run.start} on"
@@ -153,8 +153,7 @@ class ModuleFiles:
 
 def dtypes_of(forms: Mapping[str, TensorForm]) -> str:
     """The types of a model's floating-point tensors, as a manifest has them: ``float32``."""
-    names = {str(form.dtype).removeprefix("torch.") for form in forms.values() if form.dtype.is_floating_point}
-    return "/".join(sorted(names))
+    return "/".join(sorted({form.dtype for form in forms.values() if form.is_floating_point}))
 
 
 def whole(state: Mapping[str, Tensor]) -> list[Run]:
@@ -162,9 +161,6 @@ def whole(state: Mapping[str, Tensor]) -> list[Run]:
     return [Run(name, 0, tensor.detach().reshape(-1)) for name, tensor in state.items()]
 
 
-def forms_of(state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, TensorForm]:
-    """The forms of tensors that are there; those of floating-point numbers as ``dtype``, if given."""
-    return {
-        name: TensorForm(dtype if dtype and tensor.is_floating_point() else tensor.dtype, tuple(tensor.shape))
-        for name, tensor in state.items()
-    }
+def forms_of(state: Mapping[str, Tensor]) -> dict[str, TensorForm]:
+    """The forms of tensors that are there."""
+    return {name: form_of(tensor) for name, tensor in state.items()}

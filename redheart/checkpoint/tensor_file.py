@@ -9,47 +9,53 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from redheart.storage import Json
 from redheart.storage.atomic import follow_umask
 
-#: The names of types in a file's header (https://github.com/huggingface/safetensors#format).
-TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: PyTorch's names of types, those of a file's header (https://github.com/huggingface/safetensors#format), and their bytes.
+_TYPES = {
+    "float64": ("F64", 8),
+    "float32": ("F32", 4),
+    "float16": ("F16", 2),
+    "bfloat16": ("BF16", 2),
+    "int64": ("I64", 8),
+    "int32": ("I32", 4),
+    "int16": ("I16", 2),
+    "int8": ("I8", 1),
+    "uint8": ("U8", 1),
+    "bool": ("BOOL", 1),
 }
 #: Numbers that are brought to the host at a time.
 _BLOCK = 1 << 22
 
 
 class TensorForm(NamedTuple):
-    """What a tensor will be, before it is there."""
+    """What a tensor will be, before it is there: PyTorch's name of its type, such as ``float32``, and its shape."""
 
-    dtype: torch.dtype
+    dtype: str
     shape: tuple[int, ...]
 
     @property
+    def item_bytes(self) -> int:
+        return _TYPES[self.dtype][1]
+
+    @property
     def bytes(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count * self.dtype.itemsize
+        return math.prod(self.shape) * self.item_bytes
+
+    @property
+    def is_floating_point(self) -> bool:
+        return "float" in self.dtype
 
 
 class Layout:
@@ -68,12 +74,12 @@ class Layout:
 
     def __init__(self, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
         # Readers map the file: the largest types first, so that each number lies where its type wants it.
-        self.forms = dict(sorted(forms.items(), key=lambda item: -item[1].dtype.itemsize))
+        self.forms = dict(sorted(forms.items(), key=lambda item: -item[1].item_bytes))
         header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
         ends = [0]
         for name, form in self.forms.items():
             ends.append(ends[-1] + form.bytes)
-            header[name] = {"dtype": TYPES[form.dtype], "shape": [*form.shape], "data_offsets": [*ends[-2:]]}
+            header[name] = {"dtype": _TYPES[form.dtype][0], "shape": [*form.shape], "data_offsets": [*ends[-2:]]}
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         self.head = len(text).to_bytes(8, "little") + text
@@ -81,11 +87,13 @@ class Layout:
         self.bytes = len(self.head) + ends[-1]
 
 
-def blocks_of(values: Tensor, dtype: torch.dtype) -> Iterator[memoryview]:
+def blocks_of(values: Tensor, dtype: str) -> Iterator[memoryview]:
     """The bytes of a tensor's numbers as ``dtype``, from whatever device, a block at a time."""
+    import torch
+
     flat = values.detach().reshape(-1)
     for start in range(0, len(flat), _BLOCK):
-        block = flat[start : start + _BLOCK].to("cpu", dtype).contiguous()
+        block = flat[start : start + _BLOCK].to("cpu", getattr(torch, dtype)).contiguous()
         yield block.view(torch.uint8).numpy().data
 
 
@@ -129,9 +137,10 @@ class TensorFile:
         form = self._forms[name]
         if self._names[self._written] != name:
             raise ValueError(f"{self.path}: tensor {name!r} came, {self._names[self._written]!r} is the next")
-        if (tensor.dtype, tuple(tensor.shape)) != form:
-            found = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise ValueError(f"{self.path}: tensor {name!r}: found {found}, wanted {form.dtype} {form.shape}")
+        if (found := form_of(tensor)) != form:
+            raise ValueError(
+                f"{self.path}: tensor {name!r}: found {found.dtype} {found.shape}, wanted {form.dtype} {form.shape}"
+            )
         self._written += 1
         for block in blocks_of(tensor, form.dtype):
             self._put(block)
@@ -165,7 +174,7 @@ class TensorFile:
 
 def form_of(tensor: Tensor) -> TensorForm:
     """The form of a tensor that is there."""
-    return TensorForm(tensor.dtype, tuple(tensor.shape))
+    return TensorForm(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> TensorFile:

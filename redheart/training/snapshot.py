@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from redheart.checkpoint.epoch import EpochCheckpoint, EpochWriter
-from redheart.checkpoint.module_files import Run, whole
+from redheart.checkpoint.module_files import Run, forms_of, whole
 from redheart.checkpoint.tensor_file import TensorForm
 from redheart.engine.contract import Engine
 from redheart.engine.shards import Shard
@@ -26,7 +26,7 @@ from redheart.machine import host_memory
 from redheart.messages import info
 from redheart.training.loop import TrainingLoop
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Bytes of host memory that have to stay free beside a copy.
 _SPARE = 1 << 29
 #: Seconds between two looks for what other processes have written.
@@ -71,9 +71,10 @@ class HostCopy:
 
 def forms_of_model(engine: Engine, outside: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, TensorForm]:
     """The forms of all tensors of a checkpoint: parameters in ``dtype``, and what the optimizer does not hold."""
-    forms = {name: TensorForm(dtype, tuple(shape)) for name, shape in engine.weight_shapes().items()}
+    named = str(dtype).removeprefix("torch.")
+    forms = {name: TensorForm(named, tuple(shape)) for name, shape in engine.weight_shapes().items()}
     buffers = {name: tensor for name, tensor in outside.items() if name not in forms}
-    return forms | {name: TensorForm(tensor.dtype, tuple(tensor.shape)) for name, tensor in buffers.items()}
+    return forms | forms_of(buffers)
 
 
 class SnapshotWrite:
@@ -162,7 +163,7 @@ class Snapshots:
     """
 
     def __init__(self, dtype: str) -> None:
-        self._copy = HostCopy(DTYPES[dtype])
+        self._copy = HostCopy(_DTYPES[dtype])
         self._pending: EpochWriter | None = None
         self._write: SnapshotWrite | None = None
         self._has_told = False
