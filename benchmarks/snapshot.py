@@ -34,7 +34,7 @@ from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.storage import write_json
 from redheart.storage.atomic import sync_file
 from redheart.training.optimizer import build_optimizer
-from redheart.training.snapshot import Snapshots
+from redheart.training.saving.snapshot import Snapshots
 
 RESULT = Path(__file__).parent / "results" / "snapshot.json"
 #: Share of a blocking write's time that training may stand still, on a CPU; seconds on a GPU, at 730m.

@@ -83,9 +83,12 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Fraction of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
     """Where the schedule ends, as a fraction of the peak."""
-    linear_start: bool = True
+    init_from: str | None = None
+    """Begin with the weights of a checkpoint – an epoch, ``best_model``, an export, ``crossover_final.pth`` –, for new data, tasks
+    or schedule; null: with random ones."""
+    linear_start: bool | None = None
     """Start the heads' linear and radial paths at the best prediction from the training split, found in closed form, and let
-    them learn at a tenth of the rate."""
+    them learn at a tenth of the rate; null: yes, but not with ``init_from``."""
     rate_by_coverage: bool = True
     """Modules of a task that fewer training situations have a target for learn at a rate that is lower by as much; no rate is
     below a hundredth of the full one."""

@@ -41,13 +41,14 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
+from redheart.training.init_from import initialise, solves_start, statistics_with_source
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.records import RunRecord
-from redheart.training.resume_state import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.run_folder import RunFolder
-from redheart.training.snapshot import Snapshots
+from redheart.training.saving.resume_state import Cursor, Position, load_kept, load_progress, newest_state
+from redheart.training.saving.snapshot import Snapshots
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ class Trainer:
 
     @cached_property
     def statistics(self) -> TargetStatistics:
-        """Of the training split."""
-        return self.table.statistics(self.train)
+        """Of the training split; where the weights come from a source, what it was trained by."""
+        own, source = self.table.statistics(self.train), self.config.training.init_from
+        return own if source is None else statistics_with_source(Path(source), own)
 
     @cached_property
     def shape(self) -> ModelDimensions:
@@ -183,7 +185,9 @@ class Trainer:
         """The model as a run begins with it; one that goes on has its weights, and solving for them takes a while."""
         training = self.config.training
         model = UnifiedModel(self.shape, self.statistics)
-        if training.linear_start and is_new:
+        if training.init_from is not None and is_new:
+            initialise(model, Path(training.init_from), self.table.dataset, self.shape)
+        if solves_start(training) and is_new:
             start_linear_paths(model, self.table, self.train, self.statistics)
         if training.rate_by_coverage and (slower := slower_tasks(self.statistics)):
             info("training.slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))

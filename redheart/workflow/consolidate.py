@@ -19,7 +19,7 @@ from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.training.average import AVERAGE, read_older_average
-from redheart.training.resume_state import ENGINE, Cursor
+from redheart.training.saving.resume_state import ENGINE, Cursor
 from redheart.workflow.target_folder import refuse_within_run
 
 

@@ -42,10 +42,11 @@ def check_disk(config: Config, machine: Machine) -> None:
     """Warns where the checkpoints of all epochs will not fit."""
     from redheart.machine import choose_preset
     from redheart.model.parameters import count_parameters
+    from redheart.training.init_from import has_start
 
     parameters = count_parameters(choose_preset(config)[0]).total
     epochs = config.training.epochs
-    checkpoints = epochs + (config.training.linear_start and not config.training.no_param_update)  # the start is one
+    checkpoints = epochs + (has_start(config.training) and not config.training.no_param_update)  # the start is one
     wanted = parameters * (_BYTES_PER_PARAMETER * checkpoints + _RESUME_BYTES_PER_PARAMETER)
     if wanted > machine.disk_bytes:
         warn("workflow.low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)

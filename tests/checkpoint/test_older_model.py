@@ -19,8 +19,8 @@ from redheart.crossover.strategies import EpochFiles, uniform
 from redheart.errors import AnotherModel, Interrupted
 from redheart.model.modules import backbone
 from redheart.storage import read_json, write_json
-from tests.training.older_state import writing_older_states
 from tests.training.runs import train
+from tests.training.saving.older_state import writing_older_states
 
 KINDS = r"backbone\.kind\.weight: found \(3, 96\), wanted \(4, 96\)"
 

@@ -23,11 +23,11 @@ from redheart.evaluation.evaluate import evaluate_model
 from redheart.storage import read_json
 from redheart.training import average as average_module
 from redheart.training.average import AVERAGE, WeightAverage, decay_at
-from redheart.training.resume_state import ENGINE, Cursor
+from redheart.training.saving.resume_state import ENGINE, Cursor
 from redheart.training.trial import TrialRunner
 from redheart.workflow.consolidate import consolidate
-from tests.training.older_state import write_older_average
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
+from tests.training.saving.older_state import write_older_average
 
 DECAY = 0.5
 Arrays = dict[str, np.ndarray]

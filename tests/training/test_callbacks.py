@@ -15,7 +15,7 @@ from redheart.storage import read_json
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.progress_bar import ProgressBar
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.resume_state import Cursor, Kept
+from redheart.training.saving.resume_state import Cursor, Kept
 from redheart.training.step_result import Step
 from tests.training.runs import metrics, same_bits, train, weights
 

@@ -138,6 +138,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 에폭 {epoch} 배치 {batch}: loss 또는 gradient가 유한하지 않아 스텝을 건너뜀. 상황 id: {ids}",
         "⚠️ Epoch {epoch}, batch {batch}: loss or gradient not finite, step skipped. Situations: {ids}",
     ),
+    "training.init_from": (
+        "   {path}의 가중치에서 시작합니다 (에폭 {epoch}, 데이터 {dataset})",
+        "   Starting from the weights of {path} (epoch {epoch}, data {dataset})",
+    ),
     "training.snapshot_waits": (
         "   메모리가 부족하여({free:.1f} GiB 남음, {needed:.1f} GiB 필요) 에폭 체크포인트를 쓰는 동안 학습이 멈춥니다",
         "   training waits while epochs' checkpoints are written: host memory for a copy of the weights is short "

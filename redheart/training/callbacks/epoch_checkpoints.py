@@ -10,7 +10,7 @@ from redheart.checkpoint import Manifest, list_epochs
 from redheart.checkpoint.epoch import EpochWriter
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.snapshot import Snapshots
+from redheart.training.saving.snapshot import Snapshots
 from redheart.training.step_result import Step
 
 

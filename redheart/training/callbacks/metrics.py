@@ -16,7 +16,7 @@ from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint, shown_skill
 from redheart.training.epoch_sums import EpochSums
 from redheart.training.records import EpochRecord, RunRecord, append_record
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.schedule import learning_rate_at
 from redheart.training.step_result import Step
 

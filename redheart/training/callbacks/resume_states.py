@@ -10,7 +10,7 @@ from redheart.checkpoint import Manifest
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.resume_state import Kept, Position, save_progress
+from redheart.training.saving.resume_state import Kept, Position, save_progress
 from redheart.training.step_result import Step
 
 

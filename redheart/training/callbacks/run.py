@@ -11,7 +11,7 @@ from redheart.data.splits import Split
 from redheart.engine.contract import Engine
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
 from redheart.training.loop import TrainingLoop
-from redheart.training.resume_state import Kept, Position
+from redheart.training.saving.resume_state import Kept, Position
 
 
 class KeepsState(Protocol):

@@ -17,8 +17,9 @@ from redheart.facts.scores import SplitScores
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.resume_state import Kept
-from redheart.training.snapshot import Snapshots
+from redheart.training.init_from import has_start
+from redheart.training.saving.resume_state import Kept
+from redheart.training.saving.snapshot import Snapshots
 
 
 class StartCheckpoint(Callback):
@@ -39,7 +40,7 @@ class StartCheckpoint(Callback):
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         training = run.config.training
-        if not training.linear_start or training.no_param_update or run.is_resumed:
+        if not has_start(training) or training.no_param_update or run.is_resumed:
             return
         try:
             evaluation = run.evaluate()

@@ -12,9 +12,9 @@ import pytest
 from safetensors.torch import save_file
 
 from redheart.engine.accelerated import AcceleratedEngine
-from redheart.training import resume_state
 from redheart.training.average import AVERAGE
 from redheart.training.loop import TrainingLoop
+from redheart.training.saving import resume_state
 
 
 def write_older_average(loop: TrainingLoop, folder: Path) -> None:

@@ -16,10 +16,10 @@ from redheart.checkpoint.module_files import ModuleFiles, Run, forms_of, whole
 from redheart.checkpoint.restore import restore_model
 from redheart.config import Config
 from redheart.errors import StorageError
-from redheart.training import snapshot
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run as TrainingRun
-from redheart.training.snapshot import Snapshots, SnapshotWrite
+from redheart.training.saving import snapshot
+from redheart.training.saving.snapshot import Snapshots, SnapshotWrite
 from redheart.training.step_result import Step
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 from tests.training.runs import furthest, make_loop, state_of, train, weights

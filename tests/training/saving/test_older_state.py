@@ -12,10 +12,10 @@ from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError, Interrupted, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_json, write_json
-from redheart.training.resume_state import newest_state
+from redheart.training.saving.resume_state import newest_state
 from redheart.workflow.consolidate import consolidate
-from tests.training.older_state import writing_older_states
 from tests.training.runs import metrics, same_bits, train, weights
+from tests.training.saving.older_state import writing_older_states
 from tests.training.test_average import StopAt
 
 
