@@ -14,6 +14,7 @@ from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
+from redheart.storage.left_overs import remove_left_overs
 from redheart.storage.structs import Settings
 from redheart.training.identity import flat
 from redheart.training.records import read_records
@@ -104,6 +105,11 @@ class RunFolder:
             if path.exists():
                 path.rename(target / path.name)
         info("training.retired", path=target, why=self._why_other(previous) or "--force")
+
+    def remove_left_overs(self) -> None:
+        """Takes away what a killed run left half done."""
+        for folder in (self.output, self.paths.checkpoints, self.paths.resume):
+            remove_left_overs(folder)
 
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""

@@ -139,6 +139,7 @@ class Trainer:
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
             self.folder.retire_other(force=self.force)
+            self.folder.remove_left_overs()
         engine.barrier()
         self._train(engine)
         return result
