@@ -197,6 +197,19 @@ def test_what_belongs_to_other_settings_data_or_shapes_is_not_taken(
     assert count() == 2, "a part that was redesigned is another model"
 
 
+def test_edited_texts_whose_vectors_a_file_brought_are_trained_again(
+    ordered: Path, tmp_path: Path, trained: list[int]
+) -> None:
+    ablate(ordered, tmp_path, variants=())
+    items = json.loads(ordered.read_text())
+    items[0]["text"] += " Edit: typo."
+    edited = tmp_path / ordered.name
+    edited.write_text(json.dumps(items))
+    ablate(edited, tmp_path, variants=())
+    ablate(edited, tmp_path, variants=())
+    assert len(trained) == 2 + 2
+
+
 def test_asked_to_stop_it_stops_within_a_run_and_goes_on_with_it(
     ordered: Path, tmp_path: Path, trained: list[int]
 ) -> None:
