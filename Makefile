@@ -22,8 +22,8 @@ fuzz:            ## random datasets, command lines, settings and environments: R
 	@OMP_NUM_THREADS=1 REDHEART_FUZZ=$${REDHEART_FUZZ:-20000} $(PYTHON) -m pytest tests/fuzz $(PYTEST_OPTIONS)
 
 faults:          ## faults of saving and going on, all of them: kills at each file operation, every engine from what every other left
-	@. launch/environment.sh && find_python && ensure_installed "offline,test" && folder="$$(mktemp -d)" && \
-	"$$ENVIRONMENT/bin/python" -m tests.checkpoint.killed_at_each "$$folder" $(FAULTS) && rm -r "$$folder" && "$$ENVIRONMENT/bin/python" -m tests.integration.resume_matrix
+	@folder="$$(mktemp -d)" && OMP_NUM_THREADS=1 $(PYTHON) -m tests.checkpoint.killed_at_each "$$folder" $(FAULTS) && rm -r "$$folder"
+	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.resume_matrix
 
 mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"
 	@. launch/environment.sh && find_python && ensure_installed "offline,test,mutants" && "$$ENVIRONMENT/bin/python" -m tests.mutants --reach .reach $(MUTANTS)
