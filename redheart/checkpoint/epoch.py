@@ -8,6 +8,7 @@ temporary name and renamed; one that is there already is not replaced but supers
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -110,7 +111,9 @@ class FolderWriter:
         try:
             yield
         except (OSError, StorageError) as error:
-            reason = reason_of(error, self.target) if isinstance(error, OSError) else error
+            reason = reason_of(error, self.target) if isinstance(error, OSError) else str(error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason += f" ({self.files.bytes / 2**20:,.0f} MiB are needed)"
             raise StorageError(
                 f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
             ) from error
