@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.checkpoint.manifest import FORMAT, Manifest, load_manifest, write_manifest
-from redheart.checkpoint.module_files import ModuleFiles, dtypes_of, forms_of, whole
+from redheart.checkpoint.module_files import ModuleFiles, Run, dtypes_of, forms_of, whole
 from redheart.checkpoint.tensor_file import TensorForm
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
@@ -123,12 +123,22 @@ class FolderWriter:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
-def _write(target: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
-    """Writes a whole checkpoint, of tensors that are there. Returns its manifest."""
-    writer = FolderWriter(target, forms_of(state), manifest)
+def save_streamed(
+    target: Path, forms: Mapping[str, TensorForm], tensors: Iterable[tuple[str, Tensor]], manifest: Manifest
+) -> Manifest:
+    """Writes a model that is no epoch, a tensor at a time, as the folder ``target``, replacing it. Returns its manifest.
+
+    Args:
+        forms: of all tensors; tensors: by name, in whatever order; none is kept.
+
+    Raises:
+        StorageError: ``target`` is as it was.
+        ValueError: as ``save_epoch``.
+    """
+    writer = FolderWriter(target, forms, manifest)
     writer.create()
     with writer.whole_or_gone():
-        writer.files.write(whole(state))
+        writer.files.write(Run(name, 0, tensor.reshape(-1)) for name, tensor in tensors)
     return writer.publish()
 
 
@@ -204,7 +214,7 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
         StorageError: ``folder/name`` is as it was.
         ValueError: as ``save_epoch``.
     """
-    _write(folder / name, state, manifest)
+    save_streamed(folder / name, forms_of(state), state.items(), manifest)
     return folder / name
 
 
