@@ -51,6 +51,12 @@ def _cgroup_rest() -> int | None:
     return None
 
 
+def host_memory() -> int:
+    """Bytes of host memory that this process may still use: the smaller of what is free and the cgroup's rest."""
+    available, rest = psutil.virtual_memory().available, _cgroup_rest()
+    return available if rest is None else min(available, rest)
+
+
 def inspect_machine(output: Path) -> Machine:
     """Looks at devices, memory and disk. Imports torch only where a CUDA driver is there."""
     gpus: list[tuple[str, int, int]] = []
@@ -60,14 +66,12 @@ def inspect_machine(output: Path) -> Machine:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             gpus.append((torch.cuda.get_device_name(index), total, free))
-    available = psutil.virtual_memory().available
-    rest = _cgroup_rest()
     existing = output.absolute()
     while not existing.exists():
         existing = existing.parent
     return Machine(
         gpus=tuple(gpus),
-        host_bytes=available if rest is None else min(available, rest),
+        host_bytes=host_memory(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         disk_bytes=shutil.disk_usage(existing).free,
     )

@@ -7,20 +7,24 @@ temporary name and renamed; one that is there already is not replaced but supers
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, load_manifest, write_manifest
+from redheart.checkpoint.manifest import FORMAT, Manifest, load_manifest, write_manifest
+from redheart.checkpoint.module_files import ModuleFiles, Run, dtypes_of, forms_of, whole
+from redheart.checkpoint.tensor_file import TensorForm
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
-from redheart.storage import replace_folder, sha256_of, write_json
-from redheart.storage.atomic import follow_umask, sync_file, sync_folder
+from redheart.storage import replace_folder, sha256_of
+from redheart.storage.atomic import sync_folder
 from redheart.storage.names import reason_of
 from redheart.tasks import MODULES
 
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
 START = "start"
 #: What the start counts as: the model before the first epoch.
 START_EPOCH = 0
-INDEX = "model.safetensors.index.json"
 _FOLDER = re.compile(r"epoch_(\d{4,})(?:\.g(\d+))?")
 
 
@@ -48,84 +51,140 @@ def epochs_folder(output: Path) -> Path:
     return OutputPaths(output).checkpoints
 
 
-def module_of(tensor_name: str) -> str:
-    """The module that a tensor of the model belongs to, by its name.
+class FolderWriter:
+    """A model's folder that is being written under a temporary name, by one process or several: made, filled, published.
+
+    Args:
+        forms: every tensor of the model.
+        manifest: what it says of files is filled in here.
 
     Raises:
-        ValueError: the tensor is part of no module, so no checkpoint would hold it.
+        ValueError: as of ``ModuleFiles``.
     """
-    for module in MODULES:
-        if tensor_name.startswith(f"{module}."):
-            return module
-    raise ValueError(f"tensor {tensor_name!r} belongs to none of the {len(MODULES)} modules")
 
+    def __init__(self, target: Path, forms: Mapping[str, TensorForm], manifest: Manifest) -> None:
+        self.target = target
+        self.temporary = target.with_name(f".{target.name}.writing")
+        self._forms, self._manifest = forms, manifest
+        self.files = ModuleFiles(self.temporary, forms)
 
-def _entry(file: Path, tensors: Mapping[str, Tensor]) -> FileEntry:
-    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    return FileEntry(sha256_of(file), file.stat().st_size, shapes)
+    def create(self) -> None:
+        """Makes the folder and its files in full size; by one process, before any other fills them.
 
+        Raises:
+            StorageError: there is no room, or the like; nothing is left.
+        """
+        with self.whole_or_gone():
+            self.temporary.parent.mkdir(parents=True, exist_ok=True)
+            if self.temporary.exists():  # what a killed run left
+                shutil.rmtree(self.temporary)
+            self.temporary.mkdir()
+            self.files.create()
 
-def _write_folder(folder: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
-    from safetensors.torch import save_file
+    def publish(self) -> Manifest:
+        """Puts the folder in its target's place, once all is filled in; by one process.
 
-    by_module: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
-    for name, tensor in state.items():
-        by_module[module_of(name)][name] = tensor.detach().cpu().contiguous()
-    missing = [module for module, tensors in by_module.items() if not tensors]
-    empty = [name for name, tensor in state.items() if tensor.numel() == 0]  # what ZeRO-3 leaves of a parameter
-    if missing or empty:
-        what = f"no tensors for {', '.join(missing)}" if missing else f"{len(empty)} empty tensors, {empty[0]} first"
-        raise ValueError(f"{what}: a sharded model saved as if it were whole?")
-    files: dict[str, FileEntry] = {}
-    weight_map: dict[str, str] = {}
-    total_bytes = 0
-    for module, tensors in by_module.items():
-        file_name = f"{module}.safetensors"
-        save_file(tensors, str(folder / file_name), metadata={"format": "pt"})
-        follow_umask(folder / file_name)
-        sync_file(folder / file_name)
-        weight_map |= dict.fromkeys(tensors, file_name)
-        total_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        files[file_name] = _entry(folder / file_name, tensors)
-    index = {"metadata": {"total_size": total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
-    write_json(folder / INDEX, index)
-    files[INDEX] = _entry(folder / INDEX, {})
-    dtypes = sorted(
-        {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
-    )
-    whole = msgspec.structs.replace(manifest, format=FORMAT, dtype="/".join(dtypes), files=files)
-    write_manifest(folder, whole)
-    return whole
+        Raises:
+            StorageError: nothing was published; what was there before is intact.
+        """
+        with self.whole_or_gone():
+            entries = self.files.finish()
+            found = msgspec.structs.replace(self._manifest, format=FORMAT, dtype=dtypes_of(self._forms), files=entries)
+            write_manifest(self.temporary, found)
+            sync_folder(self.temporary)
+            replace_folder(self.temporary, self.target)
+        return found
 
+    @contextlib.contextmanager
+    def whole_or_gone(self) -> Iterator[None]:
+        """Whatever fails within takes the temporary folder with it; see ``naming``."""
+        try:
+            with self.naming():
+                yield
+        except BaseException:
+            self.drop()
+            raise
 
-def _publish(folder: Path, name: str, target: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
-    """Writes a whole checkpoint under a temporary name and puts it in ``target``'s place. Returns its manifest."""
-    from safetensors import SafetensorError  # a full disk comes back as this, without an errno
-
-    temporary = folder / f".{name}.writing"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if temporary.exists():  # what a killed run left
-            shutil.rmtree(temporary)
-        temporary.mkdir()
-        whole = _write_folder(temporary, state, manifest)
-        sync_folder(temporary)
-        replace_folder(temporary, target)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, (OSError, SafetensorError, StorageError)):
-            reason = reason_of(error, target) if isinstance(error, OSError) else error
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """A disk's failure within is a ``StorageError`` that names the target."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            reason = reason_of(error, self.target) if isinstance(error, OSError) else str(error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason += f" ({self.files.bytes / 2**20:,.0f} MiB are needed)"
             raise StorageError(
-                f"{target}: checkpoint not written: {reason}; what was there before is intact"
+                f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
             ) from error
-        raise
-    return whole
+
+    def drop(self) -> None:
+        """Takes away what was written."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def save_streamed(
+    target: Path, forms: Mapping[str, TensorForm], tensors: Iterable[tuple[str, Tensor]], manifest: Manifest
+) -> Manifest:
+    """Writes a model that is no epoch, a tensor at a time, as the folder ``target``, replacing it. Returns its manifest.
+
+    Args:
+        forms: of all tensors; tensors: by name, in whatever order; none is kept.
+
+    Raises:
+        StorageError: ``target`` is as it was.
+        ValueError: as ``save_epoch``.
+    """
+    writer = FolderWriter(target, forms, manifest)
+    writer.create()
+    with writer.whole_or_gone():
+        writer.files.write(Run(name, 0, tensor.reshape(-1)) for name, tensor in tensors)
+    return writer.publish()
 
 
 def _generations(folder: Path, epoch: int) -> dict[int, Path]:
     """The folders of an epoch by generation, whole or not."""
     found = {path: _FOLDER.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ())}
     return {int(match[2] or 1): path for path, match in found.items() if match and int(match[1]) == epoch}
+
+
+@dataclass(frozen=True)
+class EpochWriter:
+    """The checkpoint of an epoch that is being written; see ``FolderWriter``.
+
+    Attributes:
+        earlier: folders of the same epoch, which go when the new one is in place.
+    """
+
+    epoch: int
+    folder: FolderWriter
+    earlier: tuple[Path, ...]
+
+    @staticmethod
+    def of(output: Path, epoch: int, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
+        """The writer of the epoch's next generation under ``output/checkpoints``."""
+        folder, name = epochs_folder(output), f"epoch_{epoch:04d}"
+        earlier = _generations(folder, epoch)
+        path = folder / (f"{name}.g{max(earlier) + 1}" if earlier else name)
+        manifest = msgspec.structs.replace(manifest, epoch=epoch)
+        return EpochWriter(epoch, FolderWriter(path, forms, manifest), tuple(earlier.values()))
+
+    @staticmethod
+    def of_start(output: Path, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
+        """The writer of the model as it was before its first step, as ``output/checkpoints/start``."""
+        manifest = msgspec.structs.replace(manifest, epoch=START_EPOCH)
+        return EpochWriter(START_EPOCH, FolderWriter(epochs_folder(output) / START, forms, manifest), ())
+
+    def publish(self) -> EpochCheckpoint:
+        """Puts it in place, once all is filled in.
+
+        Raises:
+            StorageError: nothing was published; earlier checkpoints are intact.
+        """
+        found = self.folder.publish()
+        for superseded in self.earlier:
+            shutil.rmtree(superseded, ignore_errors=True)
+        return EpochCheckpoint(self.epoch, self.folder.target, found)
 
 
 def save_epoch(output: Path, *, epoch: int, state: Mapping[str, Tensor], manifest: Manifest) -> EpochCheckpoint:
@@ -139,13 +198,11 @@ def save_epoch(output: Path, *, epoch: int, state: Mapping[str, Tensor], manifes
         StorageError: nothing was published; earlier checkpoints are intact.
         ValueError: a module has no tensors, or a tensor is empty: the model was sharded.
     """
-    folder, name = epochs_folder(output), f"epoch_{epoch:04d}"
-    earlier = _generations(folder, epoch)
-    path = folder / (f"{name}.g{max(earlier) + 1}" if earlier else name)
-    whole = _publish(folder, name, path, state, msgspec.structs.replace(manifest, epoch=epoch))
-    for superseded in earlier.values():
-        shutil.rmtree(superseded, ignore_errors=True)
-    return EpochCheckpoint(epoch, path, whole)
+    writer = EpochWriter.of(output, epoch, forms_of(state), manifest)
+    writer.folder.create()
+    with writer.folder.whole_or_gone():
+        writer.folder.files.write(whole(state))
+    return writer.publish()
 
 
 def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: Manifest) -> Path:
@@ -157,7 +214,7 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
         StorageError: ``folder/name`` is as it was.
         ValueError: as ``save_epoch``.
     """
-    _publish(folder, name, folder / name, state, manifest)
+    save_streamed(folder / name, forms_of(state), state.items(), manifest)
     return folder / name
 
 

@@ -35,8 +35,7 @@ def build_from_manifest(manifest: ModelDescription) -> UnifiedModel:
         AnotherModel: the manifest describes no model of this version.
     """
     try:
-        dimensions = ModelDimensions.from_json(manifest.model)
-        statistics = TargetStatistics.from_json(manifest.statistics)
+        dimensions, statistics = ModelDimensions.from_json(manifest.model), statistics_of(manifest)
     except (ValueError, TypeError) as error:
         raise AnotherModel(f"checkpoint manifest: no model of this version can be built from it: {error}") from error
     model = UnifiedModel(dimensions, statistics).eval()
@@ -198,7 +197,7 @@ def _what_helps(path: Path) -> str:
 
 
 def _open(path: Path, *, verify: bool) -> Restored:
-    combined = OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
+    combined = _combined_in(path)
     if combined.is_file():
         return _open_combined(combined)
     if not (path / MANIFEST).is_file():
@@ -213,6 +212,12 @@ def _open(path: Path, *, verify: bool) -> Restored:
 
 
 def _open_combined(path: Path) -> Restored:
+    manifest, state = _read_combined(path)
+    return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
+
+
+def _read_combined(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
+    """What ``crossover_final.pth`` says of itself, and its tensors, which lie in the mapped file."""
     import torch
 
     if not zipfile.is_zipfile(path) and path.name == OutputPaths.combined.name:
@@ -220,12 +225,57 @@ def _open_combined(path: Path) -> Restored:
     if not zipfile.is_zipfile(path):
         raise UsageError(f"{path}: found a file that is no PyTorch archive; wanted crossover_final.pth or a folder")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         stored, state = dict(content["manifest"]), dict(content["state_dict"])
     except Exception as error:  # a damaged or foreign archive fails in as many ways as there are readers below
         raise StorageError(f"{path}: can't be read as a crossover: {type(error).__name__}: {error}") from error
-    manifest = as_struct(stored, Manifest, f"{path}: manifest")
-    return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
+    return as_struct(stored, Manifest, f"{path}: manifest"), state
+
+
+def describe(path: Path) -> ModelDescription:
+    """What a checkpoint says of itself, of whatever kind ``open_model`` takes; its weights are not read.
+
+    Raises:
+        UsageError, StorageError: as of ``open_model``.
+    """
+    combined = _combined_in(path)
+    if combined.is_file():
+        return _read_combined(combined)[0]
+    return read_config(path) if not (path / MANIFEST).is_file() else read_manifest(path, verify=False)
+
+
+def fill(model: UnifiedModel, path: Path) -> None:
+    """Copies a checkpoint's weights into a model of its shape, from the mapped files: no second model is made.
+
+    Raises:
+        UsageError, StorageError, AnotherModel: as of ``open_model``.
+    """
+    combined = _combined_in(path)
+    if combined.is_file():
+        state = _read_combined(combined)[1]
+    elif (path / MANIFEST).is_file():
+        read_manifest(path)
+        state = load_modules(path)
+    else:
+        state = UnifiedModel.from_pretrained(path).state_dict()
+    _filled(model, state, path)
+
+
+def statistics_of(manifest: ModelDescription) -> TargetStatistics:
+    """What a checkpoint's targets were measured by.
+
+    Raises:
+        AnotherModel: it has other tasks than this version.
+    """
+    try:
+        return TargetStatistics.from_json(manifest.statistics)
+    except (ValueError, TypeError) as error:
+        raise AnotherModel(f"checkpoint manifest: its statistics are of another version: {error}") from error
+
+
+def _combined_in(path: Path) -> Path:
+    """The file that the folder ``crossover`` is about, or ``path`` itself."""
+    return OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
 
 
 def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:

@@ -1,8 +1,7 @@
 """The resume state: what going on needs beyond the weights (optimizer, random states, cursor). The newest two are kept.
 
-The optimizer's own files are written by Accelerate or DeepSpeed, collectively; this file gives them a folder that
-becomes valid only when everything in it is on disk, and checks every hash before they are read again – their loaders
-unpickle, so they must see nothing but what this run wrote.
+Every process writes its files (see ``engine/resume_files.py``); this module gives them a folder that becomes valid only when
+everything in it is on disk, and checks every hash before they are read again.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
 from redheart.storage.atomic import follow_umask, sync_file, sync_folder
 
 KEEP = 2
+#: Of a file that stands beside another until the folder is published: the hash that its writer computed on the way.
+_DIGEST = ".sha256"
 MANIFEST = "manifest.json"
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -115,10 +116,10 @@ def save_resume_state(
 
     def publish() -> None:
         files: dict[str, _Hash] = {}
-        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+        for path in sorted(path for path in temporary.rglob("*") if path.is_file() and path.suffix != _DIGEST):
             follow_umask(path)
             sync_file(path)
-            files[str(path.relative_to(temporary))] = _Hash(sha256_of(path), path.stat().st_size)
+            files[str(path.relative_to(temporary))] = _Hash(_digest_of(path), path.stat().st_size)
         for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):
             sync_folder(inner)  # the names of the files in it
         write_json(temporary / MANIFEST, _Manifest(cursor, files))
@@ -133,6 +134,21 @@ def save_resume_state(
     return target if is_main else None
 
 
+def note_digest(path: Path, sha256: str) -> None:
+    """Leaves the hash of a file that was just written in a state's folder, so that nobody has to read it again for that."""
+    path.with_name(path.name + _DIGEST).write_text(sha256)
+
+
+def _digest_of(path: Path) -> str:
+    """The hash that the writer left, which is taken away, or that of what lies there."""
+    noted = path.with_name(path.name + _DIGEST)
+    if not noted.is_file():
+        return sha256_of(path)
+    found = noted.read_text()
+    noted.unlink()
+    return found
+
+
 def _nothing() -> None:
     """What the other processes do while the main one works."""
 
@@ -142,6 +158,27 @@ def _is_of_storage(error: Exception) -> bool:
     from safetensors import SafetensorError
 
     return isinstance(error, (OSError, RuntimeError, SafetensorError, StorageError))
+
+
+def number_of(state: ResumeState[C]) -> int:
+    """The number of a state's generation, from 1."""
+    return int(state.path.name.removeprefix("state_"))
+
+
+def resume_state(output: Path, number: int, kind: type[C]) -> ResumeState[C]:
+    """The state of a number, which another process has found valid: no hash is computed again.
+
+    Raises:
+        StorageError: this process does not see it, or not as it was written.
+    """
+    path = _folder(output) / f"state_{number:06d}"
+    if not path.is_dir():
+        raise StorageError(
+            f"{path}: the first process goes on from this state, and here there is none: is {output} the same folder on "
+            "every node?"
+        )
+    manifest = as_struct(content := read_json(path / MANIFEST), _Manifest[kind], f"{path / MANIFEST}")  # type: ignore[valid-type]
+    return ResumeState(path, manifest.cursor, content["cursor"])
 
 
 def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeState[C] | None:

@@ -102,6 +102,12 @@ def training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=positive, metavar="N", help="epochs of the main training (default: 60)")
     parser.add_argument("--lr", type=rate, metavar="RATE", help="peak learning rate (default: the sweep's choice)")
     parser.add_argument(
+        "--init-from",
+        type=filled,
+        metavar="CHECKPOINT",
+        help="begin with the weights of an epoch, best_model, an export or crossover_final.pth (default: random ones)",
+    )
+    parser.add_argument(
         "--no-param-update", action="store_true", help="dry run: forward and backward, no optimizer step"
     )
     parser.add_argument("--strict", action="store_true", help="stop when a tensor or module does not train")

@@ -105,6 +105,10 @@ def run(arguments: Namespace) -> int:
     if not command.takes_settings:
         return command.run(arguments, Config())
     loaded = load_settings(Path(arguments.config) if arguments.config else None, overrides(arguments))
+    if loaded.config.training.init_from is not None:
+        from dataclasses import replace
+
+        loaded = replace(loaded, config=_starting_from(loaded.config))
     output = Path(loaded.config.output)
     check_name(output, "output")  # as it may stand in a file of settings too
     check_can_be_a_folder(output, "output")
@@ -117,6 +121,15 @@ def run(arguments: Namespace) -> int:
     if is_first_process():
         print_settings(arguments, loaded)
     return 0
+
+
+def _starting_from(config: Config) -> Config:
+    """With the preset of the checkpoint that training begins with, where none is asked for."""
+    from redheart.storage.names import check_name
+    from redheart.training.init_from import with_preset_of_source
+
+    check_name(Path(str(config.training.init_from)), "training.init_from")
+    return with_preset_of_source(config)
 
 
 def _run_command(command: Command, arguments: Namespace, config: Config) -> int:

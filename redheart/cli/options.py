@@ -15,6 +15,7 @@ _VALUES = {
     "preset": "model.preset",
     "epochs": "training.epochs",
     "lr": "training.learning_rate",
+    "init_from": "training.init_from",
     "workers": "sweep.workers",
     "seeds": "ablation.seeds",
 }

@@ -11,11 +11,12 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Within it, SIGINT and SIGTERM ask for a stop; yields the question whether one was asked for."""
+    """Within it, each of ``stop_signals`` asks for a stop; yields the question whether one was asked for."""
     import signal  # builds tables of names, which --help needs not wait for
 
     from redheart.engine.launch_variables import is_first_process
     from redheart.messages import text
+    from redheart.stop_signals import stop_signals
 
     asked = 0
     heard = text("workflow.stop_heard") if is_first_process() else ""  # now: a handler should load nothing
@@ -28,7 +29,7 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in stop_signals()}
     try:
         yield lambda: asked > 0
     finally:

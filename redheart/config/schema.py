@@ -83,9 +83,12 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Fraction of the optimizer steps over which ``wsd`` goes down; with the warm-up at most 1."""
     final_lr_fraction: Fraction = 0.05
     """Where the schedule ends, as a fraction of the peak."""
-    linear_start: bool = True
+    init_from: str | None = None
+    """Begin with the weights of a checkpoint – an epoch, ``best_model``, an export, ``crossover_final.pth`` –, for new data, tasks
+    or schedule; null: with random ones."""
+    linear_start: bool | None = None
     """Start the heads' linear and radial paths at the best prediction from the training split, found in closed form, and let
-    them learn at a tenth of the rate."""
+    them learn at a tenth of the rate; null: yes, but not with ``init_from``."""
     rate_by_coverage: bool = True
     """Modules of a task that fewer training situations have a target for learn at a rate that is lower by as much; no rate is
     below a hundredth of the full one."""
@@ -118,6 +121,11 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """First optimizer steps over which every tensor is watched: held by the optimizer, a gradient, an update; 0: none."""
     strict: bool = False
     """Stop instead of warn when a tensor or a module does not train."""
+    save_every_minutes: NotNegative = 10.0
+    """A state to go on from is written when so many minutes went by since the last, in the midst of an epoch or at its end;
+    always at a stop and after the last epoch. 0: at the end of every epoch."""
+    checkpoint_dtype: Literal["fp32", "bf16"] = "fp32"
+    """In what an epoch's checkpoint keeps the weights; bf16 takes half the disk, and rounds each to three digits."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 

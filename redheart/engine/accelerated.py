@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from redheart.config import Config
+from redheart.engine import resume_files
 from redheart.engine.compiled import compile_forward
 from redheart.engine.launch import Launch, is_data_parallel_on_cpu
+from redheart.engine.resume_files import LossScale
+from redheart.engine.shards import Shard
 from redheart.errors import ConfigError, MissingRequirement
 from redheart.model import Model
 from redheart.model.modules.activation_checkpointing import recompute_blocks
@@ -141,10 +144,70 @@ class AcceleratedEngine(ABC):
     def weight_shapes(self) -> dict[str, list[int]]:
         return {name: list(getattr(one, "ds_shape", one.shape)) for name, one in self.unwrapped.named_parameters()}
 
-    def save_state(self, folder: Path) -> None:
-        self.accelerator.save_state(str(folder))
+    def held_shards(self) -> dict[str, Shard]:
+        """The fp32 weights that this process's optimizer steps on."""
+        return {name: shard for name, shard in self.weight_shards().items() if name in self._group_of}
 
-    def load_state(self, folder: Path) -> None:
+    def outside_tensors(self) -> dict[str, Tensor]:
+        """What the optimizer does not hold: buffers that are saved and frozen parameters, whole, on the CPU. Collective."""
+        found: dict[str, Tensor] = {}
+        for name, one in self.unwrapped.named_parameters():
+            if name not in self._group_of:
+                found[name] = self.full_parameter(name, one)
+        saved = self.unwrapped.state_dict().keys()
+        found |= {name: one.detach() for name, one in self.unwrapped.named_buffers() if name in saved}
+        return {name: one.to("cpu", copy=True).contiguous() for name, one in found.items()}
+
+    def set_outside_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse. Collective."""
+        with torch.no_grad():
+            for name, one in self.unwrapped.named_parameters():
+                if name not in self._group_of:
+                    self.set_outside(one, tensors[name])
+            for name, buffer in self.unwrapped.named_buffers():
+                if name in tensors:
+                    buffer.copy_(tensors[name])
+
+    def set_outside(self, parameter: nn.Parameter, value: Tensor) -> None:
+        """Writes a parameter that the optimizer does not hold. Collective under ZeRO."""
+        parameter.copy_(value)
+
+    @abstractmethod
+    def weight_shards(self) -> dict[str, Shard]: ...
+
+    @abstractmethod
+    def broadcast_weights(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def shards_state(self) -> bool: ...
+
+    @abstractmethod
+    def optimizer_state(self) -> Any:
+        """What the torch optimizer inside keeps, by the tensor that it steps on."""
+
+    @abstractmethod
+    def make_optimizer_state(self, steps: Mapping[str, int]) -> None:
+        """Makes what the optimizer's first step would make, zeros for both moments, without a step; of what has none, nothing.
+
+        Args:
+            steps: that were taken, by parameter.
+        """
+
+    @abstractmethod
+    def loss_scale(self) -> LossScale | None:
+        """fp16's; None under any other precision."""
+
+    @abstractmethod
+    def set_loss_scale(self, found: LossScale) -> None: ...
+
+    def save_state(self, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:
+        resume_files.save(self, folder, beside)
+
+    def load_state(self, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:
+        resume_files.load(self, folder, beside)
+
+    def load_older_state(self, folder: Path) -> None:
         self.accelerator.load_state(str(folder))
 
     def start_tracking(self, name: str) -> None:

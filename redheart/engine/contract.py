@@ -73,7 +73,7 @@ class Engine(Protocol):
 
     @property
     def shards_state(self) -> bool:
-        """Whether a process holds only a shard of weights and optimizer state, and a saved state fits as many processes."""
+        """Whether a process holds only a shard of weights and optimizer state, and no process a whole one."""
 
     @property
     def gradients_are_local(self) -> bool:
@@ -96,11 +96,12 @@ class Engine(Protocol):
         """Whether the forward pass can be one graph."""
 
     @property
+    def goes_on_exactly(self) -> bool:
+        """Whether a run that is stopped and goes on under this engine repeats the undisturbed run bit by bit."""
+
+    @property
     def held(self) -> Mapping[str, int]:
         """The parameters that the optimizer holds, as it says itself: name -> number of its parameter group."""
-
-    def loads_state_of(self, kind: str, world_size: int) -> bool:
-        """Whether it can go on from a state that an engine of ``kind`` with ``world_size`` processes saved."""
 
     def prepare(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
         """Takes both over; after this, only the engine's own methods touch weights and gradients. Collective.
@@ -166,14 +167,39 @@ class Engine(Protocol):
     def weight_shards(self) -> dict[str, Shard]:
         """The fp32 weights that this process holds, by parameter: see ``shards.py``."""
 
+    def held_shards(self) -> dict[str, Shard]:
+        """Those of ``weight_shards`` that the optimizer steps on."""
+
+    def outside_tensors(self) -> dict[str, Tensor]:
+        """What the optimizer does not hold: buffers that are saved and frozen parameters, whole, on the CPU. Collective."""
+
     def broadcast_weights(self) -> None:
         """Lets the forward pass see what was written into ``weight_shards``. Collective under ZeRO."""
 
-    def save_state(self, folder: Path) -> None:
-        """Writes what resuming needs of weights, optimizer and random states. Collective."""
+    def save_state(self, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Writes what resuming needs of weights, optimizer and random states, for any engine to go on: see ``resume_files.py``.
 
-    def load_state(self, folder: Path) -> None:
-        """Reads it back; the caller has checked that the files are this run's own. Collective."""
+        Collective.
+
+        Args:
+            beside: by kind, what else is kept of the numbers of ``weight_shards``: ``(count,)`` by tensor.
+        """
+
+    def load_state(self, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Reads it back, whichever engine wrote it. Collective.
+
+        Args:
+            beside: filled with what was kept.
+
+        Raises:
+            StorageError: a file is missing or does not hold what it should.
+        """
+
+    def loads_older_state_of(self, kind: str, world_size: int) -> bool:
+        """Whether it can go on from a state in the form of before, which an engine of ``kind`` with ``world_size`` processes saved."""
+
+    def load_older_state(self, folder: Path) -> None:
+        """Reads a state in the form of before, which the libraries wrote; its hashes were checked. Collective."""
 
     def start_tracking(self, name: str) -> None:
         """Opens the trackers' record of a run, if it was made with a folder for them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redheart.checkpoint.slices import MOMENTS
 from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
@@ -21,10 +22,13 @@ from redheart.engine.deepspeed_internals import (
     drop_gradients,
     full_parameter_outside,
     held_gradients_are_finite,
+    link_optimizer_state,
     optimized_groups,
+    set_parameter_outside,
 )
 from redheart.engine.launch import Launch
-from redheart.engine.shards import Shard, broadcast_zero_shards, zero_shards
+from redheart.engine.resume_files import LossScale
+from redheart.engine.shards import Shard, broadcast_zero_shards, flat_partitions, zero_shards
 from redheart.model import Model
 from redheart.storage import Scalar
 
@@ -77,7 +81,12 @@ class DeepSpeedEngine(AcceleratedEngine):
             "launch with launch/zero2.yaml, or set training.compile=false"
         )
 
-    def loads_state_of(self, kind: str, world_size: int) -> bool:
+    @property
+    def goes_on_exactly(self) -> bool:
+        # DeepSpeed's AdamW for the CPU keeps the powers of its betas as running products, outside any state.
+        return type(self.model.optimizer.optimizer).__name__ != "DeepSpeedCPUAdam"
+
+    def loads_older_state_of(self, kind: str, world_size: int) -> bool:
         return kind == self.kind and world_size == self.world_size  # the optimizer's is cut by the number of processes
 
     def _inner_model(self) -> Model:
@@ -132,6 +141,48 @@ class DeepSpeedEngine(AcceleratedEngine):
 
     def broadcast_weights(self) -> None:
         broadcast_zero_shards(self.model.optimizer, stage=self._zero_stage)
+
+    def set_outside(self, parameter: nn.Parameter, value: Tensor) -> None:
+        set_parameter_outside(parameter, value)
+
+    def optimizer_state(self) -> Any:
+        return self.model.optimizer.optimizer.state
+
+    def make_optimizer_state(self, steps: Mapping[str, int]) -> None:
+        optimizer, taken = self.model.optimizer, dict.fromkeys(self._flats(), 0)
+        for name, shard in self.held_shards().items():
+            assert shard.flat is not None
+            taken[shard.flat] = max(taken[shard.flat], steps.get(name, 0))
+        counts_in_python = not self.goes_on_exactly
+        on_device = any(group.get("fused") or group.get("capturable") for group in optimizer.optimizer.param_groups)
+        for flat, count in taken.items():
+            if not steps:  # no step was taken yet
+                self.optimizer_state().pop(flat, None)
+                continue
+            # One that holds nothing but padding too: as the first step would make it.
+            count = count or max(steps.values())
+            self.optimizer_state()[flat] = {
+                "step": count
+                if counts_in_python
+                else torch.tensor(float(count), device=flat.device if on_device else "cpu"),
+                **{moment: torch.zeros_like(flat, dtype=torch.float32) for moment in MOMENTS},
+            }
+        if steps and self._zero_stage < 3:
+            link_optimizer_state(optimizer)
+
+    def _flats(self) -> list[Tensor]:
+        return flat_partitions(self.model.optimizer, stage=self._zero_stage)
+
+    def loss_scale(self) -> LossScale | None:
+        if not self.scales_loss:
+            return None
+        scaler = self.model.optimizer.loss_scaler
+        return LossScale(float(scaler.cur_scale), scaler.cur_iter - scaler.last_overflow_iter - 1)
+
+    def set_loss_scale(self, found: LossScale) -> None:
+        if self.scales_loss:
+            scaler = self.model.optimizer.loss_scaler
+            scaler.cur_scale, scaler.last_overflow_iter = found.scale, scaler.cur_iter - found.good_steps - 1
 
 
 def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:

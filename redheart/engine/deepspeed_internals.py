@@ -1,5 +1,5 @@
-"""DeepSpeed internals that have no public call: which parameters its optimizer holds, whether the gradients it has are finite, and
-dropping them without a step.
+"""DeepSpeed internals that have no public call: which parameters its optimizer holds, writing those that it does not, whether
+the gradients it has are finite, and dropping them without a step.
 
 ZeRO keeps gradients in places of its own, and counts the backward passes since the last step to know whether the next
 one adds to what is there or replaces it. Dropping is what its own optimizers do after an overflow.
@@ -31,6 +31,23 @@ def full_parameter_outside(parameter: nn.Parameter) -> Tensor:
 
     with deepspeed.zero.GatheredParameters([parameter]):
         return parameter.detach().float().clone()
+
+
+def set_parameter_outside(parameter: nn.Parameter, value: Tensor) -> None:
+    """The inverse: writes it, the same value on every process. Collective under ZeRO-3."""
+    if not hasattr(parameter, "ds_id"):
+        parameter.copy_(value)
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+        parameter.copy_(value)
+
+
+def link_optimizer_state(optimizer: Any) -> None:
+    """Lets ZeRO-1 and 2 know of an optimizer state that another than its own step made."""
+    optimizer._hp_optimizer_states_linked = False
+    optimizer._lazy_init_hp_params_optimizer_state()
 
 
 def held_gradients_are_finite(optimizer: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redheart.checkpoint.slices import MOMENTS
 from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
 from redheart.engine.launch import Launch
+from redheart.engine.resume_files import LossScale
 from redheart.engine.shards import Shard, plain_shards
 from redheart.model import Model
 
@@ -51,7 +53,11 @@ class PlainEngine(AcceleratedEngine):
     def is_compilable(self) -> bool:
         return True
 
-    def loads_state_of(self, kind: str, world_size: int) -> bool:
+    @property
+    def goes_on_exactly(self) -> bool:
+        return True
+
+    def loads_older_state_of(self, kind: str, world_size: int) -> bool:
         return kind == self.kind  # it is whole, and fits any number of processes
 
     def _inner_model(self) -> Model:
@@ -109,3 +115,30 @@ class PlainEngine(AcceleratedEngine):
 
     def broadcast_weights(self) -> None:
         """Nothing to do: the forward pass reads the shards themselves."""
+
+    def optimizer_state(self) -> Any:
+        return self.optimizer.optimizer.state
+
+    def make_optimizer_state(self, steps: Mapping[str, int]) -> None:
+        parameters, state = dict(self.unwrapped.named_parameters()), self.optimizer_state()
+        groups = self.optimizer.param_groups
+        for name, group in self._group_of.items():
+            one = parameters[name]
+            if name not in steps:
+                state.pop(one, None)
+                continue
+            on_device = groups[group].get("fused") or groups[group].get("capturable")
+            state[one] = {
+                "step": torch.tensor(float(steps[name]), device=one.device if on_device else "cpu"),
+                **{moment: torch.zeros_like(one, memory_format=torch.preserve_format) for moment in MOMENTS},
+            }
+
+    def loss_scale(self) -> LossScale | None:
+        scaler = self.accelerator.scaler
+        return None if scaler is None else LossScale(scaler.get_scale(), scaler.state_dict()["_growth_tracker"])
+
+    def set_loss_scale(self, found: LossScale) -> None:
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            now = {"scale": found.scale, "_growth_tracker": found.good_steps}
+            scaler.load_state_dict(scaler.state_dict() | now)

@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from redheart.checkpoint.epoch import module_of
+from redheart.checkpoint.module_files import module_of
 from redheart.health.data_coverage import DataCoverage
 from redheart.health.untrainable import Untrainable
 from redheart.tasks import MODULES

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from redheart.checkpoint.epoch import module_of
+from redheart.checkpoint.module_files import module_of
 from redheart.health.dead_tensors import MIN_GRADIENT
 from redheart.model.batch import Batch
 from redheart.model.losses import compute_losses

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from redheart.checkpoint.epoch import module_of
+from redheart.checkpoint.module_files import module_of
 from redheart.engine.contract import Engine
 from redheart.tasks import MODULES
 

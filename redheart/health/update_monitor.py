@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from redheart.checkpoint.epoch import module_of
+from redheart.checkpoint.module_files import module_of
 from redheart.engine.contract import Engine
 from redheart.health.weight_changes import ChangesState, WeightChanges, sample_of
 from redheart.tasks import MODULES

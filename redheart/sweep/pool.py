@@ -17,6 +17,7 @@ from typing import Any
 from redheart.errors import Interrupted, TrainingError
 from redheart.messages import info, text, warn
 from redheart.progress import Progress, duration
+from redheart.stop_signals import stop_signals
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
 from redheart.sweep.learning_rate_keys import key_of
@@ -33,7 +34,7 @@ _MAX_FAILURES = 2  # of one point: the first may have been the machine's fault, 
 
 @contextlib.contextmanager
 def _signals_noted() -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM set a flag, and go on to a handler that was there before (the default ones excepted)."""
+    """Each of ``stop_signals`` sets a flag, and go on to a handler that was there before (the default ones excepted)."""
     asked = False
     before: dict[int, Any] = {}
 
@@ -47,13 +48,13 @@ def _signals_noted() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return
-    for wanted in (signal.SIGINT, signal.SIGTERM):
+    for wanted in stop_signals():
         before[wanted] = signal.signal(wanted, on_signal)
     try:
         yield lambda: asked
     finally:
-        for wanted in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(wanted, before[wanted])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Pool:

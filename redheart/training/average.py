@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from redheart.engine.contract import Engine
@@ -22,6 +21,9 @@ from redheart.errors import Interrupted, StorageError
 
 #: Numbers that are exchanged at a time: what the exchange needs of memory beside the two.
 EXCHANGED = 1 << 22
+#: The kind under which it stands in a state's slices.
+AVERAGE = "average"
+#: The files of it in a state of an earlier version.
 _FILES = "average_*.safetensors"
 
 
@@ -91,31 +93,25 @@ class WeightAverage:
                 average.copy_(weight)
                 weight.copy_(kept)
 
-    def save(self, folder: Path) -> None:
-        """Writes this process's shard; in the plain engine, where all processes have the same, the main one's."""
-        if not self._engine.shards_state and not self._engine.is_main:
-            return
-        places = {name: [shard.start, *shard.shape] for name, shard in self._engine.weight_shards().items()}
-        metadata = {"updates": str(self.updates), "places": json.dumps(places)}
-        save_file({name: average.contiguous() for name, average in self._average.items()}, self._file(folder), metadata)
+    @property
+    def shards(self) -> dict[str, Tensor]:
+        """``(count,)`` by parameter: the memory itself, of this process's shard."""
+        return self._average
 
-    def load(self, folder: Path) -> None:
-        """The inverse of ``save``.
+    def load_older(self, folder: Path) -> None:
+        """Reads what an earlier version wrote into a state's folder, for as many processes.
 
         Raises:
             StorageError: the file is not there, or does not hold this process's shard.
         """
-        file = self._file(folder)
+        rank = self._engine.rank if self._engine.shards_state else 0
+        file = folder / f"average_{rank:04d}.safetensors"
         updates, shards = _read(file)
         if {name: len(one) for name, one in self._average.items()} != {n: len(s.values) for n, s in shards.items()}:
             raise StorageError(f"{file}: is not the average of this process's share of the weights")
         self.updates = updates
         for name, average in self._average.items():
             average.copy_(shards[name].values)
-
-    def _file(self, folder: Path) -> Path:
-        rank = self._engine.rank if self._engine.shards_state else 0
-        return folder / f"average_{rank:04d}.safetensors"
 
 
 def _read(file: Path) -> tuple[int, dict[str, Shard]]:
@@ -130,8 +126,8 @@ def _read(file: Path) -> tuple[int, dict[str, Shard]]:
         raise StorageError(f"{file}: the average of the weights can't be read: {error}") from error
 
 
-def read_average(folder: Path) -> dict[str, Tensor]:
-    """The whole average of a resume state, by parameter, from the shards of all processes; empty if none was kept.
+def read_older_average(folder: Path) -> dict[str, Tensor]:
+    """The whole average of a resume state of an earlier version, by parameter; empty if none was kept.
 
     Raises:
         StorageError: a shard can't be read, or one is missing.

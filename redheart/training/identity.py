@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from redheart.config import Config
 from redheart.storage import Scalar
 from redheart.storage.structs import Settings
+from redheart.training.init_from import solves_start, source_identity
 
 #: Settings of the training that decide where and how loudly it runs, not what it computes.
 _NOT_IDENTITY = {
@@ -16,6 +19,8 @@ _NOT_IDENTITY = {
     "dead_update_threshold",
     "learning_rate",
     "activation_checkpointing",
+    "save_every_minutes",
+    "checkpoint_dtype",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
 _OFF: dict[str, Scalar] = {
@@ -33,6 +38,9 @@ def _training(config: Config) -> dict[str, Scalar]:
     if section["schedule"] != "wsd":
         del section["decay_fraction"]  # which nothing reads
     section["ema_decay"] = section["ema_decay"] or 0.0
+    section["linear_start"] = solves_start(config.training)
+    if (source := section.pop("init_from")) is not None:
+        section["init_from"] = source_identity(Path(source))  # another checkpoint may lie there later
     return {
         key: value
         for key, value in section.items()

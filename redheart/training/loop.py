@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -25,7 +25,7 @@ from redheart.model.batch import Batch
 from redheart.model.losses import Losses, compute_losses, valid_counts
 from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
-from redheart.training.average import WeightAverage
+from redheart.training.average import AVERAGE, WeightAverage
 from redheart.training.out_of_memory import OomLog, is_out_of_memory
 from redheart.training.schedule import learning_rate_at, set_learning_rate
 from redheart.training.step_result import Step, StepVerdict
@@ -86,6 +86,16 @@ class TrainingLoop:
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, the model's weights are those that are evaluated and kept: their average where there is one."""
         return contextlib.nullcontext() if self.average is None else self.average.swapped_in()
+
+    def kept_values(self) -> Mapping[str, Tensor]:
+        """This process's shard of the weights that are evaluated and kept, ``(count,)`` by parameter: the memory itself."""
+        if self.average is not None:
+            return self.average.shards
+        return {name: shard.values for name, shard in self.engine.weight_shards().items()}
+
+    def average_by_kind(self) -> dict[str, dict[str, Tensor]]:
+        """What a state keeps beside each process's shard of the weights: their average, where there is one."""
+        return {} if self.average is None else {AVERAGE: self.average.shards}
 
     def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
         """The steps of ``epoch`` (1-based), from batch ``start_batch`` on.

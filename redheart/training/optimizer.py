@@ -17,6 +17,7 @@ from redheart.model.modules.heads import LinearPath
 from redheart.model.modules.radial_basis import RadialBasis, RadialPath
 from redheart.model.unified import modules_of
 from redheart.tasks import TASKS
+from redheart.training.init_from import has_start
 from redheart.training.schedule import SCALE, set_learning_rate
 
 #: Of a linear path that starts at the best linear prediction: there is little left for it to learn, and much to overfit.
@@ -52,7 +53,7 @@ def learning_rate_scales(model: Model, config: TrainingConfig) -> dict[str, floa
     if config.rate_by_coverage:
         for name, share in _shares_of_targets(model).items():
             scales[name] *= share
-    if config.linear_start:
+    if has_start(config):
         for name, module in model.named_modules():
             if isinstance(module, RadialBasis) or (
                 isinstance(module, LinearPath | RadialPath)

@@ -14,6 +14,7 @@ from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
+from redheart.storage.left_overs import remove_left_overs
 from redheart.storage.structs import Settings
 from redheart.training.identity import flat
 from redheart.training.records import read_records
@@ -27,6 +28,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
         finished: its last epoch was reached.
         dataset: path of the embedded dataset; ``counts``: its situations by split.
         rate_origin: where its learning rate is from; None: not on record.
+        save_seconds: how long writing the last state took, which a job that is asked to stop needs time for; None: none was.
         updated: when this was written, in ISO 8601.
     """
 
@@ -40,6 +42,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str | None = None
     counts: dict[str, int] | None = None
     rate_origin: RateOrigin | None = None
+    save_seconds: float | None = None
     updated: str | None = None
 
 
@@ -65,6 +68,7 @@ class RunFolder:
         self.output, self.paths = output, OutputPaths(output)
         self.identity = dict(identity)
         self.run = fingerprint(self.identity)
+        self._save_seconds: float | None = None
 
     def is_finished(self, epochs: int) -> bool:
         """Whether this very run was finished here, and its epochs' checkpoints and records are still there."""
@@ -127,6 +131,11 @@ class RunFolder:
                 path.rename(target / path.name)
         return target
 
+    def remove_left_overs(self) -> None:
+        """Takes away what a killed run left half done."""
+        for folder in (self.output, self.paths.checkpoints, self.paths.resume):
+            remove_left_overs(folder)
+
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
         if previous is None or previous.identity is None:
@@ -165,6 +174,13 @@ class RunFolder:
                 dataset=dataset,
                 counts=counts,
                 rate_origin=rate_origin,
+                save_seconds=self._save_seconds,
                 updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             ),
         )
+
+    def note_save(self, seconds: float) -> None:
+        """Writes into ``run.json`` how long a state's saving took."""
+        self._save_seconds = round(seconds, 1)
+        if (there := read_run(self.output)) is not None and there.run == self.run:
+            write_json(self.paths.run, msgspec.structs.replace(there, save_seconds=self._save_seconds))

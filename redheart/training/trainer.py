@@ -41,12 +41,14 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
+from redheart.training.init_from import initialise, solves_start, statistics_with_source
 from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.records import RunRecord
-from redheart.training.resume_state import Cursor, Position, load_kept, load_progress, newest_state
 from redheart.training.run_folder import RunFolder
+from redheart.training.saving.resume_state import Cursor, Position, load_kept, load_progress, newest_state
+from redheart.training.saving.snapshot import Snapshots
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class Trainer:
 
     @cached_property
     def statistics(self) -> TargetStatistics:
-        """Of the training split."""
-        return self.table.statistics(self.train)
+        """Of the training split; where the weights come from a source, what it was trained by."""
+        own, source = self.table.statistics(self.train), self.config.training.init_from
+        return own if source is None else statistics_with_source(Path(source), own)
 
     @cached_property
     def shape(self) -> ModelDimensions:
@@ -136,6 +139,7 @@ class Trainer:
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
             self.folder.retire_other(force=self.force)
+            self.folder.remove_left_overs()
         engine.barrier()
         self._train(engine)
         return result
@@ -187,7 +191,9 @@ class Trainer:
         """The model as a run begins with it; one that goes on has its weights, and solving for them takes a while."""
         training = self.config.training
         model = UnifiedModel(self.shape, self.statistics)
-        if training.linear_start and is_new:
+        if training.init_from is not None and is_new:
+            initialise(model, Path(training.init_from), self.table.dataset, self.shape)
+        if solves_start(training) and is_new:
             stopping = Stopping(self.should_stop, engine.any_rank if engine.world_size > 1 else None)
             start_linear_paths(model, self.table, self.train, self.statistics, stopping)
         if training.rate_by_coverage and (slower := slower_tasks(self.statistics)):
@@ -211,8 +217,9 @@ class Trainer:
     def _list_callbacks(self, engine: Engine, parameters: int) -> list[Callback]:
         """The callbacks of a training, in the order in which they are told."""
         manifest, output = self._manifest(), self.output
-        start = StartCheckpoint(output, manifest)
-        checkpoints = EpochCheckpoints(output, manifest)
+        snapshots = Snapshots(self.config.training.checkpoint_dtype)
+        start = StartCheckpoint(output, manifest, snapshots)
+        checkpoints = EpochCheckpoints(output, manifest, snapshots)
         metrics = Metrics(output, self._run_record(engine, parameters), start, checkpoints)
         return [
             start,
@@ -223,7 +230,13 @@ class Trainer:
             checkpoints,
             metrics,
             *self.callbacks,
-            ResumeStates(output, self.folder.run, manifest),
+            ResumeStates(
+                output,
+                self.folder.run,
+                manifest,
+                before_save=lambda: snapshots.wait(engine),
+                on_saved=self.folder.note_save,
+            ),
             OomStatistics(output),
         ]
 
@@ -255,7 +268,7 @@ class Trainer:
             if step.batch_index + 1 < step.batches and run.is_asked_to_stop():
                 raise self._stopped_within(run, callbacks)
         try:
-            evaluation, weights = run.evaluate()
+            evaluation = run.evaluate()
         except Interrupted as stopped:
             raise self._stopped_within(run, callbacks) from stopped
         if not math.isfinite(evaluation.loss):
@@ -264,7 +277,7 @@ class Trainer:
                 f"{self.learning_rate:g}; {last_good(self.output)}. Lower the learning rate"
             )
         run.position = Position(epoch + 1)
-        callbacks.after_epoch(run, EpochEnd(epoch, evaluation, weights))
+        callbacks.after_epoch(run, EpochEnd(epoch, evaluation))
         if epoch < run.epochs and run.is_asked_to_stop():
             callbacks.at_stop(run)
             raise Interrupted(f"stopped after epoch {epoch}; the same command goes on from there")

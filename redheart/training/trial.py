@@ -18,7 +18,7 @@ from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
-from redheart.errors import Interrupted, TrainingError
+from redheart.errors import Interrupted, TrainingError, UsageError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.machine import choose_preset
 from redheart.messages import text
@@ -27,10 +27,11 @@ from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
+from redheart.training.init_from import initialise, solves_start, statistics_with_source
 from redheart.training.linear_start import LinearStart, Stopping, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
-from redheart.training.resume_state import Position
+from redheart.training.saving.resume_state import Position
 
 Build = Callable[[ModelDimensions, TargetStatistics], Model]
 #: Told of each epoch: its number, the evaluation on ``choose``, and a way to have the same weights evaluated elsewhere.
@@ -55,6 +56,8 @@ class TrialRunner:
             train = np.sort(chosen)
         self.train = train
         self.statistics = self.table.statistics(train)
+        if config.training.init_from is not None:
+            self.statistics = statistics_with_source(Path(config.training.init_from), self.statistics)
         self._linear_starts: dict[int, LinearStart] = {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
@@ -128,7 +131,13 @@ class TrialRunner:
         torch.manual_seed(seed)
         engine = make_engine(self.config)
         model = build(self.dimensions, self.statistics)
-        if self.config.training.linear_start:
+        if self.config.training.init_from is not None:
+            if not isinstance(model, UnifiedModel):
+                raise UsageError(
+                    "training.init_from: the weights of a checkpoint are those of the whole model; wanted it unset here"
+                )
+            initialise(model, Path(self.config.training.init_from), self.table.dataset, model.config)
+        if solves_start(self.config.training):
             apply_linear_start(model, self._linear_start(centres_of(model), stopping))
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         return TrainingLoop(

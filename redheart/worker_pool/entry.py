@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from redheart.errors import RedHeartError
+from redheart.stop_signals import stop_signals
 from redheart.worker_pool.process import GRACE
 
 
@@ -29,7 +30,7 @@ class Parent:
         self.job = link.recv_bytes()
         self._is_stopping = False
         self._tasks: SimpleQueue[bytes | None] = SimpleQueue()  # None: there will be no more
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             signal.signal(number, self._on_signal)
         threading.Thread(target=self._listen, name="parent", daemon=True).start()
 

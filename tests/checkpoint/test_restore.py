@@ -18,7 +18,7 @@ from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageErr
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.paths import OutputPaths
-from redheart.training.resume_state import Cursor, newest_state
+from redheart.training.saving.resume_state import Cursor, newest_state
 from redheart.workflow.consolidate import consolidate
 from redheart.workflow.export import export
 from tests.crossover.small_run import analysis_of, mixed

@@ -118,7 +118,7 @@ def test_help_works_from_any_folder_and_needs_no_python(project: Project, tmp_pa
 def test_help_names_every_option_of_the_workflow(project: Project) -> None:
     text = project.start("help").stdout
     options = set(build_parser().commands()["workflow"].options()) - {"-h", "--help"}
-    for_those_who_know_the_command = {"--config", "--seed", "--strict"}
+    for_those_who_know_the_command = {"--config", "--init-from", "--seed", "--strict"}
     assert {option for option in options if option not in text} == for_those_who_know_the_command
 
 

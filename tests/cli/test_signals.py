@@ -23,7 +23,7 @@ def in_english() -> Iterator[None]:
     set_language(before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_asks_for_a_stop_and_interrupts_nothing(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with stop_requested() as should_stop:
@@ -31,6 +31,17 @@ def test_a_signal_asks_for_a_stop_and_interrupts_nothing(number: signal.Signals)
         os.kill(os.getpid(), number)
         assert should_stop()
     assert signal.getsignal(number) is before
+
+
+def test_a_first_user_signal_that_somebody_else_has_is_left_to_him() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        with stop_requested() as should_stop:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert heard == [signal.SIGUSR1] and not should_stop()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_second_interrupt_stops_at_once() -> None:

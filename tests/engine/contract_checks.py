@@ -80,11 +80,11 @@ def it_says_what_it_is(stage: Stage) -> None:
     assert engine.precision == "no" and not engine.scales_loss and engine.is_main == (engine.rank == 0)
 
 
-def it_goes_on_from_states_of_its_own_kind_and_from_other_groups_where_they_are_whole(stage: Stage) -> None:
+def states_of_earlier_versions_fit_their_own_kind_and_other_groups_where_they_are_whole(stage: Stage) -> None:
     engine = stage.engine
-    assert engine.loads_state_of(engine.kind, engine.world_size)
-    assert engine.loads_state_of(engine.kind, engine.world_size + 1) is not engine.shards_state
-    assert not engine.loads_state_of("zero1" if engine.kind == "plain" else "plain", engine.world_size)
+    assert engine.loads_older_state_of(engine.kind, engine.world_size)
+    assert engine.loads_older_state_of(engine.kind, engine.world_size + 1) is not engine.shards_state
+    assert not engine.loads_older_state_of("zero1" if engine.kind == "plain" else "plain", engine.world_size)
 
 
 def what_one_process_knows_all_agree_on(stage: Stage) -> None:
@@ -162,11 +162,11 @@ def a_state_that_was_saved_comes_back_to_the_bit(stage: Stage) -> None:
     """Weights, and the optimizer's: the step that follows is the same too."""
     engine = stage.engine
     before = engine.full_state_dict()
-    engine.save_state(stage.folder / "state")
+    engine.save_state(stage.folder / "state", {})
     ends = []
     for number in (0, 1):
         if number:
-            engine.load_state(stage.folder / "state")
+            engine.load_state(stage.folder / "state", {})
             back = engine.full_state_dict()
         set_learning_rate(engine.optimizer.param_groups, stage.loop.peak)
         stage.loop._accumulate(stage.batch(2))
@@ -229,7 +229,7 @@ CHECKS: dict[str, Callable[[Stage], None]] = {
     one.__name__: one
     for one in (
         it_says_what_it_is,
-        it_goes_on_from_states_of_its_own_kind_and_from_other_groups_where_they_are_whole,
+        states_of_earlier_versions_fit_their_own_kind_and_other_groups_where_they_are_whole,
         what_one_process_knows_all_agree_on,
         the_model_is_whole_and_all_of_it_is_held,
         gradients_are_whole_and_those_of_one_process,

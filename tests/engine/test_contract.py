@@ -22,8 +22,10 @@ from redheart.config import load_config
 from redheart.storage import read_json
 from redheart.training.schedule import set_learning_rate
 from tests.engine.contract_checks import CHECKS, Stage, outcomes
+from tests.integration.continuing import furthest_loss, leave, read_ends, slices_differ, take_up
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, compile_extensions, launched
+from tests.integration.resume_matrix import NEAR
 from tests.integration.without_targets import OVERRIDES as FEW_OVERRIDES
 from tests.integration.without_targets import assert_equals_one_process, embedded_without_targets
 from tests.training.planted import ALL_AT_ONCE
@@ -112,9 +114,23 @@ def few_targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def launch_of(tmp_path_factory: pytest.TempPathFactory, few_targets: Path) -> Callable[[str], Launched]:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_embedded(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def left_by_one(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's state by one process, and how the run went on."""
+    folder = tmp_path_factory.mktemp("left") / "plain"
+    leave({"dataset": str(dataset), "left": str(folder), "learning_rate": LEARNING_RATE, "overrides": OVERRIDES})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def launch_of(
+    tmp_path_factory: pytest.TempPathFactory, dataset: Path, few_targets: Path, left_by_one: Path
+) -> Callable[[str], Launched]:
     """The launch of a group, made when it is first asked for."""
-    dataset = write_embedded(tmp_path_factory.mktemp("data"))
     compile_extensions()
     launches: dict[str, Launched | AssertionError] = {}
 
@@ -131,7 +147,7 @@ def launch_of(tmp_path_factory: pytest.TempPathFactory, few_targets: Path) -> Ca
 
     def made(name: str) -> Launched:
         group, folder = GROUPS[name], tmp_path_factory.mktemp(name.replace(" ", "_"))
-        acts = [*_acts(group, folder, few_targets), *([_failure(dataset, folder)] if group.fails else [])]
+        acts = [*_acts(group, folder, few_targets, left_by_one), *([_failure(dataset, folder)] if group.fails else [])]
         environment = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         done = launched(group.launch, "contract", dataset, folder / "acts", environment=environment, acts=acts)
         return Launched(done, folder, dataset)
@@ -139,12 +155,15 @@ def launch_of(tmp_path_factory: pytest.TempPathFactory, few_targets: Path) -> Ca
     return launch_of
 
 
-def _acts(group: Group, folder: Path, few_targets: Path) -> list[Act]:
+def _acts(group: Group, folder: Path, few_targets: Path, left_by_one: Path) -> list[Act]:
     def act(do: str, strategy: str, **order: Any) -> Act:
         return {"do": do, "output": str(folder / do), **_strategy(group, do, strategy, folder), **order}
 
     said = {do: str(folder / f"{do}.said") for do in ("contract", "faults")}
     acts = [act("contract", group.launch, said=said["contract"], expected=group.expected, overrides=[*CUT, RATES])]
+    acts.append(act("leave", group.launch, left=str(folder / "left"), overrides=OVERRIDES))
+    taken, sources = str(folder / "taken"), [str(left_by_one), str(folder / "left")]
+    acts.append(act("take_up", group.launch, taken=taken, sources=sources, overrides=OVERRIDES))
     if group.probed:
         state = str(folder / "probe.safetensors")
         acts.append(act("probe", group.probed, state=state, overrides=[*CUT, *PROBED]))
@@ -194,6 +213,24 @@ def test_the_plain_engine_keeps_the_contract(plain_outcomes: dict[str, str], che
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_engine_keeps_the_contract(launch_of: Callable[[str], Launched], name: str, check: str) -> None:
     assert [launch_of(name).said("contract", rank)[check] for rank in (0, 1)] == ["", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GROUPS)
+def test_two_processes_go_on_from_what_one_left_and_one_from_what_two_left(
+    launch_of: Callable[[str], Launched], left_by_one: Path, name: str
+) -> None:
+    """To the losses that the run would have had; and from one's own to the bit. What is saved again is what was read."""
+    launch = launch_of(name)
+    own, taken = launch.folder / "left", launch.folder / "taken"
+    assert (taken / "1-whole" / "ends.safetensors").exists(), launch.done.stderr
+    back = launch.folder / "back"
+    order = {"dataset": str(launch.dataset), "learning_rate": LEARNING_RATE, "overrides": OVERRIDES}
+    take_up({**order, "sources": [str(own)], "taken": str(back)})
+    for ends, source in ((taken / "0-whole", left_by_one), (taken / "1-whole", own), (back / "0-whole", own)):
+        assert slices_differ(ends, source) == []
+        assert furthest_loss(ends, source) < NEAR
+    assert same_bits(*(read_ends(folder / "ends.safetensors")[1] for folder in (taken / "1-whole", own)))
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from redheart.training.loop import TrainingLoop
 from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
 from tests.engine.contract_checks import Stage, outcomes
+from tests.integration.continuing import leave, take_up
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE, plant_in_all
 from tests.training.runs import make_loop, same_bits
@@ -241,7 +242,7 @@ def fail(order: dict[str, Any]) -> int:
     return main(order["command"])
 
 
-ACTS = {one.__name__: one for one in (contract, train, probe, recompute, faults, fail)}
+ACTS = {one.__name__: one for one in (contract, train, probe, recompute, faults, fail, leave, take_up)}
 
 
 def perform(order: dict[str, Any], *, is_last: bool) -> int:

@@ -79,21 +79,28 @@ def _end_with_stacks(pid: int) -> None:
             process.kill()
 
 
-def launch(strategy: str, *program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Two processes under ``launch/<strategy>.yaml`` or a file of one's own, started as a user would."""
+def launch(strategy: str, *program: str, processes: int = 2, **environment: str) -> subprocess.CompletedProcess[str]:
+    """So many processes under ``launch/<strategy>.yaml`` or a file of one's own, started as a user would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = strategy if strategy.endswith(".yaml") else f"launch/{strategy}.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", path]
-    command += ["--num_processes", "2", "--main_process_port", str(port), *program]
+    command += ["--num_processes", str(processes), "--main_process_port", str(port), *program]
     return run_unless_silent(command, environment={**os.environ, "REDHEART_LANG": "en", **environment})
 
 
 def launched(
-    strategy: str, do: str, dataset: Path, output: Path, *, environment: dict[str, str] | None = None, **order: Any
+    strategy: str,
+    do: str,
+    dataset: Path,
+    output: Path,
+    *,
+    processes: int = 2,
+    environment: dict[str, str] | None = None,
+    **order: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """``tests/integration/launched.py`` in two processes."""
+    """``tests/integration/launched.py`` in two processes, or as many as are asked for."""
     output.parent.mkdir(parents=True, exist_ok=True)
     spec = output.parent / f"{output.name}.order.json"
     common = {
@@ -105,4 +112,4 @@ def launched(
     }
     spec.write_text(json.dumps({**common, **order}))
     program = str(PROJECT / "tests" / "integration" / "launched.py")
-    return launch(strategy, program, str(spec), **(environment or {}))
+    return launch(strategy, program, str(spec), processes=processes, **(environment or {}))

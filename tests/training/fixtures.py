@@ -44,7 +44,7 @@ def settings() -> Callable[..., Config]:
     """The configuration of a small run; keywords are settings of its training section."""
 
     def make(**training: Any) -> Config:
-        chosen = {"epochs": 2, "global_batch_size": 16, "monitor_every": 100, **training}
+        chosen = {"epochs": 2, "global_batch_size": 16, "monitor_every": 100, "save_every_minutes": 0, **training}
         overrides = [(f"training.{key}", value) for key, value in chosen.items() if key != "dropout"]
         return load_config(None, [*overrides, ("model.preset", "tiny"), ("model.dropout", chosen.get("dropout", 0.0))])
 

@@ -15,6 +15,7 @@ from redheart.config import Config
 from redheart.engine.factory import make_engine
 from redheart.model import UnifiedModel, dimensions
 from redheart.paths import OutputPaths
+from redheart.training.init_from import solves_start
 from redheart.training.linear_start import start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
@@ -80,7 +81,7 @@ def make_loop(
     engine = make_engine(config)
     shape = dimensions("tiny", d_embed=table.d_embed, dropout=config.model.dropout)
     model = UnifiedModel(replace(shape, without=without), statistics)
-    if config.training.linear_start:
+    if solves_start(config.training):
         start_linear_paths(model, table, train_indices, statistics)
     engine.prepare(model, build_optimizer(model, learning_rate, config.training))
     return TrainingLoop(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +14,20 @@ from torch.utils._pytree import tree_leaves
 
 from redheart.checkpoint import list_epochs, newest_resume_state
 from redheart.checkpoint.restore import restore_model
+from redheart.checkpoint.slices import WEIGHT, Slices
 from redheart.config import load_config
+from redheart.engine.resume_files import slice_files
 from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.storage import read_json
 from redheart.training import average as average_module
-from redheart.training.average import WeightAverage, decay_at, read_average
-from redheart.training.resume_state import Cursor
+from redheart.training.average import AVERAGE, WeightAverage, decay_at
+from redheart.training.saving.resume_state import ENGINE, Cursor
 from redheart.training.trial import TrialRunner
 from redheart.workflow.consolidate import consolidate
 from tests.training.runs import furthest, make_loop, metrics, same_bits, state_of, train, weights
+from tests.training.saving.older_state import write_older_average
 
 DECAY = 0.5
 Arrays = dict[str, np.ndarray]
@@ -134,12 +138,16 @@ def test_the_way_back_needs_no_memory(table, settings):
     assert same_bits(state_of(loop), before)
 
 
-def raw_weights(output) -> dict[str, torch.Tensor]:
-    """What training goes on from."""
-    from safetensors.torch import load_file
-
+def kept(output: Path, kind: str) -> dict[str, torch.Tensor]:
+    """What the newest state has of a kind."""
     state, _ = newest_resume_state(output, Cursor)
-    return load_file(str(state.path / "engine" / "model.safetensors"))
+    with Slices(slice_files(state.path / ENGINE)) as slices:
+        return {name: slices.whole(kind, name) for name in slices.names(kind)}
+
+
+def raw_weights(output: Path) -> dict[str, torch.Tensor]:
+    """What training goes on from."""
+    return kept(output, WEIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -161,15 +169,14 @@ def test_training_goes_on_as_if_there_were_no_average(runs):
 
 
 def test_what_is_off_leaves_nothing(runs, table, settings):
-    assert list((runs / "with").rglob("average_*")) and not list((runs / "without").rglob("average_*"))
+    assert kept(runs / "with", AVERAGE) and not kept(runs / "without", AVERAGE)
     assert "ema_decay" not in read_json(list_epochs(runs / "without")[-1].path / "manifest.json")
     assert make_loop(settings(ema_decay=0), table).average is None
 
 
 def test_the_epochs_checkpoint_and_its_numbers_are_the_averages(runs, table):
-    state, _ = newest_resume_state(runs / "with", Cursor)
-    kept, averaged = weights(runs / "with"), read_average(state.path)
-    assert same_bits({name: kept[name] for name in averaged}, averaged) and len(averaged) > 300
+    epoch, averaged = weights(runs / "with"), kept(runs / "with", AVERAGE)
+    assert same_bits({name: epoch[name] for name in averaged}, averaged) and len(averaged) > 300
     assert furthest({n: t for n, t in raw_weights(runs / "with").items() if n in averaged}, averaged) > 1e-4
     last = list_epochs(runs / "with")[-1]
     assert last.manifest.ema_decay == DECAY
@@ -210,19 +217,26 @@ def test_a_run_that_is_stopped_again_and_again_ends_with_the_same_bits(dataset, 
     for epoch in (1, 2):
         assert same_bits(weights(tmp_path / "cut", epoch), weights(tmp_path / "whole", epoch))
     assert same_bits(raw_weights(tmp_path / "cut"), raw_weights(tmp_path / "whole"))
-    ends = [read_average(newest_resume_state(tmp_path / name, Cursor)[0].path) for name in ("cut", "whole")]
-    assert same_bits(*ends)
+    assert same_bits(*(kept(tmp_path / name, AVERAGE) for name in ("cut", "whole")))
 
 
 def test_a_state_without_the_average_that_was_asked_for_is_refused(table, settings, tmp_path):
+    make_loop(settings(ema_decay=0), table).engine.save_state(tmp_path / ENGINE, {})
+    loop = make_loop(settings(ema_decay=DECAY), table)
+    with pytest.raises(StorageError, match=r"engine: found no average of 'backbone\.\S+' in slices_\*\.safetensors"):
+        loop.engine.load_state(tmp_path / ENGINE, loop.average_by_kind())
+
+
+def test_an_average_of_an_earlier_version_that_is_another_shards_is_refused(table, settings, tmp_path):
     loop = make_loop(settings(ema_decay=DECAY), table)
     with pytest.raises(StorageError, match=r"average_0000\.safetensors: the average of the weights can't be read"):
-        loop.average.load(tmp_path)
-    loop.average.save(tmp_path)
+        loop.average.load_older(tmp_path)
+    write_older_average(loop, tmp_path)
+    loop.average.load_older(tmp_path)
     other = WeightAverage(loop.engine, DECAY)
     del other._average["backbone.kind.weight"]
     with pytest.raises(StorageError, match="this process's share"):
-        other.load(tmp_path)
+        other.load_older(tmp_path)
 
 
 def test_shares_that_do_not_make_a_tensor_up_are_named():

@@ -14,7 +14,10 @@ from redheart.paths import OutputPaths
 from tests.training.runs import metrics, same_bits, train, weights
 
 #: So few steps that an epoch takes a moment.
-SETTINGS = ("training.epochs=2", "training.global_batch_size=47", "training.linear_start=false", "model.preset=tiny")
+SETTINGS = (
+    *("training.epochs=2", "training.global_batch_size=47", "training.linear_start=false", "model.preset=tiny"),
+    "training.save_every_minutes=0",
+)
 
 
 @pytest.fixture(scope="module")

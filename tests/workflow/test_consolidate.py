@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_epoch, save_resume_state
 from redheart.errors import NotYetDone, StorageError, UsageError
-from redheart.training.resume_state import Cursor
+from redheart.training.saving.resume_state import Cursor
 from redheart.workflow.consolidate import consolidate
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 

@@ -63,7 +63,7 @@ def test_a_workflow_reads_its_dataset_once(
         monkeypatch.setattr(stages, name, lambda _: tmp_path / "small.embedded.json")
     monkeypatch.setattr(stages, "report", lambda *_, **__: tmp_path)
     monkeypatch.setattr(run, "inspect_machine", lambda _: SimpleNamespace(gpus=[]))
-    for name in ("describe_machine", "check_disk"):
+    for name in ("describe_machine", "foretell_disk"):
         monkeypatch.setattr(run, name, lambda *_: None)
     monkeypatch.setattr("redheart.workflow.examinations.parameter_check.check_parameters", lambda _: None)
     run.run_workflow(config, mode="full", most_epochs=1, lr_sweep=True, force=False, should_stop=lambda: False)

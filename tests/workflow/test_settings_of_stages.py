@@ -56,6 +56,7 @@ SETTINGS = {
     "training.schedule": ("training.schedule=wsd", TRAINED),
     "training.decay_fraction": ("training.schedule=wsd | training.decay_fraction=0.3", TRAINED),
     "training.final_lr_fraction": ("training.final_lr_fraction=0.1", TRAINED),
+    "training.init_from": ("training.init_from=best_model", TRAINED),  # by the identity of what lies there
     "training.linear_start": ("training.linear_start=false", TRAINED),
     "training.rate_by_coverage": ("training.rate_by_coverage=false", TRAINED),
     "training.layer_lr_decay": ("training.layer_lr_decay=0.9", TRAINED),
@@ -71,6 +72,8 @@ SETTINGS = {
     "training.dead_update_threshold": ("training.dead_update_threshold=0.1", ""),
     "training.liveness_steps": ("training.liveness_steps=3", ""),
     "training.strict": ("training.strict=true", ""),
+    "training.save_every_minutes": ("training.save_every_minutes=1", ""),
+    "training.checkpoint_dtype": ("training.checkpoint_dtype=bf16", ""),  # what the next training keeps
     "training.max_nonfinite_steps": ("training.max_nonfinite_steps=5", TRAINED),
     "sweep.lr_min": ("sweep.lr_min=2e-5", "sweep"),
     "sweep.lr_max": ("sweep.lr_max=2e-2", "sweep"),
@@ -142,6 +145,8 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedDataset:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that a stage does once it knows that there is something to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("redheart.training.identity.source_identity", lambda path: "a checkpoint's weights")
+    monkeypatch.setattr("redheart.training.trial.statistics_with_source", lambda path, own: own)
     monkeypatch.setattr("redheart.sweep.sweep.Pool", Idle)
     monkeypatch.setattr("redheart.training.trainer.make_engine", work)
     monkeypatch.setattr("redheart.training.run_folder.RunFolder.lost", lambda *_: [])

@@ -138,9 +138,33 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 에폭 {epoch} 배치 {batch}: loss 또는 gradient가 유한하지 않아 스텝을 건너뜀. 상황 id: {ids}",
         "⚠️ Epoch {epoch}, batch {batch}: loss or gradient not finite, step skipped. Situations: {ids}",
     ),
+    "training.init_from": (
+        "   {path}의 가중치에서 시작합니다 (에폭 {epoch}, 데이터 {dataset})",
+        "   Starting from the weights of {path} (epoch {epoch}, data {dataset})",
+    ),
+    "training.snapshot_waits": (
+        "   메모리가 부족하여({free:.1f} GiB 남음, {needed:.1f} GiB 필요) 에폭 체크포인트를 쓰는 동안 학습이 멈춥니다",
+        "   training waits while epochs' checkpoints are written: host memory for a copy of the weights is short "
+        "({free:.1f} GiB free, {needed:.1f} GiB needed)",
+    ),
+    "training.state_saved": (
+        "💾 재개 상태 저장: 에폭 {epoch}, 배치 {batch} ({seconds:.1f}초)",
+        "💾 State saved: epoch {epoch}, batch {batch} ({seconds:.1f} s)",
+    ),
     "training.resumed": (
         "🔄 이어서 학습: 에폭 {epoch}, 배치 {batch} ({path})",
         "🔄 Resuming at epoch {epoch}, batch {batch} ({path})",
+    ),
+    "training.resumed_elsewhere": (
+        "   상태는 {was}(프로세스 {processes}개)에서 저장됨, 지금은 {engine}(프로세스 {now}개): 같은 가중치와 모멘트에서 이어지며, "
+        "합의 순서가 달라 손실이 반올림만큼 다를 수 있음",
+        "   saved under {was} with {processes} process(es), going on under {engine} with {now}: from the same weights and moments; "
+        "sums are taken in another order, so that losses may differ by rounding",
+    ),
+    "training.resumed_nearly": (
+        "   {engine}: CPU용 DeepSpeed Adam은 편향 보정을 상태 밖의 누적곱으로 계산하므로, 중단하지 않은 학습과 비트까지 같지는 않음",
+        "   {engine}: DeepSpeed's Adam for the CPU computes its bias correction from a running product outside any state, so that "
+        "this is not bit by bit what the run would have been without the stop",
     ),
     "training.resume_passed_over": (
         "⚠️ 손상된 재개 상태를 건너뜀: {reason}",

@@ -23,8 +23,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial per GPU, the training {count} processes",
     ),
     "workflow.low_disk": (
-        "⚠️ 디스크 여유 {free:.1f} GiB: 체크포인트 {epochs}개에 약 {wanted:.1f} GiB가 필요합니다",
-        "⚠️ {free:.1f} GiB of disk left: {epochs} checkpoints want about {wanted:.1f} GiB",
+        "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.1f} GiB 남음, 최대 {wanted:.1f} GiB 필요 (에폭 체크포인트 {epochs}개 {of_epochs:.1f}, "
+        "재개 상태 {of_states:.1f}, 결합 모델 {of_models:.1f} GiB). {help}",
+        "⚠️ The disk will be full: {path} has {free:.1f} GiB left, and up to {wanted:.1f} GiB are needed (checkpoints of {epochs} epochs "
+        "{of_epochs:.1f}, states to go on from {of_states:.1f}, combined models {of_models:.1f} GiB). {help}",
+    ),
+    "workflow.low_disk_bf16": (
+        "training.checkpoint_dtype=bf16 이면 에폭 체크포인트가 절반이 됩니다. 또는 에폭을 줄이거나 --output 으로 다른 디스크를",
+        "training.checkpoint_dtype=bf16 halves the epochs' checkpoints; or train fewer epochs, or name another disk with --output",
+    ),
+    "workflow.low_disk_fewer": (
+        "에폭을 줄이거나 --output 으로 다른 디스크를 지정하십시오",
+        "Train fewer epochs, or name another disk with --output",
     ),
     "workflow.parameters_ok": (
         "✅ 목표 파라미터 수 달성: {actual:.1f}M ≈ 730M",

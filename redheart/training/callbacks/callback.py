@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from redheart.training.callbacks.run import EpochEnd, Run
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.step_result import Step
 
 

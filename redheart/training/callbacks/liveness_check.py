@@ -6,7 +6,7 @@ from redheart.health.liveness import LivenessProbe, LivenessState
 from redheart.health.liveness_check import announce_liveness
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.step_result import Step
 
 

@@ -16,7 +16,7 @@ from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint, shown_skill
 from redheart.training.epoch_sums import EpochSums
 from redheart.training.records import EpochRecord, RunRecord, append_record
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.schedule import learning_rate_at
 from redheart.training.step_result import Step
 
@@ -94,7 +94,6 @@ class Metrics(Callback):
             skill=shown_skill(evaluation.mean_skill),
             rate=sums.situations / max(sums.seconds, 1e-9),
         )
-        info("training.checkpoint", path=saved)
 
     def state(self, run: Run) -> Kept | None:
         return Kept(self._sums)

@@ -7,7 +7,7 @@ from pathlib import Path
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 
 
 class OomStatistics(Callback):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
-
-from torch import Tensor
 
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.engine.contract import Engine
 from redheart.evaluation.evaluate import Evaluation, evaluate_model
 from redheart.training.loop import TrainingLoop
-from redheart.training.resume_state import Kept, Position
+from redheart.training.saving.resume_state import Kept, Position
 
 
 class KeepsState(Protocol):
@@ -79,17 +77,14 @@ class Run:
             should_stop=self.is_asked_to_stop,
         )
 
-    def evaluate(self) -> tuple[Evaluation, dict[str, Tensor]]:
+    def evaluate(self) -> Evaluation:
         """The weights that are kept – their average where there is one – on ``choose``. Collective.
-
-        Returns:
-            The scores, and on the main process the tensors that were scored, whole; empty on the others.
 
         Raises:
             Interrupted: asked to stop.
         """
         with self.loop.evaluated_weights():
-            return self.score(), self.engine.full_state_dict(keep=self.engine.is_main)
+            return self.score()
 
 
 @dataclass(frozen=True)
@@ -99,9 +94,7 @@ class EpochEnd:
     Attributes:
         epoch: its number, 1-based.
         evaluation: of the weights after it, on ``choose``.
-        weights: those weights, whole, by tensor, on the main process; empty on the others and in a trial.
     """
 
     epoch: int
     evaluation: Evaluation
-    weights: Mapping[str, Tensor] = field(default_factory=dict)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from redheart.checkpoint import Manifest, save_start
+from redheart.checkpoint import Manifest
+from redheart.checkpoint.epoch import EpochWriter
 from redheart.errors import Interrupted, TrainingError
 from redheart.facts.scores import SplitScores
 from redheart.messages import info
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.resume_state import Kept
+from redheart.training.init_from import has_start
+from redheart.training.saving.resume_state import Kept
+from redheart.training.saving.snapshot import Snapshots
 
 
 class StartCheckpoint(Callback):
@@ -27,20 +30,20 @@ class StartCheckpoint(Callback):
 
     Attributes:
         scores: on ``choose``, on every process; None where there is none.
-        checkpoint: its folder relative to the output root, on the main process.
+        checkpoint: its folder relative to the output root.
     """
 
-    def __init__(self, output: Path, manifest: Manifest) -> None:
-        self._output, self._manifest = output, manifest
+    def __init__(self, output: Path, manifest: Manifest, snapshots: Snapshots) -> None:
+        self._output, self._manifest, self._snapshots = output, manifest, snapshots
         self.scores: SplitScores | None = None
         self.checkpoint: str | None = None
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
         training = run.config.training
-        if not training.linear_start or training.no_param_update or run.is_resumed:
+        if not has_start(training) or training.no_param_update or run.is_resumed:
             return
         try:
-            evaluation, weights = run.evaluate()
+            evaluation = run.evaluate()
         except Interrupted as stopped:
             raise Interrupted("stopped before the first step; the same command starts again") from stopped
         if not math.isfinite(evaluation.loss):
@@ -49,10 +52,13 @@ class StartCheckpoint(Callback):
                 "training.linear_start=false, or look at the vectors and targets"
             )
         self.scores = evaluation.scores()
+        manifest = msgspec.structs.replace(self._manifest, global_step=0, metrics={"choose": self.scores})
+        path = self._snapshots.begin(
+            run.loop, lambda forms: EpochWriter.of_start(self._output, forms, manifest), in_background=False
+        )
+        self._snapshots.wait(run.engine, is_told=False)
+        self.checkpoint = str(path.relative_to(self._output))
         if run.engine.is_main:
-            manifest = msgspec.structs.replace(self._manifest, global_step=0, metrics={"choose": self.scores})
-            path = save_start(self._output, state=weights, manifest=manifest)
-            self.checkpoint = str(path.relative_to(self._output))
             info(
                 "training.from",
                 choose=evaluation.loss,

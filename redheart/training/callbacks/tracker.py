@@ -6,7 +6,7 @@ from redheart.facts.scores import SplitScores
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.step_result import Step
 
 

@@ -11,7 +11,7 @@ from redheart.health.update_monitor import UpdateMonitor, UpdateReport
 from redheart.health.weight_changes import ChangesState
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import Run
-from redheart.training.resume_state import Kept
+from redheart.training.saving.resume_state import Kept
 from redheart.training.step_result import Step
 
 

@@ -33,6 +33,7 @@ from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.paths import OutputPaths
 from redheart.progress import Progress
 from redheart.storage import write_json
+from redheart.training.init_from import solves_start
 from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
@@ -226,7 +227,7 @@ def _prepare(
         _check_memory(preset, table.d_embed, Path(config.output))
     torch.manual_seed(config.seed)
     model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics_)
-    if training.linear_start:
+    if solves_start(training):
         stopping = Stopping(should_stop, engine.any_rank if engine.world_size > 1 else None)
         start_linear_paths(model, table, train, statistics_, stopping)
     engine.prepare(model, build_optimizer(model, learning_rate, training))

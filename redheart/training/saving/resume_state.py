@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
-from redheart.checkpoint.resume import MANIFEST
+from redheart.checkpoint.resume import MANIFEST, number_of, resume_state
 from redheart.engine.contract import Engine
-from redheart.errors import AnotherModel, ConfigError
+from redheart.errors import AnotherModel, ConfigError, StorageError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.storage import as_struct
 from redheart.training.loop import TrainingLoop
 
 T = TypeVar("T")
+#: Of the engine's files, as ``Cursor.form`` has it.
+FORM = 2
+#: The folder in a state's that has them.
+ENGINE = "engine"
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +34,10 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         epoch: the epoch under way, 1-based; ``batches_done``: its batches that are done.
-        engine, world_size: what the engine's files were written by.
+        form: of the engine's files: 2 by tensor, for every engine (see ``engine/resume_files.py``); 1 as the libraries wrote
+            them in earlier versions, for the same engine only.
+        engine, world_size: what they were written by.
+        average_updates: optimizer steps that went into the average of the weights; None: none is kept, or in form 1.
         manifest: what a checkpoint made of this state would say of itself.
         shapes: of the weights by name; None in a state of before they were kept.
     """
@@ -43,6 +51,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     world_size: int
     manifest: Manifest
     shapes: dict[str, list[int]] | None = None
+    form: int = 1
+    average_updates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,40 +94,65 @@ def newest_state(
     *,
     lost: Callable[[int], Sequence[int]] = lambda epoch: (),
 ) -> ResumeState[Cursor] | None:
-    """The newest valid state of ``run``, if there is one, that what was lost comes again from; says which were passed over.
+    """The newest valid state of ``run``, if there is one, that what was lost comes again from; says which were passed over. Collective.
 
     Args:
         shape: of the model that goes on.
         lost: of the epochs up to a given one those that have no checkpoint or no record any more.
 
     Raises:
-        ConfigError: it is sharded for other processes than these, or is of a model of another shape: another version's.
+        ConfigError: it is of an earlier version's form, and sharded for other processes than these.
+        AnotherModel: it is of a model of another shape.
+        StorageError: it is of a later version's form.
     """
-    state, reasons = newest_resume_state(output, Cursor)
-    for reason in reasons:
-        warn("training.resume_passed_over", reason=reason)
+    state = _newest(output, engine)
     if state is None or state.cursor.run != run:
         return None
-    was, world = state.cursor.engine, state.cursor.world_size
-    if not engine.loads_state_of(was, world):
-        raise ConfigError(
-            f"{state.path}: this run was stopped under {was} with {world} processes, and can't go on under "
-            f"{engine.kind} with {engine.world_size}: start it as before, or anew with --force"
-        )
+    _check_form(state, engine)
     check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
     missing = lost(state.cursor.epoch - 1)
-    return _before(missing, output, state) if missing else state
+    return _before(missing, output, state, engine) if missing else state
 
 
-def _before(missing: Sequence[int], output: Path, newest: ResumeState[Cursor]) -> ResumeState[Cursor]:
+def _newest(
+    output: Path, engine: Engine, *, accepts: Callable[[Cursor], bool] = lambda cursor: True
+) -> ResumeState[Cursor] | None:
+    """The newest valid state, as the first process finds it: the others read no file for its hash, and all agree. Collective."""
+    state: ResumeState[Cursor] | None = None
+    if engine.is_main:
+        state, reasons = newest_resume_state(output, Cursor, accepts=accepts)
+        for reason in reasons:
+            warn("training.resume_passed_over", reason=reason)
+    mine = 0.0 if state is None else float(number_of(state))
+    agreed = engine.sum_over_processes(torch.tensor([mine], dtype=torch.float64, device=engine.device))
+    number = int(agreed.item())
+    return resume_state(output, number, Cursor) if number and not engine.is_main else state
+
+
+def _check_form(state: ResumeState[Cursor], engine: Engine) -> None:
+    cursor = state.cursor
+    if cursor.form > FORM:
+        raise StorageError(
+            f"{state.path}: found a state of form {cursor.form}, and this version knows {FORM} at most: go on with the version "
+            "that wrote it, or start anew with --force"
+        )
+    if cursor.form == 1 and not engine.loads_older_state_of(cursor.engine, cursor.world_size):
+        raise ConfigError(
+            f"{state.path}: this run was stopped, by an earlier version, under {cursor.engine} with {cursor.world_size} "
+            f"processes, and what that version saved can't go on under {engine.kind} with {engine.world_size}: start it as "
+            "before (its next state fits every engine), or anew with --force"
+        )
+
+
+def _before(missing: Sequence[int], output: Path, newest: ResumeState[Cursor], engine: Engine) -> ResumeState[Cursor]:
     """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them."""
     now = newest.cursor
 
     def is_early_enough(cursor: Cursor) -> bool:
-        alike = (cursor.run, cursor.engine, cursor.world_size) == (now.run, now.engine, now.world_size)
-        return alike and cursor.epoch <= missing[0]
+        alike = (cursor.engine, cursor.world_size) == (now.engine, now.world_size) or cursor.form == now.form == FORM
+        return alike and cursor.run == now.run and cursor.epoch <= missing[0]
 
-    found, _ = newest_resume_state(output, Cursor, accepts=is_early_enough)
+    found = _newest(output, engine, accepts=is_early_enough)
     key = "training.lost_epochs" if found is None else "training.lost_epochs_again"
     warn(key, path=output, epochs=", ".join(map(str, missing)))
     return newest if found is None else found
@@ -140,16 +175,35 @@ def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
 
 
 def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
-    """Puts weights, optimizer and the loop's counters back. Collective.
+    """Puts weights, optimizer and the loop's counters back; says where the run won't repeat bit by bit. Collective.
 
     Raises:
         AnotherModel: the weights are of another version of the model, naming both shapes.
-        StorageError: their average can't be read.
+        StorageError: a file does not hold what it should.
     """
     cursor, engine = state.cursor, loop.engine
     _check_tensors(state, engine)
+    if cursor.form == 1:
+        _load_older(state, loop)
+    else:
+        engine.load_state(state.path / ENGINE, loop.average_by_kind())
+        if loop.average is not None and cursor.average_updates is not None:
+            loop.average.updates = cursor.average_updates
+    loop.global_step = cursor.global_step
+    loop.nonfinite_in_a_row = cursor.nonfinite_in_a_row
+    info("training.resumed", epoch=cursor.epoch, batch=cursor.batches_done, path=state.path)
+    was, now = (cursor.engine, cursor.world_size), (engine.kind, engine.world_size)
+    if was != now:
+        info("training.resumed_elsewhere", was=was[0], processes=was[1], engine=now[0], now=now[1])
+    elif not engine.goes_on_exactly:
+        info("training.resumed_nearly", engine=engine.kind)
+    return Position(cursor.epoch, cursor.batches_done)
+
+
+def _load_older(state: ResumeState[Cursor], loop: TrainingLoop) -> None:
+    """Reads a state that the libraries wrote, in an earlier version."""
     try:
-        engine.load_state(state.path / "engine")
+        loop.engine.load_older_state(state.path / ENGINE)
     except RuntimeError as error:
         if "state_dict" not in str(error):  # torch has no error of its own for weights that don't fit
             raise
@@ -159,11 +213,7 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
             "version that wrote it, or start anew with --force"
         ) from error
     if loop.average is not None:
-        loop.average.load(state.path)
-    loop.global_step = cursor.global_step
-    loop.nonfinite_in_a_row = cursor.nonfinite_in_a_row
-    info("training.resumed", epoch=cursor.epoch, batch=cursor.batches_done, path=state.path)
-    return Position(cursor.epoch, cursor.batches_done)
+        loop.average.load_older(state.path)
 
 
 def load_kept(state: ResumeState[Cursor], names: Iterable[str]) -> dict[str, Kept]:
@@ -209,15 +259,15 @@ def save_progress(
         world_size=engine.world_size,
         manifest=manifest,
         shapes=engine.weight_shapes(),
+        form=FORM,
+        average_updates=None if loop.average is None else loop.average.updates,
     )
     if taken := set(Cursor.__struct_fields__) & kept.keys():
         raise ValueError(f"a callback keeps its state under a name of the cursor's own: {', '.join(sorted(taken))}")
     values = {name: None if one is None else one.values for name, one in kept.items()}
 
     def write(folder: Path) -> None:
-        engine.save_state(folder / "engine")
-        if loop.average is not None:
-            loop.average.save(folder)
+        engine.save_state(folder / ENGINE, loop.average_by_kind())
         for name, one in kept.items():
             if engine.is_main and one is not None and one.tensors:
                 save_file(dict(one.tensors), str(_file(folder, name)))

@@ -1,0 +1,1 @@
+"""What a training leaves on disk while it runs: states to go on from, and snapshots of its weights."""
