@@ -35,7 +35,8 @@ class Command:
         is_alone: it writes a run's files, and is alone in the output folder while it does. Sweeping and embedding are made
             for several at a time.
         trains: a learning rate and a preset are resolved for it.
-        starts_nothing: as it was typed, it only looks: it has no log file and needs not be alone.
+        starts_nothing: as it was typed, it only looks, or writes elsewhere than in the output folder: it has no log file there and
+            needs not be alone.
     """
 
     def __init__(
