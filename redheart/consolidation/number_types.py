@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from redheart.errors import UsageError
 
 
-@dataclass(frozen=True)
-class NumberType:
-    """One type of numbers.
+class NumberType(NamedTuple):
+    """One type of numbers. A pickle that is read has it in its hands: a named tuple can't be changed, a dataclass can.
 
     Attributes:
         name: in a safetensors file.

@@ -58,10 +58,16 @@ def _folder(path: Path) -> Source:
     for recognises, read in _FOLDERS:
         if recognises(path):
             return read(path)
-    tag = tag_folder(path)
-    if tag is not None:
-        return read_universal(tag) if is_universal(tag) else read_zero(tag)
     return _read_single(path)
+
+
+def _holds_deepspeeds(path: Path) -> bool:
+    return tag_folder(path) is not None
+
+
+def _read_deepspeeds(path: Path) -> Source:
+    tag = tag_folder(path) or path
+    return read_universal(tag) if is_universal(tag) else read_zero(tag)
 
 
 def _indexes(path: Path) -> list[Path]:
@@ -79,6 +85,7 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Source]], ...] = 
     (is_resume_state, read_resume_state),
     (is_checkpoint, read_checkpoint),
     (is_export, read_export),
+    (_holds_deepspeeds, _read_deepspeeds),  # before others: beside it some scripts put its weights in 16 bits
     (lambda path: bool(_indexes(path)), _read_indexed),
 )
 

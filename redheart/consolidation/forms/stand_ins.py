@@ -1,21 +1,28 @@
 """Stand-ins for the types in PyTorch's and DeepSpeed's pickles: the only ones that are admitted, and none of them is run.
 
 A pickle names functions and classes that its reader calls. Here every name that may occur is answered by something of our
-own that keeps what is needed to find a tensor, and forgets the rest; a name that is not listed ends the reading.
+own that keeps what is needed to find a tensor, and forgets the rest; a name that is not listed ends the reading. A pickle may
+also set attributes of whatever it holds, so nothing here has any that can be set.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redheart.consolidation.number_types import BY_STORAGE, BY_TORCH_NAME, NumberType
 
 
-class Forgotten:
+class _Fixed(type):
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise AttributeError(f"{cls.__name__}.{name} can't be set")
+
+
+class Forgotten(metaclass=_Fixed):
     """What a pickle holds beside weights: made, filled, and left alone."""
+
+    __slots__ = ()
 
     def __new__(cls, *arguments: object, **named: object) -> Forgotten:
         return object.__new__(cls)
@@ -36,24 +43,37 @@ class Forgotten:
         """Takes anything."""
 
 
-@dataclass(frozen=True)
-class StorageType:
+class Function:
+    """What stands for a function."""
+
+    __slots__ = ("_do",)
+    _do: Callable[..., object]
+
+    def __init__(self, do: Callable[..., object]) -> None:
+        object.__setattr__(self, "_do", do)
+
+    def __call__(self, *arguments: object) -> object:
+        return self._do(*arguments)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} can't be set")
+
+
+class StorageType(NamedTuple):
     """A class of storages; ``numbers`` is None where the type of its numbers is told beside it."""
 
     numbers: NumberType | None
 
 
-@dataclass(frozen=True)
-class Storage:
+class Storage(NamedTuple):
     """A storage of an archive: the record that holds it, and how many numbers (bytes, if untyped) there should be."""
 
     key: str
     numbers: NumberType | None
-    count: int
+    length: int
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """A tensor as the pickle tells it: a view of a storage, in numbers."""
 
     storage: Storage
@@ -100,10 +120,19 @@ def _first(value: object, *others: object) -> object:
     return value
 
 
+_TENSOR, _TENSOR_WITH_TYPE, _PARAMETER = (
+    Function(_rebuilt_tensor),
+    Function(_rebuilt_tensor_with_type),
+    Function(_first),
+)
+
+
 def _rebuilt_from_type(function: object, kind: object, arguments: object, state: object = None) -> object:
     """``torch._tensor._rebuild_from_type_v2``: a tensor with attributes of its own."""
-    if function not in (_rebuilt_tensor, _rebuilt_tensor_with_type, _first) or not isinstance(arguments, tuple):
+    if not isinstance(function, Function) or function not in (_TENSOR, _TENSOR_WITH_TYPE, _PARAMETER):
         raise ValueError("found a tensor of an unknown kind")
+    if type(arguments) is not tuple:
+        raise ValueError("found a tensor without its parts")
     return function(*arguments)
 
 
@@ -129,6 +158,7 @@ def _nothing(*arguments: object) -> bytes:
 _FORGOTTEN = {
     "argparse": ("Namespace",),
     "types": ("SimpleNamespace",),
+    "collections": ("Counter", "deque"),
     "builtins": ("set", "frozenset", "bytearray", "complex", "slice"),
     "pathlib": ("Path", "PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"),
     "pathlib._local": ("Path", "PosixPath", "PurePosixPath"),
@@ -136,6 +166,8 @@ _FORGOTTEN = {
     "numpy": ("ndarray", "dtype"),
     "numpy.core.multiarray": ("_reconstruct", "scalar"),
     "numpy._core.multiarray": ("_reconstruct", "scalar"),
+    "numpy.core.numeric": ("_frombuffer",),
+    "numpy._core.numeric": ("_frombuffer",),
     "torch": ("device", "Generator", "Tensor", "layout", "memory_format"),
     "torch.nn.parameter": ("Parameter", "Buffer"),
     "deepspeed.runtime.fp16.loss_scaler": (
@@ -149,20 +181,20 @@ _FORGOTTEN = {
         *("OffloadDeviceEnum", "DeepSpeedZeroOffloadParamConfig", "DeepSpeedZeroOffloadOptimizerConfig"),
     ),
 }
-_ADMITTED: dict[tuple[str, str], Callable[..., object] | object] = {
+_ADMITTED: dict[tuple[str, str], object] = {
     **{(module, name): Forgotten for module, names in _FORGOTTEN.items() for name in names},
     **{("torch", one.torch_name): one for one in BY_TORCH_NAME.values()},
     **{("torch", name): StorageType(numbers) for name, numbers in BY_STORAGE.items()},
-    ("torch", "Size"): _size,
+    ("torch", "Size"): Function(_size),
     ("torch", "UntypedStorage"): StorageType(None),
     ("torch.storage", "UntypedStorage"): StorageType(None),
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuilt_tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _rebuilt_tensor_with_type,
-    ("torch._utils", "_rebuild_parameter"): _first,
-    ("torch._utils", "_rebuild_parameter_with_state"): _first,
-    ("torch._tensor", "_rebuild_from_type_v2"): _rebuilt_from_type,
+    ("torch._utils", "_rebuild_tensor_v2"): _TENSOR,
+    ("torch._utils", "_rebuild_tensor_v3"): _TENSOR_WITH_TYPE,
+    ("torch._utils", "_rebuild_parameter"): _PARAMETER,
+    ("torch._utils", "_rebuild_parameter_with_state"): _PARAMETER,
+    ("torch._tensor", "_rebuild_from_type_v2"): Function(_rebuilt_from_type),
     ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _empty_dict,
+    ("collections", "defaultdict"): Function(_empty_dict),
     ("builtins", "list"): list,
     ("builtins", "dict"): dict,
     ("builtins", "tuple"): tuple,
@@ -170,9 +202,9 @@ _ADMITTED: dict[tuple[str, str], Callable[..., object] | object] = {
     ("builtins", "float"): float,
     ("builtins", "str"): str,
     ("builtins", "bool"): bool,
-    ("_codecs", "encode"): _nothing,
-    ("torch.serialization", "_get_layout"): _nothing,
-    ("deepspeed.runtime.zero.config", "ZeroStageEnum"): _whole_number,
+    ("_codecs", "encode"): Function(_nothing),
+    ("torch.serialization", "_get_layout"): Function(_nothing),
+    ("deepspeed.runtime.zero.config", "ZeroStageEnum"): Function(_whole_number),
 }
 
 

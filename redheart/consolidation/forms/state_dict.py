@@ -14,6 +14,8 @@ from redheart.storage import as_struct
 
 #: Under which names scripts put a state dict into what they save besides, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+#: Of these, one in another: a pickle may hold a mapping that holds itself.
+_DEEPEST = 4
 #: What the crossover's file has beside its state dict.
 _OF_CROSSOVER = ("format", "what", "choices", "manifest")
 
@@ -56,7 +58,7 @@ def _holds_tensors(value: object) -> bool:
 def _unwrapped(content: object) -> tuple[list[str], object]:
     """What lies within the names that scripts put around a state dict, and those names."""
     names: list[str] = []
-    while is_mapping(content) and not _holds_tensors(content):
+    while is_mapping(content) and not _holds_tensors(content) and len(names) < _DEEPEST:
         inner = next((name for name in WRAPPERS if isinstance(content.get(name), dict)), None)
         if inner is None:
             break

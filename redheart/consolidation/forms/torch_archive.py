@@ -181,9 +181,13 @@ def _contents(path: Path, file: io.BufferedReader) -> dict[str, zipfile.ZipInfo]
 
 def _record(path: Path, descriptor: int, size: int, info: zipfile.ZipInfo) -> Record:
     """Where a record lies: behind a header of its own, whose length only it tells."""
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise UsageError(
             f"{path}: its record {info.filename!r} is compressed or encrypted; wanted what torch.save writes"
+        )
+    if info.file_size != info.compress_size:
+        raise StorageError(
+            f"{path}: damaged: its record {info.filename!r} has {info.file_size} bytes, and {info.compress_size} as it is stored"
         )
     header = bytearray(_LOCAL_HEADER)
     read_exactly(path, descriptor, memoryview(header), info.header_offset)

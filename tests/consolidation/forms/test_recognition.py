@@ -145,6 +145,14 @@ def test_an_epoch_an_export_a_crossover_and_a_file_of_ours_bring_their_facts(tmp
     assert open_source(epoch).facts.epoch == 4  # type: ignore[union-attr]
 
 
+def test_deepspeeds_own_weights_come_before_what_a_script_put_beside_them(tmp_path: Path) -> None:
+    """Trainers save the model in 16 bits in the folder above DeepSpeed's."""
+    write_zero(tmp_path, model_of_ours(), stage=2, ranks=2)
+    save_file({name: one.bfloat16() for name, one in state_of(model_of_ours()).items()}, tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", {"model_type": "another"})
+    assert same_bits(tensors_of(open_source(tmp_path)), state_of(model_of_ours()))
+
+
 def _cursor(manifest: Manifest = MANIFEST) -> Cursor:
     return Cursor(
         run="a run",

@@ -118,6 +118,61 @@ def test_what_deepspeed_pickles_beside_weights_is_admitted(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    "function",
+    ["torch\nfloat32", "torch\nFloatStorage", "torch._utils\n_rebuild_tensor_v2", "argparse\nNamespace", "torch\nSize"],
+)
+def test_a_pickle_changes_nothing_of_its_readers(tmp_path: Path, function: str) -> None:
+    """A pickle may set attributes of whatever it names."""
+    torch.save({"weight": torch.arange(3.0)}, tmp_path / "weights.pth")
+    for state in (b"(dVsize\nI1\nsV_do\nNsV__setstate__\nNs", b"(N(dVsize\nI1\nsV_do\nNsV__setstate__\nNst"):
+        pickled = b"(dVweight\nc" + function.encode() + b"\n" + state + b"bs."
+        with pytest.raises((StorageError, UsageError), match=r"poison\.pth: "):
+            open_source(_archive_of(tmp_path / "poison.pth", pickled))
+    assert same_bits(tensors_of(open_source(tmp_path / "weights.pth")), {"weight": torch.arange(3.0)})
+
+
+def test_a_tensor_that_is_changed_after_it_was_checked_is_refused(tmp_path: Path) -> None:
+    numbers = {"data/0": torch.arange(4.0).numpy().tobytes()}
+    whole = _pickled_tensor()
+    for state in (b"}X\x05\x00\x00\x00startK\x03sb", b"N}X\x05\x00\x00\x00startK\x03s\x86b"):
+        end = whole.rindex(b"s.")
+        changed = whole[:end] + state + whole[end:]
+        with pytest.raises(StorageError, match="its pickle can't be read: AttributeError"):
+            open_source(_archive_of(tmp_path / "weights.pth", changed, **numbers))
+
+
+def test_a_mapping_that_holds_itself_is_no_state_dict(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(UsageError, match="found model, and no tensors among them"):
+        open_source(tmp_path / "weights.pth")
+
+
+def test_a_flipped_bit_anywhere_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    state = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.zeros(1)}
+    torch.save(state, path)
+    whole = path.read_bytes()
+    outcomes = collections.Counter()
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            source = open_source(path)
+            with Reader() as reader:
+                for record in source.records:
+                    reader.check(record)
+            assert same_bits(tensors_of(source), state), place
+            outcomes["nothing"] += 1
+        except (StorageError, UsageError) as error:
+            assert "weights.pth: " in str(error)
+            outcomes["found"] += 1
+    assert outcomes["found"] > 400, "the rest is padding, and fields of the zip that nobody needs"
+
+
 @pytest.mark.parametrize("position", range(0, 1400, 53))
 def test_a_file_that_is_cut_short_anywhere_is_said_to_be_damaged(tmp_path: Path, position: int) -> None:
     path = tmp_path / "weights.pth"
