@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.zero_files import write_zero
 from redheart.checkpoint import Manifest, save_epoch, save_model, save_resume_state
 from redheart.consolidation import Source, open_source
+from redheart.consolidation.forms.safetensors_files import read_slices
 from redheart.errors import RedHeartError, StorageError, UsageError
 from redheart.storage import read_json, write_json
 from redheart.training.resume_state import Cursor
@@ -214,6 +215,22 @@ def test_a_resume_state_that_lacks_a_file_or_a_slice_is_refused(tmp_path: Path) 
     save_file({"backbone.weight": torch.zeros(2)}, state / "average_0000.safetensors")
     with pytest.raises(StorageError, match="metadata does not say where its tensors belong"):
         open_source(state)
+
+
+@pytest.mark.parametrize("second", [(8, 7), (0, 7), (7, 7), (9, 7), (8, 6), (0, 15)])
+def test_slices_that_lie_twice_or_leave_a_gap_make_up_nothing_even_if_their_numbers_add_up(
+    tmp_path: Path, second: tuple[int, int]
+) -> None:
+    files = [tmp_path / "first.safetensors", tmp_path / "second.safetensors"]
+    for file, (start, length) in zip(files, ((0, 8), second), strict=True):
+        slices = {"weight": torch.arange(float(start), start + length)}
+        save_file(slices, file, {"places": json.dumps({"weight": [start, 5, 3]})})
+    if second == (8, 7):
+        found = tensors_of(Source(tmp_path, "", read_slices(files)))
+        assert same_bits(found, {"weight": torch.arange(15.0).view(5, 3)})
+        return
+    with pytest.raises(StorageError, match=r"weight: the slices that are there do not make up its 15 numbers"):
+        read_slices(files)
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,12 @@ def test_what_deepspeed_pickles_beside_weights_is_admitted(tmp_path: Path) -> No
 def test_a_pickle_changes_nothing_of_its_readers(tmp_path: Path, function: str) -> None:
     """A pickle may set attributes of whatever it names."""
     torch.save({"weight": torch.arange(3.0)}, tmp_path / "weights.pth")
-    for state in (b"(dVsize\nI1\nsV_do\nNsV__setstate__\nNs", b"(N(dVsize\nI1\nsV_do\nNsV__setstate__\nNst"):
+    values = [b"(dV" + name + b"\nNs" for name in (b"size", b"numbers", b"_do", b"__setstate__", b"__call__")]
+    for state in (*values, *(b"(N" + value + b"t" for value in values)):
         pickled = b"(dVweight\nc" + function.encode() + b"\n" + state + b"bs."
-        with pytest.raises((StorageError, UsageError), match=r"poison\.pth: "):
+        with pytest.raises(
+            StorageError, match=r"poison\.pth: damaged: its pickle can't be read: (Attribute|Type)Error"
+        ):
             open_source(_archive_of(tmp_path / "poison.pth", pickled))
     assert same_bits(tensors_of(open_source(tmp_path / "weights.pth")), {"weight": torch.arange(3.0)})
 
