@@ -55,8 +55,7 @@ from redheart.consolidation import convert, open_source
 is_checked = sys.argv[3] == "checked"
 convert(open_source(Path(sys.argv[1])), Path(sys.argv[2]), is_checked=is_checked, is_hashed=is_checked)
 """
-#: Without deepspeed being imported: it is large.
-_SCRIPT = Path((find_spec("deepspeed") or sys).origin or "").parent / "utils" / "zero_to_fp32.py"  # type: ignore[union-attr]
+_SCRIPT = "zero_to_fp32.py"
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,14 @@ class Measured:
     resident_megabytes: float
 
 
+def _script() -> Path:
+    """DeepSpeed's own, found without importing deepspeed, which is large."""
+    deepspeed = find_spec("deepspeed")
+    if deepspeed is None or deepspeed.origin is None:
+        raise SystemExit("deepspeed is not installed")
+    return Path(deepspeed.origin).parent / "utils" / _SCRIPT
+
+
 def make(folder: Path, preset: str) -> int:
     """A checkpoint of a model of ``preset`` under ZeRO-3 in ``folder``; how many parameters it has."""
     with meta_device():
@@ -79,7 +86,7 @@ def make(folder: Path, preset: str) -> int:
     others = {n: torch.randn(one.shape, generator=generator) for n, one in model.named_parameters() if one.dim() <= 1}
     buffers = {name: torch.zeros(one.shape, dtype=one.dtype) for name, one in model.named_buffers()}
     write_zero(folder, Model([decayed, others], buffers), stage=3, ranks=RANKS)
-    shutil.copy(_SCRIPT, folder)  # as DeepSpeed does
+    shutil.copy(_script(), folder)  # as DeepSpeed does
     return sum(one.numel() for one in model.parameters())
 
 
@@ -136,7 +143,7 @@ def alternate(source: Path, target: Path, times: int) -> dict[str, list[Measured
     one, folder, theirs = target / "one.safetensors", target / "by_module", target / "script"
     subjects: dict[str, tuple[list[str | Path], Path]] = {
         "ours": (["-c", _OURS, source, one, "unchecked"], one),
-        "zero_to_fp32": ([source / _SCRIPT.name, source, theirs, "--safe_serialization"], theirs),
+        "zero_to_fp32": ([source / _SCRIPT, source, theirs, "--safe_serialization"], theirs),
         "ours, hashed, one file": (["-c", _OURS, source, one, "checked"], one),
         "ours, hashed, by module": (["-c", _OURS, source, folder, "checked"], folder),
     }
