@@ -104,7 +104,7 @@ def convert(
         size=megabytes(source.size),
     )
     work = target.path.with_name(f".{target.path.name}.converting")
-    check_room(target.path, sum(one.size for one in planned), work)
+    check_room(target.path, sum(one.size for one in planned), len(source.tensors), work)
     with sole_writer(work, path):
         try:
             conversion = _Conversion(source, target, planned, work, is_hashed, workers, should_stop)

@@ -15,8 +15,8 @@ from redheart.storage.writable import is_writable
 
 #: In the folder that is worked in: the files that are written, and the lock.
 FILES, _LOCK = "files", "lock"
-#: Bytes beside the weights: index, manifest, journal.
-_BESIDE = 1 << 20
+#: Bytes beside the weights: index, manifest, journal; for each tensor a name and a shape in the first two.
+_BESIDE, _BESIDE_A_TENSOR = 1 << 16, 512
 
 
 def megabytes(size: int) -> str:
@@ -24,11 +24,11 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f}"
 
 
-def check_room(target: Path, size: int, work: Path) -> None:
-    """Whether what is to be written may be, and fits.
+def check_room(target: Path, size: int, count: int, work: Path) -> None:
+    """Whether ``count`` tensors in files of ``size`` bytes may be written, and fit.
 
     Raises:
-        StorageError: it does not, with both counts.
+        StorageError: they do not, with both counts of bytes.
     """
     folder = target.parent
     while not folder.is_dir() and folder != folder.parent:
@@ -36,7 +36,7 @@ def check_room(target: Path, size: int, work: Path) -> None:
     if not is_writable(folder):
         raise StorageError(f"{target}: may not be written by this user: the folder {folder} is not theirs to write in")
     there = sum(file.stat().st_size for file in work.rglob("*") if file.is_file()) if work.is_dir() else 0
-    needed, free = size + _BESIDE - there, shutil.disk_usage(folder).free
+    needed, free = size + _BESIDE + _BESIDE_A_TENSOR * count - there, shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
             f"{target}: {megabytes(needed)} MB are needed on the disk of {folder}, and {megabytes(free)} MB are free there; "

@@ -46,10 +46,13 @@ def open_source(path: Path) -> Source:
         StorageError: it is damaged, or can't be read.
         AnotherModel: it is of a version of ours with other tasks.
     """
-    if not os.path.lexists(path):
-        raise UsageError(f"{path}: found no such file or folder; {WANTED}")
     try:
+        os.lstat(path)  # Path.exists() says of what may not be looked at that it is not there
         return replace(_folder(path) if path.is_dir() else _file(path), path=path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.exists(path):  # something within it
+            raise StorageError(f"{path}: could not read: {error.filename}: {reason_of(error, path)}") from error
+        raise UsageError(f"{path}: found no such file or folder; {WANTED}") from error
     except OSError as error:
         raise StorageError(f"{path}: could not read: {reason_of(error, path)}") from error
 

@@ -290,6 +290,8 @@ def test_what_another_user_may_not_read_is_one_line(tmp_path: Path) -> None:
     write_zero(tmp_path / "zero", model_of_ours(), stage=3, ranks=1)
     save_file(_state(), tmp_path / "weights.safetensors")
     torch.save(_state(), tmp_path / "weights.pth")
+    (tmp_path / "closed").mkdir()
+    save_file(_state(), tmp_path / "closed" / "weights.safetensors")
     named = {}
     for name in ("weights.safetensors", "weights.pth", "zero"):
         open_source(tmp_path / name)
@@ -307,6 +309,10 @@ def test_what_another_user_may_not_read_is_one_line(tmp_path: Path) -> None:
     for name, closed in named.items():
         answer = as_another_user(lambda name=name: said(tmp_path / name))
         assert answer == f"StorageError: {closed}: could not read: Permission denied"
+    (tmp_path / "closed").chmod(0o700)
+    for path in (tmp_path / "closed", tmp_path / "closed" / "weights.safetensors"):
+        answer = as_another_user(lambda path=path: said(path))
+        assert answer == f"StorageError: {path}: could not read: Permission denied"
 
 
 def test_a_damaged_file_of_an_epoch_is_found_by_its_hash_before_anything_is_written(tmp_path: Path) -> None:
