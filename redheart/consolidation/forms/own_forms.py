@@ -18,8 +18,12 @@ from redheart.facts.model import ModelDescription
 from redheart.model.exported import CONFIG, WEIGHTS, read_config
 from redheart.storage import as_struct, read_json
 
-#: In a resume state: what the engine wrote, and in it what DeepSpeed did; and the average of the weights, where one is kept.
-ENGINE, DEEPSPEED, PLAIN, AVERAGE = "engine", "pytorch_model", "model.safetensors", "average_*.safetensors"
+#: In a resume state: what the engine wrote. By tensor, in slices of each process, and what no optimizer held.
+ENGINE, SLICES, OUTSIDE = "engine", "slices_*.safetensors", "outside.safetensors"
+#: The kinds of slices that are the model: the average of the weights where one is kept, else the weights.
+WEIGHT_SLICES, AVERAGE_SLICES = "weight/", "average/"
+#: In an older one: what DeepSpeed wrote, or Accelerate, and the average of the weights, where one is kept.
+DEEPSPEED, PLAIN, AVERAGE = "pytorch_model", "model.safetensors", "average_*.safetensors"
 
 
 def _as_manifest(described: ModelDescription) -> Manifest:
@@ -117,9 +121,20 @@ def read_resume_state(folder: Path) -> Source:
 
 def _weights_of_engine(engine: Path) -> tuple[str, Mapping[str, StoredTensor]]:
     """What an engine wrote: in words, and its tensors. Another form of a state is another branch here."""
+    if slices := sorted(engine.glob(SLICES)):
+        return _sliced(engine, slices)
     if (engine / DEEPSPEED).is_dir():
         source = read_zero(tag_folder(engine / DEEPSPEED) or engine / DEEPSPEED)
         return source.what, source.tensors
     if (engine / PLAIN).is_file():
         return "plain", read_safetensors(engine / PLAIN).tensors
     raise StorageError(f"{engine}: found neither ZeRO shards nor {PLAIN}")
+
+
+def _sliced(engine: Path, files: list[Path]) -> tuple[str, Mapping[str, StoredTensor]]:
+    weights, averages = read_slices(files, WEIGHT_SLICES), read_slices(files, AVERAGE_SLICES)
+    if not weights:
+        raise StorageError(f"{engine}: found no weights in {', '.join(file.name for file in files[:4])}")
+    outside = read_safetensors(engine / OUTSIDE).tensors
+    what = f"by tensor, {len(files)} file{'s' if len(files) > 1 else ''}{', the average' if averages else ''}"
+    return what, {**outside, **weights, **averages}

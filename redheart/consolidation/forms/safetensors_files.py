@@ -117,8 +117,11 @@ def _tensors_of(file: Path) -> Mapping[str, StoredTensor]:
     return {name: archive.tensor(str(name), value) for name, value in content.items()}
 
 
-def read_slices(files: list[Path]) -> dict[str, StoredTensor]:
+def read_slices(files: list[Path], kind: str = "") -> dict[str, StoredTensor]:
     """Whole tensors of slices in several files, whose metadata has for each under ``places`` where it begins, and the whole's shape.
+
+    Args:
+        kind: what stands before a tensor's name in the files where these hold several things of each; the others are left out.
 
     Raises:
         StorageError: a file has no places, or the slices of a tensor do not make it up.
@@ -128,9 +131,11 @@ def read_slices(files: list[Path]) -> dict[str, StoredTensor]:
         file = read_safetensors(path)
         try:
             places = json.loads(file.metadata["places"])
-            for name, tensor in file.tensors.items():
-                start, *shape = (int(number) for number in places[name])
-                slices.setdefault(name, []).append((start, tuple(shape), tensor))
+            for key, tensor in file.tensors.items():
+                if key.startswith(kind):
+                    name = key.removeprefix(kind)
+                    start, *shape = (int(number) for number in places[name])
+                    slices.setdefault(name, []).append((start, tuple(shape), tensor))
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{path}: its metadata does not say where its tensors belong: {error!r}") from error
     return {name: _whole(files[0].parent, name, parts) for name, parts in slices.items()}

@@ -198,6 +198,41 @@ def test_a_resume_state_is_read_with_its_cursors_facts_and_its_average_where_one
     assert source.what == "resume state (DeepSpeed ZeRO-3, 2 processes" + (", its average)" if averaged else ")")
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_resume_state_by_tensor_is_put_together_from_the_slices_of_all_processes(
+    tmp_path: Path, averaged: bool
+) -> None:
+    model, other = model_of_ours(), model_of_ours(seed=9)
+
+    def write(inner: Path) -> None:
+        (inner / "engine").mkdir()
+        save_file(dict(model.buffers), inner / "engine" / "outside.safetensors")
+        for rank in range(2):
+            cut = slice(rank * 8, rank * 8 + 8 - rank)
+            weights = {name: one.view(-1)[cut].clone() for name, one in model.groups[0].items()}
+            averages = {name: one.view(-1)[cut].clone() for name, one in other.groups[0].items()}
+            kinds = {"weight": weights, "exp_avg": {name: one * 3 for name, one in weights.items()}}
+            kinds |= {"average": averages} if averaged else {}
+            places = {name: [rank * 8, *one.shape] for name, one in model.groups[0].items()}
+            save_file(
+                {f"{kind}/{name}": one for kind, of in kinds.items() for name, one in of.items()},
+                inner / "engine" / f"slices_{rank:04}.safetensors",
+                {"places": json.dumps(places), "steps": "{}"},
+            )
+
+    state = save_resume_state(tmp_path, _cursor(), write)
+    assert state is not None
+    source = open_source(state)
+    assert same_bits(tensors_of(source), dict(model.buffers) | dict((other if averaged else model).groups[0]))
+    assert source.what == f"resume state (by tensor, 2 files{', the average' if averaged else ''})"
+    (state / "engine" / "slices_0001.safetensors").unlink()
+    content = read_json(state / "manifest.json")
+    del content["files"]["engine/slices_0001.safetensors"]
+    write_json(state / "manifest.json", content)
+    with pytest.raises(StorageError, match=r"the slices that are there do not make up its 15 numbers"):
+        open_source(state)
+
+
 def test_a_resume_state_that_lacks_a_file_or_a_slice_is_refused(tmp_path: Path) -> None:
     state = _resume_state(tmp_path, averaged=True)
     (state / "average_0000.safetensors").rename(tmp_path / "kept")
