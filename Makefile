@@ -22,7 +22,7 @@ fuzz:            ## random datasets, command lines, settings and environments: R
 	@OMP_NUM_THREADS=1 REDHEART_FUZZ=$${REDHEART_FUZZ:-20000} $(PYTHON) -m pytest tests/fuzz $(PYTEST_OPTIONS)
 
 mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"
-	@. launch/environment.sh && find_python && ensure_installed "offline,test,mutants" && "$$ENVIRONMENT/bin/python" -m tests.mutants $(MUTANTS)
+	@. launch/environment.sh && find_python && ensure_installed "offline,test,mutants" && "$$ENVIRONMENT/bin/python" -m tests.mutants --reach .reach $(MUTANTS)
 
 format:          ## rewrite the code in the project's format
 	@$(PYTHON) -m ruff check --fix . ; $(PYTHON) -m ruff format .

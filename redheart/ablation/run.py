@@ -48,7 +48,7 @@ class EpochScores(msgspec.Struct, frozen=True):
     mean_skill: float | None
 
 
-class FinishedRun(msgspec.Struct, frozen=True, kw_only=True):
+class FinishedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The file of a finished run.
 
     Attributes:
@@ -57,6 +57,7 @@ class FinishedRun(msgspec.Struct, frozen=True, kw_only=True):
         epoch: the chosen one; ``curve`` holds all, the start (0) included.
         judge_count: situations that were predicted.
         predictions: (items, dimensions) per task, in natural units, of the chosen epoch on ``judge``.
+        texts: the identity of the data's texts, which ``identity`` misses where a file brought the vectors; None: of before.
     """
 
     identity: str
@@ -68,6 +69,7 @@ class FinishedRun(msgspec.Struct, frozen=True, kw_only=True):
     judge_count: int
     predictions: dict[str, list[list[float]]]
     seconds: float
+    texts: str | None = None
 
 
 def write_run(path: Path, run: FinishedRun) -> None:
@@ -75,8 +77,11 @@ def write_run(path: Path, run: FinishedRun) -> None:
     write_json(path, msgspec.to_builtins(run), indent=None)
 
 
-def read_run(path: Path, *identities: str) -> FinishedRun | None:
+def read_run(path: Path, *identities: str, texts: str | None = None) -> FinishedRun | None:
     """The stored run; None where there is none, or one of none of these identities, which may be of another version and form.
+
+    Args:
+        texts: of the data; a run that was made of others is none of these.
 
     Raises:
         StorageError: the file is damaged.
@@ -87,7 +92,8 @@ def read_run(path: Path, *identities: str) -> FinishedRun | None:
     found = read_json(path, fix=fix)
     if isinstance(found, dict) and found.get("identity") not in identities:
         return None
-    return as_struct(found, FinishedRun, str(path), fix=fix)
+    run = as_struct(found, FinishedRun, str(path), fix=fix)
+    return run if texts is None or run.texts in (None, texts) else None
 
 
 class Ablator:
@@ -116,6 +122,7 @@ class Ablator:
         self.runner = TrialRunner(config, dataset)
         self.table = self.runner.table
         self._alike = alike
+        self._texts = self.table.dataset.texts_identity
         self._identities: dict[str, list[str]] = {}
 
     def file(self, variant: str, seed: int) -> Path:
@@ -146,7 +153,7 @@ class Ablator:
         Raises:
             StorageError: the file is damaged.
         """
-        return read_run(self.file(variant, seed), *self._all_identities(variant))
+        return read_run(self.file(variant, seed), *self._all_identities(variant), texts=self._texts)
 
     def train(
         self, build: Build, seed: int, *, name: str, should_stop: Callable[[], bool] = lambda: False
@@ -195,6 +202,7 @@ class Ablator:
             judge_count=kept.judged.count,
             predictions={name: _rounded(values) for name, values in kept.judged.predictions.items()},
             seconds=seconds,
+            texts=self._texts,
         )
         write_run(self.file(variant, seed), finished)
 

@@ -10,7 +10,7 @@ of 1 (0.2325 with a penalty for each emotion), and 0.2294 for ridge on log-ratio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redheart.baseline.shares import LinearShares, fit_shares
+from redheart.errors import Interrupted
 from redheart.facts.comparison import FittedTask
 from redheart.messages import text
 from redheart.progress import Progress
@@ -86,13 +87,23 @@ def fit_baseline(
     features: NDArray[np.floating[Any]],
     targets: Mapping[str, NDArray[np.floating[Any]]],
     masks: Mapping[str, NDArray[np.bool_]],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Baseline:
     """Fits a baseline to the training split.
 
     Args:
         features: ``(items, features)`` of the training situations, see ``features.py``.
         targets: ``(items, dimensions)`` by task, in natural units; masks: True where annotated.
+
+    Raises:
+        Interrupted: ``should_stop`` said so, asked before every task and within those that take many steps.
     """
+
+    def check() -> None:
+        if should_stop():
+            raise Interrupted("stopped while the baseline was fitted; the same command does it again")
+
     exact: Array = np.asarray(features, np.float64)
     # A vector that is no number is the training loop's affair: it names the batch and skips the step.
     usable = np.asarray(np.isfinite(exact).all(axis=1))
@@ -100,6 +111,7 @@ def fit_baseline(
     absent: dict[str, str] = {}
     rows: dict[str, int] = {}
     for task in Progress(text("progress.baseline"), len(TASKS), is_brief=True).over(TASKS):
+        check()
         target: Array = np.asarray(targets[task.name], np.float64)
         if len(exact) != len(target):
             raise ValueError(f"{task.name}: {len(target)} targets for {len(exact)} rows of features")
@@ -113,7 +125,7 @@ def fit_baseline(
         rows[task.name] = most
         if task.is_distribution:
             valid = mask.all(axis=1)
-            fitted[task.name] = fit_shares(exact[valid], target[valid])
+            fitted[task.name] = fit_shares(exact[valid], target[valid], check=check)
         else:
             fitted[task.name] = _fit_regressions(task, exact, target, mask)
     return Baseline(fitted, absent, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from redheart.baseline.features import baseline_features, blocks_of
@@ -25,12 +25,21 @@ class RunBaseline:
     description: BaselineDescription
 
 
-def baseline_of_run(training: SituationTable, scored: SituationTable, splits: Sequence[Split]) -> RunBaseline:
+def baseline_of_run(
+    training: SituationTable,
+    scored: SituationTable,
+    splits: Sequence[Split],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunBaseline:
     """Fits a baseline to the training split of ``training`` and asks it about ``splits`` of ``scored``.
 
     Args:
         training: the data that the model was trained on.
         scored: the data that it is scored on; often the same.
+
+    Raises:
+        Interrupted: ``should_stop`` said so.
     """
     train = training.split_indices["train"]
     features = baseline_features(training.dataset, train)
@@ -38,6 +47,7 @@ def baseline_of_run(training: SituationTable, scored: SituationTable, splits: Se
         features,
         {name: values[train] for name, values in training.targets.values.items()},
         {name: known[train] for name, known in training.targets.mask.items()},
+        should_stop=should_stop,
     )
     predictions = {
         split: baseline.predict(baseline_features(scored.dataset, scored.split_indices[split])) for split in splits

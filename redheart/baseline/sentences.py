@@ -38,7 +38,7 @@ def standings(comparison: Comparison, split: str) -> list[str]:
         if placed[standing]
     ]
     if comparison.in_sample and any(
-        task.metrics["skill"].baseline for task in comparison.tasks.values() if task.metrics
+        task.metrics["skill"].baseline for task in comparison.tasks.values() if "skill" in task.metrics
     ):
         found.append(text("baseline.in_sample"))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +49,14 @@ def smoothed(shares: Array) -> Array:
     return spread
 
 
-def fit_shares(features: Array, shares: Array, *, seed: int = 0) -> LinearShares:
+def fit_shares(
+    features: Array, shares: Array, *, seed: int = 0, check: Callable[[], None] = lambda: None
+) -> LinearShares:
     """Fits the regression, its penalty chosen by the cross-entropy in 5-fold cross-validation on these items.
 
     Args:
         features: ``(items, features)``; shares: ``(items, classes)``, rows that sum to 1.
+        check: called at every step of the solver; what it raises ends the fit.
     """
     from sklearn.model_selection import KFold
 
@@ -62,6 +66,6 @@ def fit_shares(features: Array, shares: Array, *, seed: int = 0) -> LinearShares
         folds.append(np.isin(np.arange(len(features)), left_out))
     parts = Decomposition.of(torch.from_numpy(features))
     prior_log = torch.from_numpy(np.log(shares.mean(axis=0)))
-    found, _ = fit_soft_logistic(parts.coordinates, torch.from_numpy(shares), prior_log, PENALTIES, folds)
+    found, _ = fit_soft_logistic(parts.coordinates, torch.from_numpy(shares), prior_log, PENALTIES, folds, check=check)
     weights, bias = parts.restore(found.weights, found.bias + found.prior_log)
     return LinearShares(weights.numpy(), bias.numpy(), found.penalty)

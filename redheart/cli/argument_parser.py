@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+_MISSING = re.compile(r"the following arguments are required: (.*)")
 _UNKNOWN_COMMAND = re.compile(r"argument COMMAND: invalid choice: '(.*?)' \(")
 
 
@@ -22,7 +23,16 @@ class Parser(argparse.ArgumentParser):
             message += ", such as 5.6e-05 (is lr_sweep_results/optimal_lr.json there?)"
         elif unknown := _UNKNOWN_COMMAND.match(message):
             self.refuse_command(unknown[1])
+        elif missing := _MISSING.match(message):
+            message += self._choices_of(missing[1].split(", "))
         self.refuse(message)
+
+    def _choices_of(self, missing: list[str]) -> str:
+        """What can stand for the first of the arguments that are missing, where that is a list of words."""
+        for action in self._actions:
+            if not action.option_strings and (action.metavar or action.dest) in missing and action.choices:
+                return f"; wanted one of {', '.join(map(str, action.choices))}"
+        return ""
 
     def refuse_command(self, word: str) -> NoReturn:
         """Says which command ``word`` may have been meant to be.
@@ -65,14 +75,21 @@ class Parser(argparse.ArgumentParser):
         parsers = self.commands()
         parser, option = parsers[command], word.partition("=")[0]
         elsewhere = [f"{self.prog} {name}" for name, other in parsers.items() if option in other.options()]
-        near = _near(option, parser.options(), cutoff=0.6)
+        near = near_options(option, parser.options())
         if elsewhere:
             what = f"'{option}' is an option of {', '.join(elsewhere)} only"
         elif not word.startswith("-"):
             what = f"unexpected '{word}'"
         else:
             what = f"unknown option '{word}'"
-        parser.refuse(what + (f"; did you mean '{near[0]}'?" if near else "; see --help"))
+        parser.refuse(what + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "; see --help"))
+
+
+def near_options(option: str, known: list[str]) -> list[str]:
+    """What an option may have been meant to be: the nearest, or of a single letter all that begin with it."""
+    if re.fullmatch("-[a-zA-Z]", option):
+        return [one for one in known if one.startswith(f"-{option}")]
+    return _near(option, known, cutoff=0.6)
 
 
 def _near(word: str, known: Iterable[str], *, cutoff: float) -> list[str]:

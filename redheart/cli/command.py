@@ -35,6 +35,7 @@ class Command:
         is_alone: it writes a run's files, and is alone in the output folder while it does. Sweeping and embedding are made
             for several at a time.
         trains: a learning rate and a preset are resolved for it.
+        writes_run: as it was typed, it writes a run's files; left out, one that ``is_alone`` does.
         starts_nothing: as it was typed, it only looks, or writes elsewhere than in the output folder: it has no log file there and
             needs not be alone.
     """
@@ -50,10 +51,12 @@ class Command:
         takes_settings: bool = True,
         is_alone: bool = False,
         trains: bool = False,
+        writes_run: Callable[[Namespace], bool] | None = None,
         starts_nothing: Callable[[Namespace], bool] = lambda arguments: False,
     ) -> None:
         # By hand: a dataclass writes its methods when it is imported, and --help waits for that.
         self.name, self.help, self.run = name, help, run
         self.add_options, self.settle = add_options, settle
         self.takes_settings, self.is_alone, self.trains = takes_settings, is_alone, trains
+        self.writes_run = writes_run or (lambda arguments: is_alone)
         self.starts_nothing = starts_nothing

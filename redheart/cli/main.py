@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -13,8 +14,15 @@ from typing import TYPE_CHECKING
 from redheart.cli.command import Command
 from redheart.cli.commands import COMMANDS
 from redheart.cli.options import overrides
+from redheart.cli.output_folder import advice_for, begin_log
 from redheart.cli.parser import parse_arguments
-from redheart.cli.terminal import flush_output, prepare_streams, shows_korean, throw_output_away
+from redheart.cli.terminal import (
+    flush_output,
+    prepare_streams,
+    say_that_korean_is_lacking,
+    shows_korean,
+    throw_output_away,
+)
 from redheart.engine.launch_variables import check_launch_variables, is_first_process, rank, world_size
 from redheart.errors import Interrupted, MissingRequirement, RedHeartError, StorageError, UsageError
 from redheart.paths import OutputPaths
@@ -42,6 +50,11 @@ def _prepare_process(language_asked: str | None) -> None:
     chosen = next((language for language in LANGUAGES if language == asked), None)
     if chosen is None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
+    if chosen == "ko" and not shows_korean():
+        say_that_korean_is_lacking(is_typed=language_asked is not None)
+        chosen = (
+            "ko" if language_asked else "en"
+        )  # a variable is set once for all terminals, an option for this command
     set_language(chosen)
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
@@ -111,43 +124,19 @@ def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
     from redheart.progress import Progress
 
     starts_nothing = command.starts_nothing(arguments)
-    _begin_log(command, arguments, None if starts_nothing else OutputPaths(config.output).log)
+    output, log = Path(config.output), OutputPaths(config.output).log
+    with advice_for(command, output, log):
+        begin_log(command, arguments, None if starts_nothing else log)
     # The outermost of what takes long: whatever the command does, it is not silent.
-    with Progress(f"redheart {command.name}", is_shown=is_first_process()):
+    to = getattr(arguments, "to", None)
+    aside = advice_for(command, Path(to), option="--to") if to else contextlib.nullcontext()
+    with Progress(f"redheart {command.name}", is_shown=is_first_process()), advice_for(command, output), aside:
         if not command.is_alone or starts_nothing:
             return command.run(arguments, config)
         from redheart.workflow.lock import sole_user
 
-        with sole_user(Path(config.output)):
+        with sole_user(output):
             return command.run(arguments, config)
-
-
-def _begin_log(command: Command, arguments: Namespace, file: Path | None) -> None:
-    """Sends messages to standard error and to ``file``; where that may not be written, a command that only reads a run does without.
-
-    Raises:
-        StorageError: ``file`` can't be opened, and the command writes a run's files.
-    """
-    from redheart.messages import set_up_logging, warn
-    from redheart.storage.writable import REFUSED, may_be_made
-
-    is_left_out = file is not None and not command.is_alone and not may_be_made(file)
-    try:
-        set_up_logging(
-            verbose=arguments.verbose,
-            debug=arguments.debug,
-            file=None if is_left_out else file,
-            quiet=not is_first_process(),
-        )
-    except StorageError as error:
-        if file is None or not isinstance(error.__cause__, OSError) or error.__cause__.errno not in REFUSED:
-            raise
-        raise StorageError(
-            f"{file.parent}: may not be written by this user ({error.__cause__.strerror}), and `redheart {command.name}` "
-            "writes a run's files there: take a copy of the folder (cp -r) and name it with --output"
-        ) from error
-    if is_left_out:
-        warn("workflow.log_left_out", path=file)
 
 
 def _report(command: str, error: RedHeartError) -> None:

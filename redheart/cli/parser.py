@@ -12,6 +12,7 @@ from redheart.cli.argument_parser import Parser
 from redheart.cli.command import OVERRIDE
 from redheart.cli.commands import COMMANDS
 from redheart.cli.completion import SHELLS, completion_script
+from redheart.cli.misplaced import check_order, meant_by
 from redheart.errors import MissingRequirement
 
 _VERSION = f"redheart {redheart.__version__}"
@@ -72,6 +73,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         SystemExit: 2, after one line that says what is wrong; 0 after what ``help`` and ``version`` show.
     """
     parser = build_parser()
+    check_order(parser, sys.argv[1:] if argv is None else argv)
     arguments, rest = parser.parse_known_args(argv)
     if arguments.command not in COMMANDS:
         _tell(parser, arguments, rest)
@@ -80,5 +82,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     arguments.overrides = [word for word in rest if command.takes_settings and OVERRIDE.fullmatch(word)]
     unknown = [word for word in rest if word not in arguments.overrides]
     if unknown:
-        parser.refuse_unknown(arguments.command, unknown[0])
+        if meant := meant_by(parser, command.name, unknown[0]):
+            parser.commands()[command.name].refuse(f"unexpected '{unknown[0]}', which {meant}")
+        parser.refuse_unknown(command.name, unknown[0])
     return arguments

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from redheart.errors import StorageError
+from redheart.engine.launch_variables import is_first_process
+from redheart.errors import StorageError, UsageError
 
 #: What stands for a sign that a terminal can't show; all of it is ASCII.
 _STAND_INS = {
@@ -101,12 +102,32 @@ def _encoding(stream: TextIO) -> str:
 
 def shows_korean() -> bool:
     """Whether Korean can be read on standard output and error."""
+    return all(_has_korean(_encoding(stream)) for stream in (sys.stdout, sys.stderr))
+
+
+def _has_korean(encoding: str) -> bool:
     try:
-        for stream in (sys.stdout, sys.stderr):
-            _KOREAN.encode(_encoding(stream))
+        _KOREAN.encode(encoding)
     except UnicodeEncodeError:
         return False
     return True
+
+
+def say_that_korean_is_lacking(*, is_typed: bool) -> None:
+    """Says, in letters that every terminal has, what becomes of the messages in Korean that were asked for.
+
+    Args:
+        is_typed: by ``--lang``, which decides about files too; else by the environment.
+    """
+    lacking = next(name for name in (_encoding(sys.stdout), _encoding(sys.stderr)) if not _has_korean(name))
+    what = "Korean letters are shown as ? or codes" if is_typed else "messages are English"
+    with contextlib.suppress(UsageError):  # of the processes' numbers, which is told where they are needed
+        if is_first_process():
+            asked = "--lang ko" if is_typed else "REDHEART_LANG=ko"
+            hint = "PYTHONIOENCODING=utf-8 shows them where the terminal can"
+            print(
+                f"{asked}: this terminal's encoding ({lacking}) has no Korean letters: {what}; {hint}", file=sys.stderr
+            )
 
 
 def takes_every_letter() -> bool:

@@ -38,7 +38,7 @@ class BesideBaseline(msgspec.Struct, frozen=True):
 
 def beside_baseline(config: Config, table: SituationTable, scorer: Scorer, recipe: Recipe) -> BesideBaseline:
     """Fits the baseline to the training split of ``table`` and sets the recipe's model, which was scored, beside it."""
-    baseline = baseline_of_run(table, table, _SPLITS)
+    baseline = baseline_of_run(table, table, _SPLITS, should_stop=scorer.should_stop)
     splits: dict[str, Comparison] = {}
     for split in _SPLITS:
         splits[split] = compare(

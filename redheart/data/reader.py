@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from redheart.data.files.json_stream import Broken, Item, stream_items
 from redheart.data.files.other_forms import other_form
+from redheart.data.files.own_files import own_file
 from redheart.data.files.text_window import OnBytes
 from redheart.data.problems import ProblemReport, shown, visible
 from redheart.data.schema import Situation
@@ -41,7 +42,7 @@ class _Reading:
         self._rounded = 0
         self._first_rounded = ""
         self._items = 0
-        self._forms = 0
+        self._forms = self._own = 0
         self._unknown: dict[str, None] = {}
         self._misspelt: dict[tuple[str, str], _First] = {}
         self.problems = ProblemReport(path, problem_limit)
@@ -52,11 +53,7 @@ class _Reading:
             self.problems.add(found.index, None, None, found.found, found.wanted)
             return None
         self._items += 1
-        form = other_form(found.value, in_array=found.in_array)
-        if form is not None:
-            self._forms += 1
-            if self._forms == 1:  # the others are the same fact, and told by their number
-                self.problems.add(found.index, None, None, *form)
+        if self._is_other_form(found):
             return None
         check = ItemCheck(found.value, found.duplicate_keys)
         raw_id = found.value.get("id") if isinstance(found.value, dict) else None
@@ -78,6 +75,18 @@ class _Reading:
             self._rounded += check.rounded
             self._first_rounded = self._first_rounded or str(raw_id)
         return check.situation
+
+    def _is_other_form(self, found: Item) -> bool:
+        """Whether the item is no situation but of a form that is known; the first of them is a problem."""
+        own = own_file(found.value) if self._own == self._items - 1 else None  # of a dataset, one may lack its text
+        form = own or other_form(found.value, in_array=found.in_array)
+        if form is None:
+            return False
+        self._forms += 1
+        self._own += own is not None
+        if self._forms == 1:  # the others are the same fact, and told by their number
+            self.problems.add(found.index, None, None, *form)
+        return True
 
     def _take_names(self, check: ItemCheck, index: int, item_id: str) -> None:
         if len(self._unknown) < _MOST_NAMES:
@@ -102,7 +111,7 @@ class _Reading:
         if not self._items and not self.problems.count:
             self.problems.add(None, None, None, "an empty array", "at least one situation")
         self._say_names()
-        if self._forms > 1:
+        if self._forms > 1 and self._own < self._items:  # a file of ours as a whole is one fact
             more = f"{self._forms - 1} more items that are no situations either"
             self.problems.add(None, None, None, more, "situations (see the first)")
         if self.problems.count:

@@ -8,8 +8,10 @@ from pathlib import Path
 from redheart.data.facts import DatasetFacts
 from redheart.data.schema import FURTHER_TASKS
 from redheart.data.splits import SPLITS, Split
+from redheart.data.targets import varying
 from redheart.errors import DataError
 from redheart.messages import warn
+from redheart.tasks import TASKS
 
 #: Fewer than this and neither a metric nor a choice of epochs means anything.
 MIN_SITUATIONS: dict[Split, int] = {"train": 8, "choose": 2, "judge": 2, "test": 2}
@@ -20,6 +22,21 @@ def warn_of_repeated_texts(facts: DatasetFacts, path: Path) -> None:
     repeated = facts.repeated
     if repeated:
         warn("data.repeated", path=path, count=len(repeated), total=len(facts), id=facts.ids[repeated[0]])
+
+
+def warn_of_constant_targets(facts: DatasetFacts, path: Path) -> None:
+    """Says of which tasks, or dimensions of one, the training split's annotations are all alike; nothing where none are."""
+    training = facts.indices("train")
+    for task in TASKS:
+        values, mask = facts.targets.values[task.name][training], facts.targets.mask[task.name][training]
+        varies, annotated = varying(values, mask), mask.sum(axis=0) > 1
+        alike = annotated & ~varies
+        if not alike.any() or (task.is_distribution and varies.any()):
+            continue
+        named = [f"{task.name}.{name}" for name, is_alike in zip(task.dimensions, alike, strict=True) if is_alike]
+        is_whole = task.is_distribution or bool((alike == annotated).all())
+        what = task.name if is_whole else ", ".join(named)
+        warn("data.constant_targets", path=path, task=what, count=int(mask.any(axis=1).sum()))
 
 
 def check_sufficient(facts: DatasetFacts, path: Path, *, needs: Collection[Split] = SPLITS) -> None:

@@ -6,12 +6,18 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from redheart.data.schema import FURTHER_TASKS, Situation
 from redheart.tasks import EMOTIONS, LABELS, TASK_BY_NAME, TASKS
+
+#: Mean squared deviations up to this are no variation, nor is such an error of a constant predictor: annotations are given in hundredths,
+#: and this is the variance of rounding to them. What averages, sums (1.0000000000000002) and float32 are off by is 1e-12 at most; one
+#: situation in a thousand that is off by a tenth stays above.
+DUST = 0.01**2 / 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,18 @@ def _distributions(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = weights.max(axis=1, keepdims=True, initial=0.0)  # by the largest first: no overflow
     shares = weights / np.where(largest > 0, largest, 1.0)
     return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
+
+
+def varying(values: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``(dimensions,)`` True where what is annotated differs by more than rounding.
+
+    Args:
+        values, mask: ``(situations, dimensions)``, True where annotated.
+    """
+    counts = np.maximum(mask.sum(axis=0), 1)
+    mean = np.where(mask, values, 0.0).sum(axis=0, dtype=np.float64) / counts
+    spread = (np.where(mask, values - mean, 0.0) ** 2).sum(axis=0) / counts
+    return np.asarray(spread > DUST, np.bool_)
 
 
 def build_targets(situations: Iterable[Situation]) -> Targets:

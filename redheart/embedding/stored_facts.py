@@ -47,7 +47,7 @@ _DECIDING = {
         "targets.py",
         "validation.py",
     ),
-    "redheart.data.files": ("foreign_files.py", "json_stream.py", "other_forms.py", "text_window.py"),
+    "redheart.data.files": ("foreign_files.py", "json_stream.py", "other_forms.py", "own_files.py", "text_window.py"),
     "redheart.embedding": (
         "dataset.py",
         "embedded_json.py",

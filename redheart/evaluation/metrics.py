@@ -9,19 +9,43 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.data.targets import DUST, varying
 from redheart.facts.scores import DimensionScores, TaskScores
+from redheart.model.statistics import PRIOR_STRENGTH
 from redheart.tasks import Task
 
 Array = NDArray[np.float64]
+#: The least probability that a logarithm is taken of.
 _TINY = 1e-12
 
 
 def _spearman(target: Array, prediction: Array) -> float | None:
     from scipy.stats import spearmanr
 
-    if len(target) < 3 or np.ptp(target) == 0 or np.ptp(prediction) == 0:
+    if len(target) < 3 or not varies(target) or np.ptp(prediction) == 0:
         return None
     return float(spearmanr(target, prediction).statistic)
+
+
+def varies(values: Array) -> bool:
+    """Whether ``(items,)`` values differ by more than rounding."""
+    return bool(varying(values[:, None], np.ones((len(values), 1), np.bool_))[0])
+
+
+def is_all_there_is(constant: Array, target: Array) -> bool:
+    """Whether distributions ``(items, dimensions)`` are all alike and ``constant`` is what they are, but for its smoothing.
+
+    Beside such a constant a skill tells of the smoothing alone: of how many situations there were, not of what was learned.
+    The smoothing moves the constant on a straight line towards the uniform distribution, by half the way at most.
+    """
+    if varying(target, np.ones_like(target, np.bool_)).any():
+        return False
+    mean = target.mean(axis=0)
+    smoothing = 1 / len(mean) - mean
+    length = float(smoothing @ smoothing)
+    share = float((constant - mean) @ smoothing) / length if length > DUST else 0.0
+    share = min(max(share, 0.0), PRIOR_STRENGTH / (1 + PRIOR_STRENGTH))
+    return bool(((constant - mean - share * smoothing) ** 2).max() <= DUST)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -68,17 +92,17 @@ def _distribution_metrics(
     log_loss = float(-(p * np.log(q)).sum(axis=1).mean())
     log_loss_constant = float(-(p * np.log(np.clip(constant, _TINY, 1))).sum(axis=1).mean())
     top, guess = p.argmax(axis=1), q.argmax(axis=1)
-    kl_skill = 1 - kl / kl_constant if kl_constant > _TINY else None
-    log_loss_skill = 1 - log_loss / log_loss_constant if log_loss_constant > _TINY else None
+    kl_skill, log_loss_skill = 1 - kl / max(kl_constant, _TINY), 1 - log_loss / max(log_loss_constant, _TINY)
+    has_skill = not is_all_there_is(constant, p)
     return TaskScores(
-        skill=kl_skill if task.skill == "kl_skill" else log_loss_skill,
+        skill=(kl_skill if task.skill == "kl_skill" else log_loss_skill) if has_skill else None,
         count=int(valid.sum()),
         kl=kl,
         kl_constant=kl_constant,
-        kl_skill=kl_skill,
+        kl_skill=kl_skill if has_skill else None,
         log_loss=log_loss,
         log_loss_constant=log_loss_constant,
-        log_loss_skill=log_loss_skill,
+        log_loss_skill=log_loss_skill if has_skill else None,
         accuracy=float((top == guess).mean()),
         accuracy_constant=float((top == int(constant.argmax())).mean()),
         macro_f1=macro_f1(top, guess),
@@ -97,7 +121,7 @@ def _regression_metrics(
         error, error_constant = float(((f - y) ** 2).mean()), float(((constant[column] - y) ** 2).mean())
         dimensions[name] = DimensionScores(
             count=int(valid.sum()),
-            r2=1 - error / error_constant if error_constant > _TINY else None,
+            r2=1 - error / error_constant if error_constant > DUST else None,
             rank_correlation=_spearman(y, f),
             mae=float(np.abs(f - y).mean()),
             mae_constant=float(np.abs(constant[column] - y).mean()),
@@ -120,7 +144,8 @@ def _regression_metrics(
 
 
 def task_metrics(task: Task, target: Array, mask: NDArray[np.bool_], prediction: Array, constant: Array) -> TaskScores:
-    """All metrics of a task, with ``skill``: the one that the task declares; None where nothing could be scored.
+    """All metrics of a task, with ``skill``: the one that the task declares; None where nothing could be scored,
+    or where the constant predictor is all that there is to know: targets that do not vary, but by rounding.
 
     Args:
         target, prediction: ``(items, dimensions)``, probabilities or values in 0..1.

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.data.targets import DUST
 from redheart.evaluation.bootstrap import Array, Draws, Resamples
+from redheart.evaluation.metrics import is_all_there_is, varies
 from redheart.tasks import Task
 
 _TINY = 1e-12
@@ -70,11 +73,15 @@ def _ratio(sums: Array) -> Array:
     return sums[:, 0] / sums[:, 1]
 
 
-def _skill(sums: Array) -> Array:
-    """Errors of the predictor in the first half of the columns, of the constant in the second; the mean over dimensions."""
+def _skill(sums: Array, dust: Array | float) -> Array:
+    """Errors of the predictor in the first half of the columns, of the constant in the second; the mean over dimensions.
+
+    Args:
+        dust: ``(dimensions,)`` the largest sum of the constant's errors that is none.
+    """
     half = sums.shape[1] // 2
     top, bottom = sums[:, :half], sums[:, half:]
-    return _mean_where(bottom > _TINY, 1 - top / np.where(bottom > _TINY, bottom, 1.0))
+    return _mean_where(bottom > dust, 1 - top / np.where(bottom > dust, bottom, 1.0))
 
 
 def _mean_where(there: NDArray[np.bool_], values: Array) -> Array:
@@ -108,8 +115,10 @@ def _of_distribution(
     tops = (target.argmax(axis=1)[:, None] == classes) * counted[:, None]
     guesses = (prediction.argmax(axis=1)[:, None] == classes) * counted[:, None]
     floor = own if task.skill == "kl_skill" else np.zeros_like(own)
+    errors = np.stack([log_loss - floor, of_constant - floor], axis=1)
+    skill = Measure("skill", True, errors, partial(_skill, dust=DUST * float(counted.sum())))
     return [
-        Measure("skill", True, np.stack([log_loss - floor, of_constant - floor], axis=1), _skill),
+        *([] if is_all_there_is(constant, target[valid]) else [skill]),
         Measure("kl", False, np.stack([log_loss - own, counted], axis=1), _ratio),
         Measure("log_loss", False, np.stack([log_loss, counted], axis=1), _ratio),
         Measure("accuracy", True, np.stack([(tops * guesses).sum(axis=1), counted], axis=1), _ratio),
@@ -140,7 +149,7 @@ def _rank_columns(target: Array, valid: NDArray[np.bool_], prediction: Array) ->
     from scipy.stats import rankdata
 
     y, f = target[valid], prediction[valid]
-    if len(y) < 3 or np.ptp(y) == 0 or np.ptp(f) == 0:
+    if len(y) < 3 or not varies(y) or np.ptp(f) == 0:
         return None
     columns = np.zeros((len(target), 6))
     a, b = rankdata(y) / len(y) - 0.5, rankdata(f) / len(f) - 0.5
@@ -157,11 +166,13 @@ def _of_regression(
     if not scored:
         return []
     there = mask[:, scored].astype(np.float64)
+    dust = DUST * there.sum(axis=0)
+    errors = np.concatenate([error[:, scored] ** 2, of_constant[:, scored] ** 2], axis=1)
     measures = [
-        Measure("skill", True, np.concatenate([error[:, scored] ** 2, of_constant[:, scored] ** 2], axis=1), _skill),
+        Measure("skill", True, errors, partial(_skill, dust=dust)),
         Measure("mae", False, np.concatenate([np.abs(error[:, scored]), there], axis=1), _mean_error),
     ]
-    measures.insert(1, Measure("r2", True, measures[0].columns, _skill))
+    measures.insert(1, Measure("r2", True, errors, measures[0].value))
     ranks = [_rank_columns(target[:, c], mask[:, c], prediction[:, c]) for c in scored]
     ranked = [columns for columns in ranks if columns is not None]
     if ranked:
@@ -172,8 +183,8 @@ def _of_regression(
                 f"r2.{task.dimensions[column]}",
                 True,
                 np.stack([error[:, column] ** 2, of_constant[:, column] ** 2], axis=1),
-                _skill,
+                partial(_skill, dust=dust[place]),
             )
-            for column in scored
+            for place, column in enumerate(scored)
         ]
     return measures

@@ -6,6 +6,7 @@ with them what they need.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,25 @@ _DONE_ANYWAY: Mapping[str, tuple[Any, ...]] = {
     "strict": (True,),
     "trust_remote_code": (...,),
     "use_safetensors": (None, True),
+}
+#: The same of ``save_pretrained``; ``token`` is for a push, and without one there is nobody to show it to.
+_SAVED_ANYWAY: Mapping[str, tuple[Any, ...]] = {
+    "config": (None,),
+    "max_shard_size": (None,),
+    "safe_serialization": (None, True),
+    "save_function": (None,),
+    "save_peft_format": (...,),
+    "state_dict": (None,),
+    "token": (...,),
+    "variant": (None,),
+}
+_WHY_NOT = {
+    "config": "config.json says what the model is",
+    "max_shard_size": "the weights are one file",
+    "safe_serialization": "weights are written as safetensors only: a pickle runs whatever is in it when it is opened",
+    "save_function": "the files are written whole or not at all, by this project's own functions",
+    "state_dict": "the model's own weights are saved: load them into it first",
+    "variant": "the file is called model.safetensors",
 }
 #: How ``device_map`` asks for a device to be chosen; the whole model goes to one.
 _CHOOSE = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -100,6 +120,37 @@ class HubModel(PyTorchModelHubMixin):
         model: Self = build_exported(cls, read_config(folder), folder / WEIGHTS, device=device)  # type: ignore[type-var]
         return model if wanted is None else model.to(wanted)  # type: ignore[attr-defined]
 
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        is_main_process: bool = True,
+        **others: Any,
+    ) -> str | None:
+        """Writes weights (safetensors), ``config.json`` and a model card into a folder.
+
+        Args:
+            push_to_hub, repo_id: upload it too, with the options of the mixin's ``push_to_hub``.
+            is_main_process: False: another process writes, and this one does nothing.
+            others: options of transformers that ask for what is done anyway, such as ``safe_serialization=True``.
+
+        Raises:
+            TypeError: an option asks for something else, such as ``safe_serialization=False``; nothing was written.
+            UsageError: the name is empty or that of a file.
+            StorageError: a file could not be written.
+        """
+        _refuse_unsaved(push_to_hub, **others)
+        if not str(save_directory).strip() or (os.path.lexists(save_directory) and not os.path.isdir(save_directory)):
+            what = "an empty name" if not str(save_directory).strip() else "a file"
+            raise UsageError(f"save_pretrained: found {what}, {str(save_directory)!r}; wanted a folder")
+        if not is_main_process:
+            return None
+        taken = {name: value for name, value in others.items() if push_to_hub and name in _of_a_push()}
+        said = super().save_pretrained(Path(save_directory), push_to_hub=push_to_hub, repo_id=repo_id, **taken)
+        return None if said is None else str(said)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         from redheart.model.exported import write_exported
 
@@ -119,6 +170,27 @@ def _refuse_others(**others: Any) -> None:
         harmless = _DONE_ANYWAY.get(name, ())
         if ... not in harmless and not any(value is one for one in harmless):
             raise TypeError(f"from_pretrained: found {name}={value!r}, which is not taken; wanted some of {_TAKEN}")
+
+
+def _of_a_push() -> set[str]:
+    taken = set(inspect.signature(PyTorchModelHubMixin.push_to_hub).parameters)
+    return taken - {"self", "repo_id", "config"} | {"model_card_kwargs"}
+
+
+def _refuse_unsaved(push_to_hub: bool, **others: Any) -> None:
+    for name, value in others.items():
+        harmless, of_a_push = _SAVED_ANYWAY.get(name, ()), name in _of_a_push()
+        if (of_a_push and (push_to_hub or value is None)) or ... in harmless or any(value is one for one in harmless):
+            continue
+        if of_a_push:
+            why = "which is of a push; wanted push_to_hub=True with it"
+        elif name in _WHY_NOT:
+            why = f"which is not done: {_WHY_NOT[name]}; leave it out"
+        else:
+            why = (
+                f"which is not taken; wanted some of push_to_hub, repo_id, is_main_process, {', '.join(_SAVED_ANYWAY)}"
+            )
+        raise TypeError(f"save_pretrained: found {name}={value!r}, {why}")
 
 
 def _one(name: str, value: Any, other_name: str, other: Any) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from redheart.data import Situation, read_dataset
-from redheart.data.files.foreign_files import encoding_of, foreign_form
+from redheart.data.files.foreign_files import encoding_of, foreign_form, other_language
 from redheart.data.problems import is_blank
 from redheart.data.validation import ItemCheck
 from redheart.errors import DataError, UsageError
@@ -87,9 +87,20 @@ def _from_file(file: Path, title: str | None, action: str | None) -> list[Situat
         raise UsageError(f"{file}: found a folder; wanted a file: .txt (one text), or .json or .jsonl (situations)")
     if ending not in _TEXT_ENDINGS:
         raise UsageError(
-            f"{file}: found a name that ends in {ending!r}; wanted .txt (one text), or .json or .jsonl (situations)"
+            f"{file}: found a name that ends in {ending!r}{_look(file)}; wanted .txt (one text), or .json or .jsonl (situations)"
         )
     return [_one(str(file), _decoded(str(file), _content(file)), title, action)]
+
+
+def _look(file: Path) -> str:
+    """What a file of another name seems to be, in brackets; "" where nothing tells, or it can't be read."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except OSError:
+        return ""
+    foreign = foreign_form(head)
+    return f" ({foreign.found})" if foreign else other_language(head.decode("utf-8", "replace"))
 
 
 def _content(file: Path) -> bytes:

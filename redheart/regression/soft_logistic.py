@@ -7,7 +7,7 @@ the last one's weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -50,8 +50,8 @@ class SoftLogistic:
 class _Path:
     """The optimum for one penalty after the other, each sought from where the last one was found."""
 
-    def __init__(self, features: Tensor, shares: Tensor, prior_log: Tensor) -> None:
-        self._features, self._shares, self._prior_log = features, shares, prior_log
+    def __init__(self, features: Tensor, shares: Tensor, prior_log: Tensor, check: Callable[[], None]) -> None:
+        self._features, self._shares, self._prior_log, self._check = features, shares, prior_log, check
         self._solution = features.new_zeros(features.shape[1] + 1, shares.shape[1])  # the last row is the bias
         prior = prior_log.softmax(dim=-1)
         spread = float((prior * (1 - prior)).mean())
@@ -69,6 +69,7 @@ class _Path:
         stretch = torch.cat((by_weight + penalty, by_bias)).rsqrt().unsqueeze(1)
 
         def objective(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            self._check()
             solution = torch.from_numpy(at).view_as(self._solution) * stretch
             value, gradient = self._objective(solution, penalty)
             return value, (gradient * stretch).flatten().numpy()
@@ -93,7 +94,13 @@ class _Path:
 
 
 def fit_soft_logistic(
-    features: Tensor, shares: Tensor, prior_log: Tensor, penalties: Sequence[float], folds: Sequence[NDArray[np.bool_]]
+    features: Tensor,
+    shares: Tensor,
+    prior_log: Tensor,
+    penalties: Sequence[float],
+    folds: Sequence[NDArray[np.bool_]],
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[SoftLogistic, float]:
     """Fits the regression, its penalty chosen by cross-validation on these items; see ``SoftLogistic``.
 
@@ -103,18 +110,24 @@ def fit_soft_logistic(
         prior_log: ``(classes,)``.
         penalties: the strongest first.
         folds: which items ``(items,)`` are held out, one array per fold.
+        check: called at every step of the solver; what it raises ends the fit.
 
     Returns:
         The regression, and the cross-entropy of its penalty, summed over all items that were held out.
     """
     with _one_blas_thread():
-        return _fit(features, shares, prior_log, penalties, [torch.from_numpy(fold) for fold in folds])
+        return _fit(features, shares, prior_log, penalties, [torch.from_numpy(fold) for fold in folds], check)
 
 
 def _fit(
-    features: Tensor, shares: Tensor, prior_log: Tensor, penalties: Sequence[float], held_out: Sequence[Tensor]
+    features: Tensor,
+    shares: Tensor,
+    prior_log: Tensor,
+    penalties: Sequence[float],
+    held_out: Sequence[Tensor],
+    check: Callable[[], None],
 ) -> tuple[SoftLogistic, float]:
-    paths = [_Path(features[~held], shares[~held], prior_log) for held in held_out]
+    paths = [_Path(features[~held], shares[~held], prior_log, check) for held in held_out]
     best, lowest, worse = penalties[0], float("inf"), 0
     for penalty in penalties:
         error = 0.0
@@ -124,7 +137,7 @@ def _fit(
             best, lowest, worse = penalty, error, 0
         elif (worse := worse + 1) == _PATIENCE:
             break
-    return _Path(features, shares, prior_log).optimum(best, _FINE), lowest
+    return _Path(features, shares, prior_log, check).optimum(best, _FINE), lowest
 
 
 def _one_blas_thread() -> AbstractContextManager[object]:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
         raise StorageError(f"{path}: could not {doing}: {reason_of(error, path)}") from error
 
 
+#: How JSON writes half of a surrogate pair, or both halves of one.
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _READING_UMASK = threading.Lock()
 
 
@@ -113,6 +116,25 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     write_text(path, to_json(value, indent=indent) + "\n")
 
 
+def parse_json(content: str | bytes) -> Any:
+    """JSON as a file of ours can hold it: what is read here can be written again.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or holds half a surrogate pair.
+    """
+    text = content if isinstance(content, str) else content.decode("utf-8")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("lists or mappings in one another, too deep to be read") from None
+    if _HALF.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half a surrogate pair (\\ud800–\\udfff alone), which is no text") from None
+    return value
+
+
 def read_json(path: Path, *, fix: str = "") -> Any:
     """Reads a JSON file of ours.
 
@@ -123,8 +145,8 @@ def read_json(path: Path, *, fix: str = "") -> Any:
         StorageError: it is missing or not JSON, with the place.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
         raise StorageError(f"{path}: damaged, not valid JSON: {error}" + (f"; {fix}" if fix else "")) from error
     except OSError as error:
         raise StorageError(f"{path}: could not read: {error.strerror or error}") from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from redheart.errors import StorageError
-from redheart.storage.atomic import sync_folder, to_json
+from redheart.storage.atomic import parse_json, sync_folder, to_json
 from redheart.storage.names import reason_of
 
 
@@ -68,7 +67,7 @@ def read_lines(path: Path) -> list[Any]:
     values = []
     for number, line in enumerate(content[: _whole_length(content)].splitlines(), start=1):
         try:
-            values.append(json.loads(line))
+            values.append(parse_json(line))
         except ValueError as error:
             raise StorageError(f"{path}: line {number} is damaged: {error}") from error
     return values

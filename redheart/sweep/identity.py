@@ -39,6 +39,7 @@ class SweepDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         trial: what a trial means, see ``trial_identity``, with preset and precision settled; None in older files.
         data: the dataset's path.
+        texts: the identity of its texts, which that of the data may miss; None in older files.
     """
 
     identity: str
@@ -46,6 +47,28 @@ class SweepDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     sweep: SweepConfig
     trial: Settings | None = None
     data: str | None = None
+    texts: str | None = None
+
+
+def data_identity(dataset_identity: str, texts: str, results: Path) -> str:
+    """The data's identity as the sweeps in ``results`` have it: told apart from that of the same vectors with other texts.
+
+    A dataset's own has the texts by the keys of their vectors; those of vectors that a file brought don't change with a text, whose
+    hash decides on which side it is. Sweeps of before, which kept no texts, count for any.
+
+    Raises:
+        StorageError: a sweep's file is damaged.
+    """
+    there = {
+        one.texts
+        for path in (results / SWEEPS_FOLDER).glob("*/sweep.json")
+        if (one := read_struct(path, SweepDescription)).texts is not None
+        and one.trial is not None
+        and one.trial.get("dataset") == dataset_identity
+    }
+    if not there or texts in there:
+        return dataset_identity
+    return fingerprint({"dataset": dataset_identity, "texts": texts})
 
 
 def describe_sweep(results: Path, name: str | None) -> SweepDescription | None:
@@ -120,6 +143,7 @@ def open_sweep(
     *,
     trial: Settings | None = None,
     data: Path | None = None,
+    texts: str | None = None,
     force: bool = False,
 ) -> Sweep:
     """The newest generation of ``identity``; made where there is none, or under ``force``.
@@ -127,12 +151,12 @@ def open_sweep(
     Array jobs call it from many machines at once: all get the same one (without ``force``).
 
     Args:
-        trial, data: kept with a new one, see ``SweepDescription``.
+        trial, data, texts: kept with a new one, see ``SweepDescription``.
     """
     folder = results / SWEEPS_FOLDER
     generation = max(sweeps_of(results, identity), default=0)
     path = None if data is None else str(data)
-    description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep, trial, path))
+    description = msgspec.to_builtins(SweepDescription(identity, config.seed, config.sweep, trial, path, texts))
     if force or not generation:
         generation += 1
         while not publish_once(folder / f"{identity}-{generation}" / "sweep.json", description) and force:

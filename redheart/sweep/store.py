@@ -23,6 +23,7 @@ from redheart.errors import StorageError
 from redheart.messages import warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_text
+from redheart.storage.atomic import parse_json
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.seed_effects import Observation
 from redheart.sweep.trials import Record, Trial, TrialFolder, unfit_fields
@@ -148,7 +149,7 @@ class CumulativeStore:
         if content is None:
             return 0
         try:
-            entries = json.loads(content)
+            entries = parse_json(content)
             problem = None if isinstance(entries, dict) else f"found a {type(entries).__name__}, wanted an object"
             if problem is None:
                 problem = next((bad for key, entry in entries.items() if (bad := _entry_problem(key, entry))), None)

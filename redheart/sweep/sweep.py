@@ -57,6 +57,7 @@ def run_sweep(
     dataset_identity: str,
     output: Path,
     *,
+    texts: str | None = None,
     asked: Config | None = None,
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
@@ -67,6 +68,7 @@ def run_sweep(
 
     Args:
         dataset: the ``.embedded.json`` that trials load; ``dataset_identity`` is its hash of content and encoder.
+        texts: the identity of its texts, to be kept with a new sweep.
         output: the output root; everything lies in its ``lr_sweep_results/``.
         asked: the configuration before it was resolved, from which the sweep's identity is computed; None: ``config``.
         force: a new sweep against the whole history even if this one is complete.
@@ -80,7 +82,7 @@ def run_sweep(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = _open(config, dataset, dataset_identity, results, asked=asked, force=force)
+    sweep = _open(config, dataset, dataset_identity, results, asked=asked, texts=texts, force=force)
     done = _count_done(sweep, store)
     if done == sweep.total:
         info("sweep.complete", total=sweep.total)
@@ -114,7 +116,14 @@ def run_sweep(
 
 
 def _open(
-    config: Config, dataset: Path, dataset_identity: str, results: Path, *, asked: Config | None, force: bool = False
+    config: Config,
+    dataset: Path,
+    dataset_identity: str,
+    results: Path,
+    *,
+    asked: Config | None,
+    texts: str | None,
+    force: bool = False,
 ) -> Sweep:
     return open_sweep(
         config,
@@ -122,6 +131,7 @@ def _open(
         results,
         trial=trial_identity(config, dataset_identity),
         data=dataset,
+        texts=texts,
         force=force,
     )
 
@@ -132,6 +142,7 @@ def run_worker(
     dataset_identity: str,
     output: Path,
     *,
+    texts: str | None = None,
     asked: Config | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     runner: str = REAL_RUNNER,
@@ -142,7 +153,7 @@ def run_worker(
     """
     results = output / RESULTS_FOLDER
     store = _load_history(results)
-    sweep = _open(config, dataset, dataset_identity, results, asked=asked)
+    sweep = _open(config, dataset, dataset_identity, results, asked=asked, texts=texts)
     done = _count_done(sweep, store)
     follower = _Follower(sweep, store)
 

@@ -16,6 +16,7 @@ from redheart.errors import StorageError
 from redheart.messages import text
 from redheart.progress import duration
 from redheart.storage import fingerprint, read_json
+from redheart.storage.names import fault_of_letters, shown_name
 from redheart.storage.structs import finite
 from redheart.sweep.learning_rate_keys import key_of
 from redheart.sweep.publish import publish_once
@@ -176,6 +177,8 @@ class TrialFolder:
             fix = (
                 "move the file away: its result is then taken from lr_sweep_cumulative.json, or the point is run again"
             )
+            if fault := fault_of_letters(name):
+                raise StorageError(f"{self.path}: found {fault}, {shown_name(path.name)}, among the trials; {fix}")
             try:
                 trial = trial_of(read_json(path))
             except StorageError as error:

@@ -9,8 +9,8 @@ import msgspec
 
 from redheart.checkpoint import list_epochs
 from redheart.config.schema import SweetSpotConfig
-from redheart.errors import Interrupted
-from redheart.messages import info, text, warn
+from redheart.errors import Interrupted, StorageError
+from redheart.messages import debug, info, text, warn
 from redheart.paths import OutputPaths
 from redheart.progress import Progress
 from redheart.storage import fingerprint, sha256_of, write_text
@@ -24,11 +24,11 @@ from redheart.sweet_spot.choice import (
     save_analysis,
 )
 from redheart.sweet_spot.curves import History, read_history
-from redheart.sweet_spot.report import write_report
+from redheart.sweet_spot.report import heading, write_report
 from redheart.sweet_spot.techniques import VOTERS
 from redheart.training.records import read_records
 
-__all__ = ["analyze", "choose_epochs", "identity", "load_analysis"]
+__all__ = ["analyze", "choose_epochs", "identity", "load_analysis", "render_again"]
 
 
 def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
@@ -75,6 +75,36 @@ def _to_choose_from(metrics_file: Path, output: Path) -> set[int] | None:
         if lost:
             warn(key, path=path, epochs=", ".join(map(str, sorted(lost))), command=paths.training_command)
     return saved & recorded
+
+
+def render_again(metrics_file: Path, output: Path) -> None:
+    """Writes the readable report of a stored analysis in the language of this process, where it is in another or not there.
+
+    The numbers stay what they are. An analysis or records that can't be read are left to those who need them.
+
+    Raises:
+        StorageError: it could not be written; the earlier one is intact.
+    """
+    path = OutputPaths(output).analysis_text
+    if _is_in_this_language(path):
+        return
+    try:
+        analysis = load_analysis(output)
+        rendered = write_report(analysis, read_history(metrics_file, among=analysis.epochs))
+    except (StorageError, KeyError) as error:  # KeyError: a sentence of another version
+        debug(f"{path}: not rendered again: {error}")
+        return
+    write_text(path, rendered)
+    info("sweet_spot.done", path=path)
+
+
+def _is_in_this_language(path: Path) -> bool:
+    """By its title; that of an earlier version, whose sentences were others, stays as it is."""
+    try:
+        with path.open(encoding="utf-8") as report:
+            return report.readline().rstrip("\n") == heading()
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def analyze(

@@ -11,10 +11,15 @@ from redheart.sweet_spot.curves import History
 from redheart.sweet_spot.techniques import TECHNIQUES, VOTERS, VOTING, plateau
 
 
+def heading() -> str:
+    """The report's first line."""
+    return f"# {text('sweet_spot.report.title')}"
+
+
 def write_report(analysis: SweetSpotAnalysis, history: History) -> str:
     """The report's text."""
     parts = [
-        f"# {text('sweet_spot.report.title')}",
+        heading(),
         f"**{analysis.explanation}**",
         text(
             "sweet_spot.report.span",

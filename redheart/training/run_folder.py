@@ -11,7 +11,7 @@ import msgspec
 from redheart.checkpoint import list_epochs
 from redheart.errors import NotYetDone, StorageError
 from redheart.facts.learning_rate import RateOrigin
-from redheart.messages import info
+from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, read_struct, write_json
 from redheart.storage.structs import Settings
@@ -90,6 +90,31 @@ class RunFolder:
         has_files = any(path.exists() for path in self.paths.of_a_run())
         if not has_files or (previous is not None and previous.run == self.run and not force):
             return
+        target = self._move_away()
+        info("training.retired", path=target, why=self._why_other(previous) or "--force")
+
+    def keep_aside(self) -> None:
+        """Moves what this very run trained, where it can't be gone on from and begins anew, to ``previous/<time>``.
+
+        What holds no epoch – a run that was ended in its first – is left to be written over.
+        """
+        if not self._has_epochs():
+            return
+        resume = self.paths.resume.relative_to(self.output)
+        warn("training.starts_over", path=self._move_away(), resume=resume)
+
+    def _has_epochs(self) -> bool:
+        if any(self.paths.checkpoints.glob("epoch_*")):
+            return True
+        try:
+            return bool(read_records(self.paths.metrics).epochs)
+        except NotYetDone:
+            return False
+        except StorageError:  # a damaged line may be one
+            return True
+
+    def _move_away(self) -> Path:
+        """Moves the run's files; where they are now."""
         stamp = datetime.now(timezone.utc).strftime("%Y%m%d_%H%M%S")
         target = self.paths.previous / stamp
         number = 1
@@ -100,7 +125,7 @@ class RunFolder:
         for path in (*self.paths.of_a_run(), self.paths.settings):
             if path.exists():
                 path.rename(target / path.name)
-        info("training.retired", path=target, why=self._why_other(previous) or "--force")
+        return target
 
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""

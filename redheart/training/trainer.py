@@ -41,7 +41,7 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
-from redheart.training.linear_start import start_linear_paths
+from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
 from redheart.training.records import RunRecord
@@ -151,7 +151,12 @@ class Trainer:
         )
         torch.manual_seed(self.config.seed)
         state = newest_state(self.output, self.folder.run, engine, self.shape, lost=self.folder.lost)
-        model = self._build_model(is_new=state is None)
+        if state is None:
+            engine.barrier()  # every process has looked for one
+            if engine.is_main:
+                self.folder.keep_aside()
+            engine.barrier()
+        model = self._build_model(engine, is_new=state is None)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, self.config.training))
         loop = self._make_loop(engine)
@@ -178,12 +183,13 @@ class Trainer:
         engine.end()
         gc.collect()
 
-    def _build_model(self, *, is_new: bool) -> UnifiedModel:
+    def _build_model(self, engine: Engine, *, is_new: bool) -> UnifiedModel:
         """The model as a run begins with it; one that goes on has its weights, and solving for them takes a while."""
         training = self.config.training
         model = UnifiedModel(self.shape, self.statistics)
         if training.linear_start and is_new:
-            start_linear_paths(model, self.table, self.train, self.statistics)
+            stopping = Stopping(self.should_stop, engine.any_rank if engine.world_size > 1 else None)
+            start_linear_paths(model, self.table, self.train, self.statistics, stopping)
         if training.rate_by_coverage and (slower := slower_tasks(self.statistics)):
             info("training.slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
         return model

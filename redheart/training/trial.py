@@ -27,7 +27,7 @@ from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
-from redheart.training.linear_start import LinearStart, apply_linear_start, centres_of, fit_linear_start
+from redheart.training.linear_start import LinearStart, Stopping, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.resume_state import Position
@@ -59,10 +59,10 @@ class TrialRunner:
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
 
-    def _linear_start(self, centres: int) -> LinearStart:
+    def _linear_start(self, centres: int, stopping: Stopping) -> LinearStart:
         """The same for all trials; the ablation has models with and without centres."""
         if centres not in self._linear_starts:
-            found = fit_linear_start(self.table, self.train, self.statistics, centres=centres)
+            found = fit_linear_start(self.table, self.train, self.statistics, centres=centres, stopping=stopping)
             self._linear_starts[centres] = found
         return self._linear_starts[centres]
 
@@ -92,7 +92,7 @@ class TrialRunner:
             heartbeat()
             return should_stop()
 
-        loop = self._make_loop(build, learning_rate, seed)
+        loop = self._make_loop(build, learning_rate, seed, Stopping(asked_to_stop))
         run = Run(self.config, loop, self.config.trial_epochs, should_stop=asked_to_stop)
         curve = TrialCurve()
         what = text("progress.trial", learning_rate=f"{learning_rate:.3g}")
@@ -123,13 +123,13 @@ class TrialRunner:
         run.position = Position(epoch + 1)
         callbacks.after_epoch(run, EpochEnd(epoch, scored))
 
-    def _make_loop(self, build: Build, learning_rate: float, seed: int) -> TrainingLoop:
+    def _make_loop(self, build: Build, learning_rate: float, seed: int, stopping: Stopping) -> TrainingLoop:
         """From the initial weights of ``seed``."""
         torch.manual_seed(seed)
         engine = make_engine(self.config)
         model = build(self.dimensions, self.statistics)
         if self.config.training.linear_start:
-            apply_linear_start(model, self._linear_start(centres_of(model)))
+            apply_linear_start(model, self._linear_start(centres_of(model), stopping))
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         return TrainingLoop(
             engine,

@@ -37,12 +37,13 @@ def embed(
         verify: read the stored vectors, and embed damaged ones again.
     """
     from redheart.data import locate_dataset
-    from redheart.data.sufficiency import check_sufficient, warn_of_repeated_texts
+    from redheart.data.sufficiency import check_sufficient, warn_of_constant_targets, warn_of_repeated_texts
     from redheart.embedding import embed_dataset
 
     def check(facts: DatasetFacts) -> None:
         check_sufficient(facts, located.path, needs=needs)
         warn_of_repeated_texts(facts, located.path)
+        warn_of_constant_targets(facts, located.path)
 
     output = Path(config.output)
     located = locate_dataset(Path(config.data.path) if config.data.path else None, Path.cwd())

@@ -61,7 +61,9 @@ def evaluate(
     device = inference_device()
     evaluation = evaluate_model(restored.model.to(device), table, split, device=device, should_stop=should_stop)
     training, without = _training_data(config, manifest, table)
-    baseline = baseline_of_run(training, table, [split]) if training is not None else None
+    baseline = None
+    if training is not None:
+        baseline = baseline_of_run(training, table, [split], should_stop=should_stop)
     comparison = compare(
         evaluation,
         restored.model.statistics,

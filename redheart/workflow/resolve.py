@@ -145,7 +145,10 @@ def rate_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
     if choice is None:
         return RateOrigin(kind=chosen.kind)
     situations = dataset.facts.counts["train"]
-    now = rate_settings(trial_identity(config, dataset.identity)) | {"epochs": epochs, "situations": situations}
+    now = rate_settings(trial_identity(config, _data_as_swept(config, dataset))) | {
+        "epochs": epochs,
+        "situations": situations,
+    }
     then = _made_with(config, dataset, choice, now)
     differs = [
         SettingDiffers(name, value, now.get(name))
@@ -163,6 +166,17 @@ def rate_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
         is_by_design=bool(differs) and all(one.sweep == short.get(one.name) for one in differs),
         is_on_record=then.is_all,
     )
+
+
+def _data_as_swept(config: Config, dataset: EmbeddedDataset) -> str:
+    """The identity that a sweep of this data would have it by; its own where those that are there can't be read."""
+    from redheart.sweep.identity import data_identity
+
+    try:
+        return data_identity(dataset.identity, dataset.texts_identity, OutputPaths(config.output).sweep)
+    except StorageError as error:
+        debug(str(error))
+        return dataset.identity
 
 
 def _choice_of_the_sweep(chosen: LearningRate) -> SweepChoice | None:

@@ -115,7 +115,7 @@ def validate(config: Config) -> int:
     """Checks environment, data and configuration, and starts nothing."""
     from redheart.batches.order import BatchGeometry
     from redheart.data import locate_dataset
-    from redheart.data.sufficiency import check_sufficient, warn_of_repeated_texts
+    from redheart.data.sufficiency import check_sufficient, warn_of_constant_targets, warn_of_repeated_texts
     from redheart.embedding.language.reading import StorySample
     from redheart.embedding.model_source import warn_of_prompt
     from redheart.workflow.examinations.doctor import examine
@@ -135,6 +135,7 @@ def validate(config: Config) -> int:
     _say_language(sample, config.embedding.model)
     check_sufficient(facts, located.path)
     warn_of_repeated_texts(facts, located.path)
+    warn_of_constant_targets(facts, located.path)
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:

@@ -102,17 +102,19 @@ def _line(*cells: str) -> str:
 
 def _rows(task: Task, scored: Scored) -> list[str]:
     metrics, count = scored.comparison.tasks[task.name].metrics, scored.evaluation.tasks[task.name].count
-    if "skill" not in metrics:
+    if not metrics:
         return [_line(task.name, str(count), "no target to score", "", "", "", "")]
     rows: list[str] = []
     for name, label, style in _OF_DISTRIBUTION if task.is_distribution else _OF_REGRESSION:
+        first = (task.name, str(count)) if not rows else ("", "")
         if name not in metrics:
+            if name in ("skill", "r2"):
+                rows.append(_line(*first, "skill" if name == "skill" else label, "–, targets all alike", "", "", ""))
             continue
         metric = metrics[name]
         if name == "skill":
             label = "skill (KL)" if task.skill == "kl_skill" else "skill (log-loss)"
         constant = "–" if metric.constant is None else _number(metric.constant + 0.0, style).lstrip("+")
-        first = (task.name, str(count)) if not rows else ("", "")
         cells = (_cell(metric.model, style), constant, _cell(metric.baseline, style), _difference(metric, style))
         rows.append(_line(*first, label, *cells))
     return rows

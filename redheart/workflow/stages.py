@@ -36,15 +36,18 @@ if TYPE_CHECKING:
 def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> float:
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.sweep import run_sweep, write_chosen_for
+    from redheart.sweep.identity import data_identity
 
     resolved = resolve(config).config
     output = Path(config.output)
+    identity = data_identity(dataset.identity, dataset.texts_identity, OutputPaths(output).sweep)
     found = run_sweep(
         resolved,
         dataset.path,
-        dataset.identity,
+        identity,
         output,
-        asked=as_the_sweep_there(config, dataset.identity),
+        texts=dataset.texts_identity,
+        asked=as_the_sweep_there(config, identity),
         force=force,
         should_stop=should_stop,
     )
@@ -194,6 +197,7 @@ def analyze(
         is_trained_now: the data was opened a moment ago for the very training, so it is not looked at once more.
     """
     from redheart.sweet_spot import analyze as find_sweet_spots
+    from redheart.sweet_spot.analysis import render_again
 
     output, metrics = Path(config.output), _metrics_file(config)
     if not is_trained_now:
@@ -201,6 +205,7 @@ def analyze(
     result = OutputPaths(output).analysis
     inputs = inputs_of(inputs_of_analyze(config, metrics))
     if is_done(output, "analyze", inputs, [result], force=force):
+        render_again(metrics, output)
         return
     find_sweet_spots(metrics, output, config.sweet_spot, should_stop=should_stop)
     mark_done(output, "analyze", inputs)
@@ -262,4 +267,8 @@ def report(config: Config, *, should_stop: Stop = lambda: False) -> Path:
             f"{config.output}: there is nothing to report on; run `{paths.command('sweep')}` or "
             f"`{paths.command('train')}` first"
         )
+    if paths.analysis.is_file():
+        from redheart.sweet_spot.analysis import render_again
+
+        render_again(paths.metrics, Path(config.output))
     return build_report(config, Path(config.output), should_stop=should_stop)

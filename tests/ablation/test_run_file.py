@@ -51,6 +51,15 @@ def test_a_run_of_another_identity_is_none_of_ours_whatever_its_form(tmp_path: P
         assert read_run(path, "a") is None
 
 
+def test_a_run_on_other_texts_is_none_of_ours_and_one_of_before_counts_for_any(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**RUN, "texts": "then"}))
+    assert read_run(path, RUN["identity"], texts="now") is None
+    assert read_run(path, RUN["identity"], texts="then") is not None
+    path.write_text(json.dumps(RUN))
+    assert read_run(path, RUN["identity"], texts="now") is not None
+
+
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from redheart.baseline.fit import MIN_ROWS, fit_baseline
 from redheart.baseline.shares import PENALTIES, fit_shares, smoothed
+from redheart.errors import Interrupted
 from redheart.facts.comparison import FittedTask
 from redheart.tasks import TASK_BY_NAME, TASKS
 
@@ -118,3 +119,16 @@ def test_features_of_other_rows_than_the_targets_are_refused() -> None:
     x, targets, masks = linear_world(40)
     with pytest.raises(ValueError, match="40 targets for 39 rows"):
         fit_baseline(x[:39], targets, masks)
+
+
+@pytest.mark.parametrize("number", [1, 3, 30])
+def test_a_stop_ends_the_fit_at_its_next_step(number: int) -> None:
+    asked: list[None] = []
+
+    def should_stop() -> bool:
+        asked.append(None)
+        return len(asked) == number
+
+    with pytest.raises(Interrupted, match="stopped while the baseline was fitted"):
+        fit_baseline(*linear_world(60), should_stop=should_stop)
+    assert len(asked) == number

@@ -42,7 +42,11 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("help train much", "redheart help: unexpected 'much'; see --help"),
         ("version much", "redheart version: unexpected 'much'; see --help"),
         ("trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
-        ("", "redheart: the following arguments are required: COMMAND"),
+        (
+            "",
+            "redheart: the following arguments are required: COMMAND; wanted one of validate, embed, sweep, train, consolidate, "
+            "analyze, crossover, evaluate, predict, export, ablate, report, workflow, params, doctor, help, version, completion",
+        ),
         ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),
         ("train --epochs 1.5", "redheart train: argument --epochs: found '1.5', wanted a whole number of at least 1"),
         ("sweep --workers -1", "redheart sweep: argument --workers: found '-1', wanted a whole number of at least 1"),

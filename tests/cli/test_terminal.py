@@ -109,6 +109,25 @@ def test_the_default_language_is_one_that_can_be_read(monkeypatch: pytest.Monkey
         monkeypatch.setenv("REDHEART_LANG", "en")
 
 
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "latin-1"}, NO_UTF8])
+def test_korean_of_the_environment_gives_way_to_english_where_it_can_not_be_read_and_says_so_once(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    done = _redheart("params", cwd=tmp_path, REDHEART_LANG="ko", **environment)
+    assert done.returncode == 0 and b"??" not in done.stdout + done.stderr
+    assert done.stdout.decode("ascii").splitlines()[-1].startswith("[ok] Parameter target met")
+    (line,) = done.stderr.decode("ascii").splitlines()
+    assert line.startswith("REDHEART_LANG=ko: this terminal's encoding (") and "messages are English" in line
+
+
+def test_korean_that_was_typed_for_a_command_stays_and_the_cure_is_told(tmp_path: Path) -> None:
+    done = _redheart("params", "--lang", "ko", cwd=tmp_path, PYTHONIOENCODING="latin-1")
+    (line,) = done.stderr.decode("ascii").splitlines()
+    assert line.startswith("--lang ko:") and "PYTHONIOENCODING=utf-8" in line
+    readable = _redheart("params", cwd=tmp_path, REDHEART_LANG="ko", PYTHONIOENCODING="euc-kr")
+    assert readable.stderr == b"" and "파라미터" in readable.stdout.decode("euc-kr")
+
+
 def test_a_text_typed_in_utf8_is_read_so_whatever_the_locale() -> None:
     assert typed("거짓말") == "거짓말"
     assert typed("거짓말".encode().decode("ascii", "surrogateescape")) == "거짓말"

@@ -12,7 +12,7 @@ import pytest
 from redheart.data import Situation, read_dataset, split_of
 from redheart.data.facts import DatasetFacts
 from redheart.data.locate import bundled_sample
-from redheart.data.sufficiency import check_sufficient, warn_of_repeated_texts
+from redheart.data.sufficiency import check_sufficient, warn_of_constant_targets, warn_of_repeated_texts
 from redheart.errors import DataError
 from redheart.messages import LOGGER_NAME
 
@@ -79,3 +79,26 @@ def test_repeated_texts_count_once_for_what_is_needed_and_are_told_of(
     warn_of_repeated_texts(DatasetFacts.of([*sample, *twice]), Path("x.json"))
     (said,) = (record.getMessage() for record in caplog.records)
     assert all(word in said for word in ("x.json", " 3", str(len(sample) + 3), tests_alone[0].id))
+
+
+def test_annotations_that_do_not_vary_in_the_training_split_are_told_of_by_task_or_dimension(
+    sample: list[Situation], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+
+    def told(**annotations: object) -> list[str]:
+        caplog.clear()
+        warn_of_constant_targets(DatasetFacts.of([replace(one, **annotations) for one in sample]), Path("x.json"))  # type: ignore[arg-type]
+        return [record.getMessage() for record in caplog.records]
+
+    assert told() == []
+    (said,) = told(emotions=(5, 1e-7, 0, 0, 0, 0, 0))
+    assert "x.json" in said and "emotion" in said and " 160" in said
+    (said,) = told(regret_factor=0.1 + 0.2)
+    assert "regret" in said
+    (said,) = told(surd_metrics={"selection": 0.5, "risk": 0.5})
+    assert "surd" in said and "surd." not in said
+    varied = [replace(one, surd_metrics={"selection": 0.5, "risk": 0.01 * (n % 9)}) for n, one in enumerate(sample)]
+    caplog.clear()
+    warn_of_constant_targets(DatasetFacts.of(varied), Path("x.json"))
+    assert "surd.selection" in caplog.text and "surd.risk" not in caplog.text

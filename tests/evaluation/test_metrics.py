@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from redheart.evaluation.bootstrap import Resamples
 from redheart.evaluation.metrics import item_errors, macro_f1, task_metrics
+from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.scores import TaskScores
 from redheart.tasks import TASK_BY_NAME, TASKS
 
@@ -127,3 +129,49 @@ def test_no_metric_is_ever_nan():
                 task_metrics(task, target[:2], mask[:2], prediction[:2], constant),
             ):
                 json.dumps(msgspec.to_builtins(scored), allow_nan=False)
+
+
+def smoothed(shares: np.ndarray, situations: int) -> np.ndarray:
+    """The constant predictor of a training split of so many situations that all have these shares."""
+    return (situations * shares + 1 / len(shares)) / (situations + 1)
+
+
+@pytest.mark.parametrize("shares", [np.eye(7)[0], np.array([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0]), np.full(7, 1 / 7)])
+@pytest.mark.parametrize("situations", [1, 20, 156])
+def test_beside_a_constant_that_lacks_only_its_smoothing_no_distribution_has_a_skill(shares, situations):
+    task, prediction = TASK_BY_NAME["emotion"], case("emotion", seed=1)[0]
+    target = np.tile(shares, (COUNT, 1)).astype(np.float32) + np.random.default_rng(0).normal(0, 1e-7, (COUNT, 7))
+    arrays = (target, np.ones((COUNT, 7), bool), prediction, smoothed(shares, situations))
+    scored = task_metrics(task, *arrays)
+    assert (scored.skill, scored.kl_skill, scored.log_loss_skill) == (None, None, None) and scored.kl > 0.1
+    assert "skill" not in measures_of(task, *arrays) and "kl" in measures_of(task, *arrays)
+
+
+def test_one_situation_of_another_annotation_is_enough_for_a_skill_on_either_side():
+    task, shares = TASK_BY_NAME["emotion"], np.eye(7)[0]
+    target, mask = np.tile(shares, (COUNT, 1)), np.ones((COUNT, 7), bool)
+    other = target.copy()
+    other[0] = [0.9, 0.1, 0, 0, 0, 0, 0]
+    constant = smoothed(shares, 156)
+    assert task_metrics(task, other, mask, other, constant).skill == pytest.approx(1.0)
+    trained_on_another = constant + np.array([-0.01, 0.01, 0, 0, 0, 0, 0])
+    assert task_metrics(task, target, mask, target, trained_on_another).skill == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("off, has_skill", [(0.0, False), (2.2e-16, False), (1e-7, False), (1e-6, False), (1e-2, True)])
+def test_numbers_that_vary_by_rounding_alone_have_no_skill_and_no_ranks(off, has_skill):
+    task, count = TASK_BY_NAME["regret"], 5000
+    target = np.full((count, 1), 0.3) + off * (np.arange(count) % 7 == 0)[:, None]
+    prediction = np.random.default_rng(0).random((count, 1))
+    arrays = (target, np.ones_like(target, bool), prediction, target.mean(axis=0))
+    scored, drawn = task_metrics(task, *arrays), draw(measures_of(task, *arrays), Resamples(count, 10, 0))
+    assert (scored.skill is not None) is (scored.rank_correlation is not None) is has_skill and scored.mae > 0.1
+    assert ("skill" in drawn) is ("rank_correlation" in drawn) is has_skill and "mae" in drawn
+
+
+@pytest.mark.parametrize("off, has_skill", [(0.1, True), (0.05, False)])
+def test_a_tenth_in_one_situation_of_a_thousand_is_variation_and_less_is_as_little_as_rounding(off, has_skill):
+    target = np.full((1000, 1), 0.3)
+    target[0] += off
+    scored = task_metrics(TASK_BY_NAME["regret"], target, np.ones_like(target, bool), target, target.mean(axis=0))
+    assert (scored.skill is not None) is has_skill

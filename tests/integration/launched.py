@@ -30,6 +30,7 @@ from redheart.health.liveness import LivenessProbe
 from redheart.messages import set_language, set_up_logging
 from redheart.model import UnifiedModel
 from redheart.model.modules import backbone
+from redheart.training import trainer
 from redheart.training.loop import TrainingLoop
 from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
@@ -40,14 +41,23 @@ from tests.training.runs import make_loop, same_bits
 
 
 def train(order: dict[str, Any]) -> int:
-    """A training that is asked to stop, on the last process only, at the n-th question."""
+    """A training that is asked to stop, on the last process only, at the n-th question; those of the start's solution don't count."""
     left = order.get("stop_at") or math.inf
+    solve, is_solving = trainer.start_linear_paths, False
+
+    def start(*arguments: Any) -> None:
+        nonlocal is_solving
+        is_solving = True
+        solve(*arguments)
+        is_solving = False
+
+    trainer.start_linear_paths = start  # type: ignore[assignment]
     if order.get("fixed_dropout"):
         torch.nn.Dropout.forward = fixed_dropout.forward
 
     def should_stop() -> bool:
         nonlocal left
-        left -= 1
+        left -= not is_solving
         return left <= 0 and os.environ["RANK"] == "1"
 
     stage = Trainer(
@@ -61,6 +71,8 @@ def train(order: dict[str, Any]) -> int:
         stage.run()
     except Interrupted as stopped:
         return stopped.exit_code
+    finally:
+        trainer.start_linear_paths = solve
     return 0
 
 

@@ -58,6 +58,20 @@ def test_the_penalty_is_the_one_with_the_least_error_on_what_was_held_out() -> N
     assert lowest == pytest.approx(min(errors), rel=1e-4)
 
 
+def test_a_check_is_called_at_every_step_and_ends_the_fit() -> None:
+    features, shares = problem()
+    calls: list[None] = []
+
+    def check() -> None:
+        calls.append(None)
+        if len(calls) == 7:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        fit_soft_logistic(features, shares, shares.mean(dim=0).log(), (1e-3,), folds(60), check=check)
+    assert len(calls) == 7
+
+
 def test_without_any_axis_the_mean_shares_are_predicted() -> None:
     _, shares = problem()
     nothing = torch.zeros(60, 0, dtype=torch.float64)

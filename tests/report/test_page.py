@@ -15,6 +15,7 @@ from redheart.embedding.language.reading import Reading
 from redheart.embedding.language.stored import store_reading
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import set_language
+from redheart.paths import OutputPaths
 from redheart.report import build_report
 from redheart.tasks import MODULES, TASKS
 from tests.crossover.small_run import small_table, train
@@ -99,6 +100,16 @@ def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(o
     for candidate in facts["result"]["candidates"]:
         assert candidate["label"] in page.text
     assert "random crossover 1" in page.text and "5.6e-05" in page.text and "Times that memory ran out: 1" in page.text
+
+
+def test_a_task_whose_targets_are_all_alike_has_no_skill_and_the_reason(output: Path) -> None:
+    path = OutputPaths(output).candidates
+    result = json.loads(path.read_text())
+    for candidate in result["candidates"]:
+        for split in candidate["scores"].values():
+            split["tasks"]["emotion"].update(skill=None, low=None, high=None)
+    path.write_text(json.dumps(result))
+    assert read(build_report(CONFIG, output)).text.count("no skill: targets all alike") == 2
 
 
 def test_report_json_has_no_nan_and_the_same_facts(output: Path) -> None:
@@ -248,7 +259,11 @@ def test_what_the_encoder_could_not_read_of_the_runs_dataset_is_said(output: Pat
     (tmp_path / "mine.vectors").mkdir()
     (tmp_path / "language.json").rename(tmp_path / "mine.vectors" / "language.json")
     page = Page(build_report(CONFIG, output).read_text(encoding="utf-8"))
-    assert "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)" in page.text
+    said = "can't read the language of 4 of 10 stories looked at (40 %; first: <i>x</i>)"
+    assert page.text.count(said) == 1
+    assert page.text.index(said) < page.text.index(
+        json.loads((output / "report" / "report.json").read_text())["result"]["sentences"][0]
+    )
     (output / "run.json").write_text(json.dumps({**run, "identity": {"dataset": "another"}}))
     assert "can't read" not in Page(build_report(CONFIG, output).read_text(encoding="utf-8")).text
 

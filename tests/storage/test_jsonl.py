@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from redheart.errors import StorageError
-from redheart.storage import append_line, read_lines
+from redheart.storage import append_line, read_json, read_lines
 from tests.storage.full_disk import no_file_over
 
 
@@ -85,3 +85,13 @@ def test_a_log_that_is_a_folder_is_named(tmp_path: Path) -> None:
         read_lines(tmp_path)
     with pytest.raises(StorageError, match="could not append"):
         append_line(tmp_path, 1)
+
+
+@pytest.mark.parametrize("odd", [rb'{"a": "\ud800"}', b"[" * 100_000 + b"]" * 100_000, b"1" * 5000])
+def test_what_could_not_be_written_again_is_damaged_in_a_file_and_in_a_line(tmp_path, odd):
+    (tmp_path / "x.json").write_bytes(odd)
+    with pytest.raises(StorageError, match=r"x\.json: damaged"):
+        read_json(tmp_path / "x.json")
+    (tmp_path / "x.jsonl").write_bytes(b"{}\n" + odd + b"\n")
+    with pytest.raises(StorageError, match=r"x\.jsonl: line 2 is damaged"):
+        read_lines(tmp_path / "x.jsonl")

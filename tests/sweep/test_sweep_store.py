@@ -117,6 +117,47 @@ def test_a_torn_trial_file_is_named_and_nothing_is_overwritten(tmp_path):
     assert store.path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        rb'{"learning_rate": 1e-4, "val_loss": 0.5, "note": "\ud800"}',
+        rb'{"learning_rate": 1e-4, "\uDFFF": 1}',
+        rb'{"learning_rate": 1e-4, "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"learning_rate": 1' + b"0" * 5000 + b"}",
+    ],
+    ids=["half a pair", "half a pair as a name", "too deep", "too long"],
+)
+def test_what_could_not_be_written_again_is_a_damaged_trial_and_in_the_cumulative_file_set_aside(tmp_path, content):
+    store = CumulativeStore(tmp_path)
+    store.trials.publish("good", trial(1e-4))
+    store.refold()
+    before = store.path.read_bytes()
+    (tmp_path / "trials" / "odd.json").write_bytes(content)
+    with pytest.raises(StorageError, match=r"odd\.json: damaged.*move the file away"):
+        CumulativeStore(tmp_path).refold()
+    assert store.path.read_bytes() == before
+    (tmp_path / "trials" / "odd.json").unlink()
+    store.path.write_bytes(b'{"0.0001": ' + content + b"}")
+    CumulativeStore(tmp_path).refold()
+    assert store.path.read_bytes() == before and list(tmp_path.glob("*.damaged_*"))
+
+
+def test_a_pair_that_is_whole_is_a_letter(tmp_path):
+    (tmp_path / "trials").mkdir()
+    (tmp_path / "trials" / "odd.json").write_bytes(rb'{"learning_rate": 1e-4, "val_loss": 1, "note": "\ud83d\ude00"}')
+    CumulativeStore(tmp_path).refold()
+    assert "😀" in (tmp_path / "lr_sweep_cumulative.json").read_text()
+
+
+def test_a_trial_file_whose_name_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "trials").mkdir()
+    with open(os.fsencode(tmp_path / "trials") + b"/caf\xe9.json", "wb") as odd:
+        odd.write(b'{"learning_rate": 1e-4}')
+    with pytest.raises(StorageError, match=r"a name that is not UTF-8.*move the file away") as told:
+        CumulativeStore(tmp_path).refold()
+    str(told.value).encode()
+
+
 def test_a_lost_trial_file_comes_back_from_the_cumulative_file(tmp_path):
     store = CumulativeStore(tmp_path)
     store.trials.publish("one", trial(1e-4, 0.25))

@@ -16,7 +16,9 @@ from redheart.config.schema import SweetSpotConfig
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import set_language
 from redheart.messages.tables.sweet_spot import MESSAGES
+from redheart.paths import OutputPaths
 from redheart.sweet_spot import TECHNIQUES, analyze, load_analysis
+from redheart.sweet_spot.analysis import render_again
 from redheart.tasks import MODULES
 from redheart.workflow import stages
 
@@ -71,6 +73,31 @@ def test_the_report_speaks_the_chosen_language_and_states_the_dependence_of_the_
     analyze(metrics, tmp_path, CONFIG, plots=False)
     assert "독립된 표가 아닙니다" in report.read_text()
     assert all(f"`{module}`" in report.read_text() for module in MODULES)
+
+
+@pytest.mark.parametrize("stage", ["analyze", "report"])
+def test_a_report_of_a_finished_analysis_is_rendered_in_the_language_that_is_asked_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setattr("redheart.report.build_report", lambda *_, **__: tmp_path)
+    for name in ("draw_module", "draw_overview"):
+        monkeypatch.setattr(f"redheart.sweet_spot.plots.{name}", lambda *_, **__: None)
+    config, paths = Config(output=str(tmp_path)), OutputPaths(tmp_path)
+    realistic_run(paths.metrics, 12)
+    again = {"analyze": stages.analyze, "report": stages.report}[stage]
+    set_language("ko")
+    stages.analyze(config)
+    stored, korean = paths.analysis.read_bytes(), paths.analysis_text.stat().st_mtime_ns
+    again(config)
+    assert paths.analysis_text.stat().st_mtime_ns == korean, "it says the same"
+    set_language("en")
+    again(config)
+    assert "not independent votes" in paths.analysis_text.read_text()
+    assert paths.analysis.read_bytes() == stored, "what later stages were made from"
+    paths.analysis.write_text("{")
+    paths.analysis_text.unlink()
+    render_again(paths.metrics, tmp_path)
+    assert not paths.analysis_text.exists(), "nothing to render"
 
 
 def test_a_short_run_says_that_tests_have_no_power(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ _fit = fit_linear_start
 _fitted: dict[str, Any] = {}
 
 
-def fit_once(table: Any, train: Any, statistics: Any, *, centres: int) -> Any:
+def fit_once(table: Any, train: Any, statistics: Any, *, centres: int, stopping: Any = None) -> Any:
     """As ``fit_linear_start``, which is a function of these vectors and targets and nothing else."""
     batch = table.batch(train)
     digest = hashlib.blake2b(repr((statistics, centres)).encode())

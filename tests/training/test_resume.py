@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,37 @@ def test_a_damaged_newest_state_is_passed_over_with_the_reason(dataset, tmp_path
     assert "손상된 재개 상태를 건너뜀" in logged() and str(victim) in logged()
     assert "이어서 학습: 에폭 2, 배치 0 " in logged()
     assert_same_run(output, uninterrupted)
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone"])
+def test_a_run_without_a_state_to_go_on_from_starts_over_and_keeps_what_it_trained(
+    dataset, tmp_path, uninterrupted, logged, how
+):
+    output = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(1 + 7 + 3))
+    kept = {name: (output / name).read_bytes() for name in ("metrics.jsonl", "run.json")}
+    for state in (output / "checkpoints" / "resume").glob("state_*"):
+        if how == "damaged":
+            (state / "manifest.json").write_text("{")
+        else:
+            shutil.rmtree(state)
+    train(dataset, output, config())
+    (aside,) = (output / "previous").iterdir()
+    assert {name: (aside / name).read_bytes() for name in kept} == kept
+    assert len(list_epochs(aside)) == 1
+    assert "보존했습니다" in logged() and str(aside) in logged()
+    assert_same_run(output, uninterrupted)
+
+
+def test_a_run_that_was_ended_in_its_first_epoch_leaves_nothing_to_keep(dataset, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(1 + 3))
+    shutil.rmtree(output / "checkpoints" / "resume")
+    with pytest.raises(Interrupted):
+        train(dataset, output, config(), should_stop=StopAt(1 + 3))
+    assert not (output / "previous").exists()
 
 
 def test_the_same_again_is_skipped_and_said(dataset, tmp_path, uninterrupted, logged):

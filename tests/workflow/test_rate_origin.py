@@ -12,7 +12,7 @@ import torch
 from redheart.config import Config, load_config
 from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.facts.learning_rate import RateOrigin
-from redheart.storage import write_json
+from redheart.storage import read_json, write_json
 from redheart.sweep.identity import open_sweep, sweep_identity
 from redheart.training.identity import rate_settings, trial_identity
 from redheart.workflow import stages
@@ -151,6 +151,18 @@ def test_another_dataset_is_named_by_its_path_and_identity(
     origin_of(tmp_path, dataset, *SHORT)
     ((_, differs),) = said[1:]
     assert f"dataset {other.path} ({other.identity}) → {dataset.path} ({dataset.identity})" in differs
+
+
+def test_the_same_vectors_with_other_texts_are_other_data(
+    tmp_path: Path, dataset: EmbeddedDataset, said: list[tuple[str, str]]
+) -> None:
+    swept(tmp_path, dataset, *SHORT)
+    (described,) = (tmp_path / "lr_sweep_results" / "sweeps").glob("*/sweep.json")
+    write_json(described, {**read_json(described), "texts": dataset.texts_identity})
+    assert origin_of(tmp_path, dataset, *SHORT).differs == ()
+    write_json(described, {**read_json(described), "texts": "of before an edit"})
+    (differs,) = origin_of(tmp_path, dataset, *SHORT).differs
+    assert differs.name == "dataset" and differs.sweep != differs.run
 
 
 @pytest.mark.parametrize("overrides, differs", [(["seed=3"], 0), (["training.weight_decay=0.1"], 1)])

@@ -89,6 +89,18 @@ def test_a_task_without_targets_and_a_missing_baseline_are_said_to_be_so(scored:
     assert json.loads(as_json(alone))["rival"] == {"absent": "its data is gone"}
 
 
+def test_a_task_whose_targets_are_all_alike_has_a_dash_and_the_reason_beside_its_other_metrics(scored: Scored) -> None:
+    tasks = dict(scored.comparison.tasks)
+    for name in ("emotion", "regret"):
+        left = {key: metric for key, metric in tasks[name].metrics.items() if key not in ("skill", "r2")}
+        tasks[name] = msgspec.structs.replace(tasks[name], metrics=left, standing=None)
+    comparison = msgspec.structs.replace(scored.comparison, tasks=tasks, in_sample=True)
+    table = as_table(replace(scored, comparison=comparison))
+    rows = [line for line in table.splitlines() if line.startswith(("emotion", "regret"))]
+    assert len(rows) == 2 and all(row.endswith("–, targets all alike") for row in rows)
+    assert "KL divergence" in table and "no target to score" not in table
+
+
 def test_on_the_training_split_no_standing_is_told(scored: Scored) -> None:
     tasks = {name: msgspec.structs.replace(task, standing=None) for name, task in scored.comparison.tasks.items()}
     inside = replace(
@@ -111,3 +123,8 @@ def test_json_holds_the_same_numbers(scored: Scored) -> None:
     assert read["comparison"]["tasks"]["surd"]["standing"] == "below"
     assert read["comparison"]["mean_skill"]["model"]["value"] == pytest.approx(read["mean_skill"])
     assert read["rival"]["tasks"]["emotion"]["kind"] == "logistic"
+
+
+def test_a_skill_is_named_by_what_it_is_of(scored: Scored) -> None:
+    rows = [line for line in as_table(scored).splitlines() if "skill (" in line]
+    assert ["skill (KL)" in row for row in rows] == [True, False] and "skill (log-loss)" in rows[1]

@@ -171,5 +171,6 @@ DOCTOR = Command(
     run=_doctor,
     add_options=_doctor_options,
     settle=_settle_doctor,
+    writes_run=lambda arguments: arguments.what is not None,
     starts_nothing=lambda arguments: arguments.what is None,
 )

@@ -69,6 +69,7 @@ SWEEP = Command(
     run=_sweep,
     add_options=_sweep_options,
     trains=True,
+    writes_run=lambda arguments: True,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import NamedTuple
 
 _JSON = "UTF-8 text: a JSON array of situations, or JSON Lines"
@@ -49,6 +50,8 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "a picture (JPEG)", "name the dataset itself"),
     (b"\x7fELF", "a program", "name the dataset itself"),
 )
+_YAML_KEY = re.compile(r"[A-Za-z_]\w*:(\s|$)")
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(lp0", b"(dp0", b"]q\x00", b"}q\x00")
 #: What a zip archive holds, by a name inside.
 _ZIPS: tuple[tuple[bytes, str, str], ...] = (
@@ -119,8 +122,11 @@ def encoding_of(head: bytes) -> str:
 def other_language(text: str) -> str:
     """A hint at what text is that begins neither as an array nor as an object; "" where nothing tells."""
     line = text.lstrip().partition("\n")[0]
-    if line.startswith(("---", "- ")):
-        return " (the file looks like YAML)"
+    if line.startswith(("---", "- ")) or _YAML_KEY.match(line):
+        is_ours = all(f"\n{section}:\n" in text for section in ("data", "embedding"))
+        return " (the file looks like a run's settings: config.yaml)" if is_ours else " (the file looks like YAML)"
+    if _LOG_LINE.match(line):
+        return " (the file looks like a log)"
     for delimiter, name in (("\t", "tab-separated values"), (",", "CSV"), (";", "CSV")):
         if line.count(delimiter):
             return (

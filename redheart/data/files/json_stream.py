@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from redheart.data.files.foreign_files import other_language
 from redheart.data.files.other_forms import kind_and_keys, other_form
+from redheart.data.files.own_files import own_file
 from redheart.data.files.text_window import BLANK, NotText, OnBytes, TextWindow
 from redheart.data.problems import visible
 from redheart.data.schema import JsonObject
@@ -244,6 +245,8 @@ def _over_lines(text: TextWindow, decoder: _Decoder, index: int, length: int) ->
         what = f"{_shown(text.buffer[text.at : text.at + length])} …: {found.found}" if endless else found.found
         return [Broken(index, f"an object that goes over several lines, from line {number}: {what}", _LINES)]
     last = text.line_of(text.at)
+    if own := own_file(found.value):
+        return [Broken(index, *own)]
     form = other_form(found.value, in_array=False)
     if form is not None or not (isinstance(found.value, dict) and found.value.keys() & {"id", "text"}):
         what = form.found if form else kind_and_keys(found.value)

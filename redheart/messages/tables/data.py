@@ -26,6 +26,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: {count} of {total} situations have the text of an earlier one (first: {id}). Only different texts count for "
         "whether there are enough, but intervals take all for independent, and so are narrower than they should be",
     ),
+    "data.constant_targets": (
+        "⚠️ {path}: {task}의 주석이 학습 분할의 상황 {count}개에서 (반올림을 빼면) 모두 같습니다. 배울 것이 없으므로 스킬을 "
+        "표시하지 않습니다 (–)",
+        "⚠️ {path}: the annotations of {task} are the same, but for rounding, in all {count} situations of the training split that have "
+        "one: nothing can be learned from them, and no skill is shown (–)",
+    ),
     "data.unknown_fields": (
         "⚠️ {path}: 알려지지 않은 필드는 보존만 하고 읽지 않습니다: {names}",
         "⚠️ {path}: fields that are not known are kept and not read: {names}",

@@ -33,6 +33,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "A file can't be read, so this part is empty:",
     ),
     "report.not_scored": ("정답이 없어 채점 불가", "no target to score"),
+    "report.constant": ("정답이 모두 같아 스킬이 없음", "no skill: targets all alike"),
     "report.tile_delivered": ("사용할 모델", "the model to use"),
     "report.tile_judge": ("judge 손실", "loss on judge"),
     "report.tile_situations": ("상황 {count}개", "{count} situations"),

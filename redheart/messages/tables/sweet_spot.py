@@ -90,8 +90,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "neither a trend nor a change point is visible above the noise: no epoch is better than another",
     ),
     "sweet_spot.task.no_metric": (
-        "choose 분할에 이 모듈의 과제 정답이 없어 과제 지표가 없습니다",
-        "the module has no task metric: there are no targets of its task on choose",
+        "choose 분할에 이 모듈의 과제 정답이 없거나 모두 같아 과제 지표가 없습니다",
+        "the module has no task metric: there are no targets of its task on choose, or they are all alike",
     ),
     "sweet_spot.task.constant": (
         "과제 점수가 모든 에포크에서 같습니다",

@@ -146,6 +146,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 손상된 재개 상태를 건너뜀: {reason}",
         "⚠️ Damaged resume state passed over: {reason}",
     ),
+    "training.starts_over": (
+        "⚠️ 쓸 수 있는 재개 상태가 없어({resume}) 이 실행을 처음부터 다시 학습합니다. 지금까지의 에폭, 기록, 결과는 {path} 에 보존했습니다",
+        "⚠️ No resume state can be used ({resume}), so this run starts over; its epochs, records and results so far are kept in {path}",
+    ),
     "training.lost_epochs_again": (
         "🔁 {path}: 에폭 {epochs}의 체크포인트나 기록이 없거나 손상되었습니다. 그 이전의 재개 상태에서 다시 학습합니다",
         "🔁 {path}: checkpoint or record of these epochs is missing or damaged: {epochs}. They are trained again from an "

@@ -46,7 +46,7 @@ class Metrics(Callback):
     def before_run(self, run: Run, kept: Kept | None) -> None:
         if kept is not None:
             self._sums = kept.read(EpochSums)
-        if run.engine.is_main and run.loop.global_step == 0:
+        if run.engine.is_main and not run.is_resumed:
             path = OutputPaths(self._output).metrics
             path.unlink(missing_ok=True)
             start = {"choose": self._start.scores, "checkpoint": self._start.checkpoint}

@@ -12,10 +12,12 @@ split for distributions. So is how much the RBF activations count beside the vie
 from redheart.training.linear_start.apply import apply_linear_start, centres_of, start_linear_paths
 from redheart.training.linear_start.fit import fit_linear_start
 from redheart.training.linear_start.result import LinearStart, PathStart
+from redheart.training.linear_start.stopping import Stopping
 
 __all__ = [
     "LinearStart",
     "PathStart",
+    "Stopping",
     "apply_linear_start",
     "centres_of",
     "fit_linear_start",

@@ -16,6 +16,7 @@ from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS
 from redheart.training.linear_start.fit import fit_linear_start
 from redheart.training.linear_start.result import LinearStart
+from redheart.training.linear_start.stopping import NEVER, Stopping
 from redheart.training.optimizer import MIN_FOR_START
 
 
@@ -47,16 +48,21 @@ def apply_linear_start(model: nn.Module, found: LinearStart) -> None:
                     module.weight[:, stories].copy_(found[task].radial[:, stories])
 
 
-def start_linear_paths(model: nn.Module, table: SituationTable, train: Indices, statistics: TargetStatistics) -> None:
+def start_linear_paths(
+    model: nn.Module, table: SituationTable, train: Indices, statistics: TargetStatistics, stopping: Stopping = NEVER
+) -> None:
     """Fits and applies, and says so: what ``training.linear_start`` asks for.
 
     Args:
         train: positions of the training situations.
+
+    Raises:
+        Interrupted: ``stopping`` said so.
     """
     # Every process solves: the same numbers from the same data, and rank 0's are what the engine hands to all.
     info("training.solving", situations=len(train))
     started = time.monotonic()
-    found = fit_linear_start(table, train, statistics, centres=centres_of(model))
+    found = fit_linear_start(table, train, statistics, centres=centres_of(model), stopping=stopping)
     apply_linear_start(model, found)
     if found.paths:
         info("training.solved", seconds=time.monotonic() - started, tasks=", ".join(map(found.shown, found.paths)))

@@ -19,6 +19,7 @@ from redheart.training.linear_start.logistic import fit_distribution
 from redheart.training.linear_start.radial_space import RadialSpace
 from redheart.training.linear_start.result import Attempt, LinearStart
 from redheart.training.linear_start.ridge import fit_numbers
+from redheart.training.linear_start.stopping import NEVER, Stopping
 from redheart.training.optimizer import MIN_FOR_START
 
 #: What the RBF activations may count beside the views, whose vectors have about unit length.
@@ -27,7 +28,12 @@ _AT_ONCE = 512
 
 
 def fit_linear_start(
-    table: SituationTable, train: Indices, statistics: TargetStatistics, *, centres: int
+    table: SituationTable,
+    train: Indices,
+    statistics: TargetStatistics,
+    *,
+    centres: int,
+    stopping: Stopping = NEVER,
 ) -> LinearStart:
     """The best prediction of each task that is linear in the views and in the RBF activations to ``centres`` stories.
 
@@ -38,8 +44,11 @@ def fit_linear_start(
 
     Returns:
         In the model's units; a task with fewer than 20 annotated training situations is absent.
+
+    Raises:
+        Interrupted: ``stopping`` said so.
     """
-    views = _views(table, train)
+    views = _views(table, train, stopping)
     # A vector that is no number is the training loop's affair: it names the batch and skips the step.
     usable = views.isfinite().all(dim=1).numpy()
     views, train = views[usable], train[usable]
@@ -52,14 +61,17 @@ def fit_linear_start(
             # One at a time: its decompositions take hundreds of megabytes each.
             space = FeatureSpace(views, radial, weight)
             for task in TASKS:
+                stopping.between()
                 target = torch.from_numpy(table.targets.values[task.name][train]).double()
                 known = table.targets.mask[task.name][train]
                 if task.is_distribution:
                     rows = np.flatnonzero(known.all(axis=1))
                     if len(rows) >= MIN_FOR_START:
                         prior_log = torch.tensor(statistics[task.name].prior, dtype=torch.float64).log()
-                        tries[task.name].append(fit_distribution(space, rows, target, prior_log))
-                elif fitted := fit_numbers(space, statistics.standardise(task.name, target.float()).double(), known):
+                        tries[task.name].append(fit_distribution(space, rows, target, prior_log, stopping))
+                elif fitted := fit_numbers(
+                    space, statistics.standardise(task.name, target.float()).double(), known, stopping
+                ):
                     tries[task.name].append(fitted)
                 progress.update()
     found = {name: min(its, key=lambda one: one.error).start for name, its in tries.items() if its}
@@ -71,10 +83,11 @@ def fit_linear_start(
     return LinearStart(radial.centres.float(), radial.mean.float(), min(radial.count, len(views)), found)
 
 
-def _views(table: SituationTable, train: Indices) -> Tensor:
+def _views(table: SituationTable, train: Indices, stopping: Stopping) -> Tensor:
     """(situations, views) float32, in the order of ``train``; only what is solved for is made float64."""
     parts = []
     for start in range(0, len(train), _AT_ONCE):
+        stopping.within()
         batch = table.batch(train[start : start + _AT_ONCE])
         segments = normalise(batch.segments, batch.segment_mask)
         parts.append(linear_views(segments, batch.segment_mask, batch.kinds))

@@ -11,17 +11,21 @@ from torch import Tensor
 
 from redheart.training.linear_start.feature_space import FeatureSpace
 from redheart.training.linear_start.result import Attempt
+from redheart.training.linear_start.stopping import Stopping
 from redheart.training.optimizer import MIN_FOR_START
 
 #: Penalties, relative to the mean square length of views and RBF activations together; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))
 
 
-def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_]) -> Attempt | None:
+def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_], stopping: Stopping) -> Attempt | None:
     """Ridge regression (Hastie et al., *ESL*, 2nd ed., §7.10); None where no dimension has enough annotated situations.
 
     Args:
         target: (situations, dims) float64, standardised; known: the same shape, True where annotated.
+
+    Raises:
+        Interrupted: ``stopping`` said so.
     """
     weight = torch.zeros(target.shape[1], space.width, dtype=torch.float64)
     bias = torch.zeros(target.shape[1], dtype=torch.float64)
@@ -30,6 +34,7 @@ def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_]) -
     for columns, rows in _by_mask(known):
         if len(rows) < MIN_FOR_START:
             continue
+        stopping.within()
         found = space.of(rows)
         parts = found.parts
         y = target[found.rows][:, columns]
@@ -38,6 +43,7 @@ def fit_numbers(space: FeatureSpace, target: Tensor, known: NDArray[np.bool_]) -
         squared = parts.lengths.square()
         errors, solutions = [], []
         for penalty in PENALTIES:
+            stopping.within()
             shrink = squared / (squared + penalty * parts.size)
             leverage = parts.left.square() @ shrink + 1 / len(y)
             left_out = (1 - leverage).clamp(min=1e-6)[:, None]

@@ -33,7 +33,7 @@ from redheart.model import UnifiedModel, count_parameters, dimensions
 from redheart.paths import OutputPaths
 from redheart.progress import Progress
 from redheart.storage import write_json
-from redheart.training.linear_start import start_linear_paths
+from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from redheart.training.step_result import Step
@@ -169,7 +169,7 @@ def examine_liveness(
         no_param_update=False,
     )
     config = msgspec.structs.replace(config, training=training)
-    loop = _prepare(config, table, preset, batches, learning_rate)
+    loop = _prepare(config, table, preset, batches, learning_rate, should_stop)
     engine = loop.engine
     probe = LivenessProbe(engine, table, steps=batches, take=all_of)
     loop.watchers.append(probe)
@@ -214,7 +214,9 @@ def examine_liveness(
     return examination
 
 
-def _prepare(config: Config, table: SituationTable, preset: str, batches: int, learning_rate: float) -> TrainingLoop:
+def _prepare(
+    config: Config, table: SituationTable, preset: str, batches: int, learning_rate: float, should_stop: Stop
+) -> TrainingLoop:
     """The loop of a training that is as long as the examination."""
     training = config.training
     train = table.split_indices["train"]
@@ -225,7 +227,8 @@ def _prepare(config: Config, table: SituationTable, preset: str, batches: int, l
     torch.manual_seed(config.seed)
     model = UnifiedModel(dimensions(preset, d_embed=table.d_embed, dropout=config.model.dropout), statistics_)
     if training.linear_start:
-        start_linear_paths(model, table, train, statistics_)
+        stopping = Stopping(should_stop, engine.any_rank if engine.world_size > 1 else None)
+        start_linear_paths(model, table, train, statistics_, stopping)
     engine.prepare(model, build_optimizer(model, learning_rate, training))
     an_epoch = math.ceil(len(train) / training.global_batch_size)
     return TrainingLoop(
