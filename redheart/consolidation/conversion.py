@@ -6,6 +6,7 @@ Who starts the same conversion again keeps those whose hashes are right. Nothing
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -122,6 +123,15 @@ def convert(
             raise
 
 
+def _as_they_are(files: Sequence[Path]) -> dict[str, list[int]]:
+    """What tells that a file is another one, or has been written to."""
+    try:
+        stats = {str(file): file.stat() for file in files}
+    except OSError as error:
+        raise StorageError(f"{error.filename}: could not read: {error.strerror}") from error
+    return {name: [stat.st_size, stat.st_mtime_ns, stat.st_ino] for name, stat in stats.items()}
+
+
 class _Stopped(Exception):
     """Another thread failed, or a stop was asked for."""
 
@@ -143,6 +153,7 @@ class _Conversion:
         self._is_over = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._progress = Progress("", is_shown=False)
+        self._as_found = _as_they_are(source.files)
 
     def run(self, is_checked: bool) -> Converted:
         kept = self._kept()
@@ -157,6 +168,10 @@ class _Conversion:
             self._each([partial(self._check_hash, file, expected) for file, expected in hashes.items()])
             self._each([partial(self._check, record) for record in records])
             written |= {one.name: one for one in self._each([partial(self._write, planned) for planned in missing])}
+        if _as_they_are(self._source.files) != self._as_found:
+            raise StorageError(
+                f"{self._source.path}: was written to while it was read: nothing is made of two states of it"
+            )
         self._target.publish(self._files, self._source, self._planned, written)
         shutil.rmtree(self._work, ignore_errors=True)
         size, is_one = sum(one.bytes for one in written.values()), len(self._planned) == 1
@@ -164,12 +179,12 @@ class _Conversion:
 
     def _identity(self) -> str:
         """What decides the bytes that are written: of another source, or another plan, nothing is kept."""
-        stats = {str(file): file.stat() for file in self._source.files}
         return fingerprint(
             {
-                "files": {name: [stat.st_size, stat.st_mtime_ns, stat.st_ino] for name, stat in stats.items()},
+                "files": self._as_found,
                 "planned": {
-                    one.name: [
+                    one.name: [hashlib.sha256(one.head).hexdigest()]
+                    + [
                         [name, tensor.stored.name, tensor.dtype.name, tensor.shape, tensor.strides]
                         + [[str(run.file), run.start, run.size] for run in tensor.runs]
                         for name, tensor in one.tensors.items()

@@ -18,7 +18,7 @@ from redheart.consolidation.forms.recognition import FACTS
 from redheart.consolidation.reading import Reader
 from redheart.consolidation.source import Source, StoredTensor
 from redheart.consolidation.writers.safetensors_file import header_of, write_safetensors
-from redheart.consolidation.writers.torch_archive import size_of, write_archive
+from redheart.consolidation.writers.torch_archive import pickle_of, size_of, write_archive
 from redheart.consolidation.writers.written_file import WrittenFile
 from redheart.errors import AnotherModel, UsageError
 from redheart.storage import replace_folder, sha256_of, write_json
@@ -32,10 +32,15 @@ _ARCHIVES = (".pth", ".pt", ".bin")
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file that is to be written: its name, its size (at most), and how."""
+    """A file that is to be written: its name, its size (at most), and how.
+
+    Attributes:
+        head: what is written beside the numbers.
+    """
 
     name: str
     size: int
+    head: bytes
     tensors: Mapping[str, StoredTensor]
     write: Callable[[WrittenFile, Reader], None]
 
@@ -87,8 +92,8 @@ def _safetensors(name: str, tensors: Mapping[str, StoredTensor], metadata: Mappi
     def write(file: WrittenFile, reader: Reader) -> None:
         write_safetensors(file, reader, tensors, metadata)
 
-    size = len(header_of(tensors, metadata)) + sum(tensor.size for tensor in tensors.values())
-    return PlannedFile(name, size, tensors, write)
+    head = header_of(tensors, metadata)
+    return PlannedFile(name, len(head) + sum(tensor.size for tensor in tensors.values()), head, tensors, write)
 
 
 class OneFile(Target):
@@ -110,7 +115,8 @@ class OneFile(Target):
         def write(file: WrittenFile, reader: Reader) -> None:
             write_archive(file, reader, source.tensors)
 
-        return [PlannedFile(self.path.name, size_of(source.tensors), source.tensors, write)]
+        head = pickle_of(source.tensors)
+        return [PlannedFile(self.path.name, size_of(source.tensors), head, source.tensors, write)]
 
     def publish(self, folder: Path, source: Source, planned: list[PlannedFile], written: Mapping[str, Written]) -> None:
         self.check()  # it took a while

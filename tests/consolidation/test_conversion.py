@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from benchmarks.zero_files import write_zero
 from redheart.checkpoint import Manifest, load_modules, read_manifest, save_model
-from redheart.consolidation import convert, open_source, place, reading
+from redheart.consolidation import convert, open_source, place, reading, targets
 from redheart.consolidation.writers.written_file import WrittenFile
 from redheart.errors import AnotherModel, FolderInUse, Interrupted, StorageError, UsageError
 from redheart.storage import sha256_of
@@ -155,6 +156,24 @@ def test_what_a_killed_conversion_left_counts_only_if_it_is_whole_and_of_the_sam
     assert same_bits(load_modules(target), state_of(model_of_ours(seed=8)))
 
 
+@pytest.mark.parametrize("name", ["one.safetensors", "one.pth"])
+def test_one_file_that_is_whole_is_kept_unless_other_facts_are_to_be_in_it(
+    zero: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def killed(old: Path, new: Path) -> None:
+        raise KeyboardInterrupt
+
+    source = open_source(zero)
+    for facts, kept in ((None, 1), (MANIFEST, int(name.endswith(".pth")))):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(targets.os, "replace", killed)
+            convert(source, tmp_path / name)
+        assert not (tmp_path / name).exists()
+        assert convert(dataclasses.replace(source, facts=facts), tmp_path / name).kept == kept
+        assert same_bits(tensors_of(open_source(tmp_path / name)), state_of(model_of_ours()))
+        (tmp_path / name).unlink()
+
+
 def test_a_stop_that_was_asked_for_keeps_what_is_whole(zero: Path, tmp_path: Path) -> None:
     asked = iter([False] * 75 + [True] * 1000)
     with pytest.raises(Interrupted, match="model: stopped; the same command goes on"):
@@ -268,6 +287,24 @@ def test_two_conversions_of_one_target_are_not_at_work_at_once(zero: Path, tmp_p
 
     convert(open_source(zero), tmp_path / "model", workers=1, should_stop=starts_another)
     assert same_bits(load_modules(tmp_path / "model"), state_of(model_of_ours()))
+
+
+def test_a_source_that_is_written_to_or_removed_meanwhile_makes_no_model(zero: Path, tmp_path: Path) -> None:
+    shard = next(zero.rglob("*rank_1*optim_states.pt"))
+    asked = iter(range(10_000))
+
+    def written_to() -> bool:
+        if next(asked) == 60:
+            os.utime(shard, (0, 0))
+        return False
+
+    with pytest.raises(StorageError, match="zero: was written to while it was read"):
+        convert(open_source(zero), tmp_path / "model", workers=1, should_stop=written_to)
+    source = open_source(zero)
+    shard.unlink()
+    with pytest.raises(StorageError, match=rf"{shard.name}: could not read: No such file or directory"):
+        convert(source, tmp_path / "model")
+    assert _names(tmp_path) == ["zero"]
 
 
 def test_no_more_than_a_slice_is_in_memory_whatever_the_tensors_size(
