@@ -160,14 +160,7 @@ class _Conversion:
         missing = [one for one in self._planned if one.name not in kept]
         if kept:
             info("workflow.convert_kept", count=len(kept), total=len(self._planned), path=self._target.path)
-        records = self._source.records if is_checked else []
-        hashes = dict(self._source.hashes or {}) if is_checked else {}
-        total = sum(one.size for one in missing) + sum(record.size for record in records)
-        written = dict(kept)
-        with Progress(text("workflow.convert_progress"), total, unit="B") as self._progress:
-            self._each([partial(self._check_hash, file, expected) for file, expected in hashes.items()])
-            self._each([partial(self._check, record) for record in records])
-            written |= {one.name: one for one in self._each([partial(self._write, planned) for planned in missing])}
+        written = kept | self._written(missing, is_checked)
         if _as_they_are(self._source.files) != self._as_found:
             raise StorageError(
                 f"{self._source.path}: was written to while it was read: nothing is made of two states of it"
@@ -176,6 +169,16 @@ class _Conversion:
         shutil.rmtree(self._work, ignore_errors=True)
         size, is_one = sum(one.bytes for one in written.values()), len(self._planned) == 1
         return Converted(self._target.path, size, next(iter(written.values())).sha256 if is_one else "", len(kept))
+
+    def _written(self, missing: Sequence[PlannedFile], is_checked: bool) -> dict[str, Written]:
+        """Checks the source, all of it, and then writes."""
+        records = self._source.records if is_checked else []
+        hashes = dict(self._source.hashes or {}) if is_checked else {}
+        total = sum(one.size for one in missing) + sum(record.size for record in records)
+        with Progress(text("workflow.convert_progress"), total, unit="B") as self._progress:
+            self._each([partial(self._check_hash, file, expected) for file, expected in hashes.items()])
+            self._each([partial(self._check, record) for record in records])
+            return {one.name: one for one in self._each([partial(self._write, planned) for planned in missing])}
 
     def _identity(self) -> str:
         """What decides the bytes that are written: of another source, or another plan, nothing is kept."""
