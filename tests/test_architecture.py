@@ -23,6 +23,7 @@ MAX_UNTYPED = 20
 UNTYPED = {
     "cli/options.py": "options as argparse has them, before the configuration checks them",
     "config/load.py": "settings as YAML has them, before they are checked",
+    "consolidation/forms/deepspeed_files.py": "what DeepSpeed pickled, before each field that is needed is checked",
     "data/files/json_stream.py": "a dataset's items as JSON, before they are checked",
     "data/schema.py": "what a dataset's item holds besides, handed through to the embedded file as it is",
     "health/gradient_check.py": "PyTorch's interface of a function mode",

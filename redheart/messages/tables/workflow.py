@@ -110,6 +110,23 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 쓰기 권한이 없어 로그 파일 없이 실행합니다",
         "⚠️ {path}: may not be written, so there is no log file",
     ),
+    "workflow.convert_source": (
+        "📦 {path}: {what}, 텐서 {count}개, {size} MB",
+        "📦 {path}: {what}, {count} tensors, {size} MB",
+    ),
+    "workflow.convert_kept": (
+        "↩️ {path}: 중단된 변환을 이어갑니다 — 파일 {total}개 중 {count}개는 이미 온전합니다",
+        "↩️ {path}: going on with an interrupted conversion: {count} of {total} files are whole",
+    ),
+    "workflow.convert_progress": ("가중치 변환", "Converting weights"),
+    "workflow.convert_done": ("💾 변환 완료: {path} ({size} MB)", "💾 Converted: {path} ({size} MB)"),
+    "workflow.convert_hash": ("   SHA-256 {sha256}", "   SHA-256 {sha256}"),
+    "workflow.convert_without_facts": (
+        "⚠️ {path}: 모델의 크기와 학습 데이터가 알려지지 않아 evaluate, predict, export는 이 폴더를 읽지 못합니다. "
+        "같은 모델의 체크포인트를 --facts-from으로 지정하면 그 정보가 함께 저장됩니다",
+        "⚠️ {path}: nothing is known of the model's shape and data, so evaluate, predict and export can't take this folder; "
+        "--facts-from CHECKPOINT of the same model adds what is known of that",
+    ),
     "workflow.export_done": (
         "💾 모델 내보내기: {checkpoint} → {path} (모델 카드의 평가 {count}개)",
         "💾 Model exported: {checkpoint} → {path} (evaluations in its card: {count})",
