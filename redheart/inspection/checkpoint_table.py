@@ -9,9 +9,8 @@ import msgspec
 
 from redheart.inspection.checkpoints import Checkpoint
 from redheart.inspection.sizes import shown_size
-from redheart.inspection.text_table import aligned, number, ranges
+from redheart.inspection.text_table import aligned, number, ranges, skill
 from redheart.messages import text
-from redheart.messages.figures import signed
 from redheart.paths import OutputPaths
 
 _COLUMNS = (
@@ -38,6 +37,22 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[str]
 
 
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint whose hashes were compared; ``cure``: what brings it back, where there are faults."""
+
+    name: str
+    path: str
+    faults: tuple[str, ...]
+    cure: str | None
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``redheart checkpoints verify`` tells."""
+
+    output: str
+    checkpoints: list[Verified]
+
+
 def as_table(listing: Listing) -> str:
     """A row for each, the sum, and below it what is damaged."""
     found = listing.checkpoints
@@ -51,8 +66,8 @@ def as_table(listing: Listing) -> str:
 
 def _row(one: Checkpoint) -> list[str]:
     state = "inspection.damaged" if one.faults else "inspection.superseded" if one.is_superseded else "inspection.valid"
-    skill = "–" if one.mean_skill is None else signed(one.mean_skill)
-    return [one.name, shown_size(one.bytes), one.dtype or "–", text(state), number(one.loss), skill, _about(one)]
+    numbers = [number(one.loss), skill(one.mean_skill)]
+    return [one.name, shown_size(one.bytes), one.dtype or "–", text(state), *numbers, _about(one)]
 
 
 def _about(one: Checkpoint) -> str:

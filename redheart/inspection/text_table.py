@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from redheart.messages.figures import signed
+
 _GAP = "  "
 
 
@@ -29,9 +31,31 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), inden
     return lines
 
 
+def wrapped(text: str, indent: str = "", *, width: int = 98) -> list[str]:
+    """``text`` in lines of at most ``width`` places, cut between words, each behind ``indent``."""
+    lines: list[str] = []
+    line = indent
+    for word in text.split():
+        if line != indent and shown_width(line) + 1 + shown_width(word) > width:
+            lines.append(line)
+            line = indent
+        line += word if line == indent else f" {word}"
+    return [*lines, line]
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """A dash for what was not measured."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def skill(value: float | None) -> str:
+    """With its sign; a dash for what was not measured."""
+    return "–" if value is None else signed(value)
+
+
+def shown_time(moment: str | None) -> str:
+    """Of a moment in ISO 8601 what is read at a glance."""
+    return "–" if moment is None else moment[:16].replace("T", " ")
 
 
 def ranges(numbers: Collection[int]) -> str:

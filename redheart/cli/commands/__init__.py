@@ -7,6 +7,7 @@ from redheart.cli.command import Command
 from redheart.cli.commands.checkpoints import CHECKPOINTS
 from redheart.cli.commands.examinations import ABLATE, DOCTOR, PARAMS
 from redheart.cli.commands.models import CONSOLIDATE, EVALUATE, EXPORT, PREDICT
+from redheart.cli.commands.runs import RUNS
 from redheart.cli.commands.stages import ANALYZE, CROSSOVER, EMBED, REPORT, SWEEP, TRAIN, VALIDATE, WORKFLOW
 
 __all__ = ["COMMANDS"]
@@ -26,6 +27,7 @@ _LISTED = (
     REPORT,
     WORKFLOW,
     CHECKPOINTS,
+    RUNS,
     PARAMS,
     DOCTOR,
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import OVERRIDES_HELP, options_without_dataset
 from redheart.cli.command import OVERRIDE, Command
-from redheart.cli.terminal import print_json, show
+from redheart.cli.terminal import print_struct, show
 
 if TYPE_CHECKING:
     from redheart.config import Config
@@ -31,14 +31,13 @@ def _list(arguments: Namespace, output: Path) -> int:
     from redheart.inspection.checkpoint_table import Listing, as_table
     from redheart.inspection.checkpoints import stored_checkpoints
     from redheart.inspection.references import read_references
-    from redheart.storage.atomic import to_json
 
     references = read_references(output)
     found = [one.facts for one in stored_checkpoints(output, references)]
     total = sum(one.bytes for one in found)
     listing = Listing(output=str(output), bytes=total, checkpoints=found, faults=references.faults)
     if arguments.json:
-        print_json(to_json(listing, indent=2))
+        print_struct(listing)
     else:
         show(as_table(listing))
     return 0
@@ -46,12 +45,11 @@ def _list(arguments: Namespace, output: Path) -> int:
 
 def _verify(arguments: Namespace, output: Path) -> int:
     from redheart.errors import StorageError
-    from redheart.inspection.checkpoint_table import cure_of, verified_line
+    from redheart.inspection.checkpoint_table import Verification, Verified, cure_of, verified_line
     from redheart.inspection.checkpoints import damage, stored_checkpoints
     from redheart.inspection.references import read_references
     from redheart.messages import text
     from redheart.progress import Progress
-    from redheart.storage.atomic import to_json
 
     stored = stored_checkpoints(output, read_references(output))
     damaged, told = [], []
@@ -62,11 +60,11 @@ def _verify(arguments: Namespace, output: Path) -> int:
             if faults:
                 damaged.append(one.facts.name)
             cure = cure_of(one.facts) if faults else None
-            told.append({"name": one.facts.name, "path": one.facts.path, "faults": list(faults), "cure": cure})
+            told.append(Verified(name=one.facts.name, path=one.facts.path, faults=faults, cure=cure))
             if not arguments.json:
                 show(verified_line(one.facts, faults))
     if arguments.json:
-        print_json(to_json({"output": str(output), "checkpoints": told}, indent=2))
+        print_struct(Verification(output=str(output), checkpoints=told))
     if damaged:
         raise StorageError(f"{output}: {len(damaged)} of {len(stored)} checkpoints are damaged: {', '.join(damaged)}")
     return 0
