@@ -83,7 +83,7 @@ class AnotherModel(RedHeartError):
 
 
 class FolderInUse(RedHeartError):
-    """Another run is at work in the output folder; names it."""
+    """Another run is at work in the output folder, or another conversion writes the same target; names it."""
 
     exit_code = 10
     is_refusal = True

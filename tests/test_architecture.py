@@ -23,6 +23,7 @@ MAX_UNTYPED = 20
 UNTYPED = {
     "cli/options.py": "options as argparse has them, before the configuration checks them",
     "config/load.py": "settings as YAML has them, before they are checked",
+    "consolidation/forms/deepspeed_files.py": "what DeepSpeed pickled, before each field that is needed is checked",
     "data/files/json_stream.py": "a dataset's items as JSON, before they are checked",
     "data/schema.py": "what a dataset's item holds besides, handed through to the embedded file as it is",
     "health/gradient_check.py": "PyTorch's interface of a function mode",
@@ -290,3 +291,42 @@ def test_no_function_is_too_complex() -> None:
     assert not new, f"more than {MAX_COMPLEXITY} ways through: {new}; cut them where their ideas part"
     assert sorted(COMPLEX.keys() - too_complex) == [], "no longer so complex, or gone: take them off the list"
     assert len(complexities) > 1000, "they were found"
+
+
+#: What collects while something runs, or is a file's content; all else that only holds values can't be changed.
+CHANGEABLE = {
+    *("facts/evaluation.py:_Whose", "training/out_of_memory.py:OomLog", "training/epoch_sums.py:EpochSums"),
+    *("training/callbacks/run.py:Run", "sweep/worker.py:Worker", "sweep/claims.py:_Watch", "data/reader.py:_First"),
+    *("health/weight_changes.py:ChangesState", "health/data_coverage.py:CoverageState"),
+    *(
+        "health/data_coverage.py:DataCoverage",
+        "health/liveness.py:LivenessState",
+        "health/update_monitor.py:UpdateReport",
+    ),
+    *("consolidation/forms/own_forms.py:_Hash", "consolidation/forms/own_forms.py:_Cursor"),
+    *("consolidation/forms/own_forms.py:_State", "checkpoint/resume.py:_Hash", "checkpoint/resume.py:_Manifest"),
+}
+
+
+def test_what_only_holds_values_can_not_be_changed() -> None:
+    found = set()
+    for path, tree in parsed():
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+            decorators = [one for one in node.decorator_list if "dataclass" in ast.unparse(one)]
+            if not decorators and not any("Struct" in ast.unparse(base) for base in node.bases):
+                continue
+            told = [*node.keywords, *(k for one in decorators if isinstance(one, ast.Call) for k in one.keywords)]
+            if not any(k.arg == "frozen" and ast.unparse(k.value) == "True" for k in told):
+                found.add(f"{path.relative_to('redheart').as_posix()}:{node.name}")
+    assert found == CHANGEABLE
+
+
+def test_what_is_gone_through_together_is_of_one_length_but_where_it_is_said() -> None:
+    found = {
+        path.relative_to("redheart").as_posix()
+        for path, tree in parsed()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip"
+        if any(k.arg == "strict" and ast.unparse(k.value) == "False" for k in node.keywords)
+    }
+    assert found == {"config/document.py", "report/curves.py", "checkpoint/tensor_file.py"}

@@ -12,6 +12,7 @@ from redheart.checkpoint.epoch import (
     save_epoch,
     save_model,
     save_start,
+    save_streamed,
 )
 from redheart.checkpoint.manifest import Manifest
 from redheart.checkpoint.resume import ResumeState, newest_resume_state, save_resume_state
@@ -32,4 +33,5 @@ __all__ = [
     "save_model",
     "save_resume_state",
     "save_start",
+    "save_streamed",
 ]

@@ -8,6 +8,7 @@ temporary name and renamed; one that is there already is not replaced but supers
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from redheart.checkpoint.manifest import FORMAT, Manifest, load_manifest, write_manifest
-from redheart.checkpoint.module_files import ModuleFiles, dtypes_of, forms_of, whole
+from redheart.checkpoint.module_files import ModuleFiles, Run, dtypes_of, forms_of, whole
 from redheart.checkpoint.tensor_file import TensorForm
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
@@ -110,7 +111,9 @@ class FolderWriter:
         try:
             yield
         except (OSError, StorageError) as error:
-            reason = reason_of(error, self.target) if isinstance(error, OSError) else error
+            reason = reason_of(error, self.target) if isinstance(error, OSError) else str(error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason += f" ({self.files.bytes / 2**20:,.0f} MiB are needed)"
             raise StorageError(
                 f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
             ) from error
@@ -120,12 +123,22 @@ class FolderWriter:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
 
-def _write(target: Path, state: Mapping[str, Tensor], manifest: Manifest) -> Manifest:
-    """Writes a whole checkpoint, of tensors that are there. Returns its manifest."""
-    writer = FolderWriter(target, forms_of(state), manifest)
+def save_streamed(
+    target: Path, forms: Mapping[str, TensorForm], tensors: Iterable[tuple[str, Tensor]], manifest: Manifest
+) -> Manifest:
+    """Writes a model that is no epoch, a tensor at a time, as the folder ``target``, replacing it. Returns its manifest.
+
+    Args:
+        forms: of all tensors; tensors: by name, in whatever order; none is kept.
+
+    Raises:
+        StorageError: ``target`` is as it was.
+        ValueError: as ``save_epoch``.
+    """
+    writer = FolderWriter(target, forms, manifest)
     writer.create()
     with writer.whole_or_gone():
-        writer.files.write(whole(state))
+        writer.files.write(Run(name, 0, tensor.reshape(-1)) for name, tensor in tensors)
     return writer.publish()
 
 
@@ -208,7 +221,7 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
         StorageError: ``folder/name`` is as it was.
         ValueError: as ``save_epoch``.
     """
-    _write(folder / name, state, manifest)
+    save_streamed(folder / name, forms_of(state), state.items(), manifest)
     return folder / name
 
 

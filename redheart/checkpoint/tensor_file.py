@@ -22,19 +22,21 @@ from redheart.storage.atomic import follow_umask
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: PyTorch's names of types, those of a file's header (https://github.com/huggingface/safetensors#format), and their bytes.
+#: PyTorch's names of types, those of a file's header (https://github.com/huggingface/safetensors#format), and their bytes; in the
+#: library's order.
 _TYPES = {
-    "float64": ("F64", 8),
-    "float32": ("F32", 4),
+    "bool": ("BOOL", 1),
+    "uint8": ("U8", 1),
+    "int8": ("I8", 1),
+    "int16": ("I16", 2),
     "float16": ("F16", 2),
     "bfloat16": ("BF16", 2),
-    "int64": ("I64", 8),
     "int32": ("I32", 4),
-    "int16": ("I16", 2),
-    "int8": ("I8", 1),
-    "uint8": ("U8", 1),
-    "bool": ("BOOL", 1),
+    "float32": ("F32", 4),
+    "float64": ("F64", 8),
+    "int64": ("I64", 8),
 }
+_RANK = {name: rank for rank, name in enumerate(_TYPES)}
 #: Numbers that are brought to the host at a time.
 _BLOCK = 1 << 22
 
@@ -73,8 +75,9 @@ class Layout:
     """
 
     def __init__(self, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
-        # Readers map the file: the largest types first, so that each number lies where its type wants it.
-        self.forms = dict(sorted(forms.items(), key=lambda item: -item[1].item_bytes))
+        # As the library has it, so that equal tensors make equal files: the largest types first, so that in a mapped file each
+        # number lies where its type wants it; then by name.
+        self.forms = dict(sorted(forms.items(), key=lambda item: (-_RANK[item[1].dtype], item[0].encode())))
         header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
         ends = [0]
         for name, form in self.forms.items():

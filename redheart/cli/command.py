@@ -36,7 +36,8 @@ class Command:
             for several at a time.
         trains: a learning rate and a preset are resolved for it.
         writes_run: as it was typed, it writes a run's files; left out, one that ``is_alone`` does.
-        starts_nothing: as it was typed, it only looks: it has no log file and needs not be alone.
+        starts_nothing: as it was typed, it only looks, or writes elsewhere than in the output folder: it has no log file there and
+            needs not be alone.
     """
 
     def __init__(

@@ -72,10 +72,10 @@ def _check_names(arguments: Namespace) -> None:
     """Refuses names that no file can have, before one of them is met in the midst of things."""
     from redheart.storage.names import check_can_be_a_folder, check_name
 
-    for option in ("config", "data", "output", "checkpoint", "file", "to"):
+    for option in ("config", "data", "output", "checkpoint", "file", "to", "source", "facts_from"):
         named = getattr(arguments, option, None)
         if named:
-            check_name(Path(named), f"--{option}")
+            check_name(Path(named), "SOURCE" if option == "source" else f"--{option.replace('_', '-')}")
         if named and option == "to":
             check_can_be_a_folder(Path(named), "--to")
 

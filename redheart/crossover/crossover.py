@@ -12,7 +12,7 @@ import msgspec
 from redheart.baseline.sentences import standings
 from redheart.batches.table import SituationTable
 from redheart.batches.trained_on import leave_out_trained
-from redheart.checkpoint import START_EPOCH, Manifest, save_model
+from redheart.checkpoint import START_EPOCH, Manifest, save_streamed
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
 from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
@@ -244,8 +244,9 @@ def _write(
         judge=delivered.scores["judge"],
         epochs=delivered.epochs,
     )
-    state = whole_state(files, recipes[result.delivered])
-    save_model(output, OutputPaths.best_model.name, state, msgspec.structs.replace(base, selection=selection))
+    recipe = recipes[result.delivered]
+    manifest = msgspec.structs.replace(base, selection=selection)
+    save_streamed(paths.best_model, files.forms(recipe), files.tensors(recipe), manifest)
     if baseline is not None:
         save_beside_baseline(output, baseline)
     save_result(output, result, explanation)

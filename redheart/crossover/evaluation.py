@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from redheart.batches.table import SituationTable
+from redheart.checkpoint.module_files import module_of
 from redheart.checkpoint.restore import build_from_manifest, misfit_of
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
@@ -39,28 +40,36 @@ def served_loss(terms: Mapping[str, float]) -> float:
 def load_into(
     model: UnifiedModel, files: EpochFiles, recipe: Recipe, *, should_stop: Callable[[], bool] = lambda: False
 ) -> None:
-    """Fills ``model`` with the recipe's weights, module by module, in place.
+    """Fills ``model`` with the recipe's weights, tensor by tensor, in place.
 
     Raises:
-        Interrupted: ``should_stop``, asked after every module's files were read, said so; the model is a mixture.
-        StorageError: a file is missing, damaged, or of another model.
+        Interrupted: ``should_stop``, asked after every tensor, said so; the model is a mixture.
+        StorageError: a file is missing or damaged.
+        AnotherModel: one is of another model.
     """
     wanted = model.state_dict()
-    for module, tensors in files.modules(recipe):
-        stop_if(should_stop)
-        own = {name: tensor for name, tensor in wanted.items() if name.startswith(f"{module}.")}
-        if misfit := misfit_of(tensors, own):
-            raise AnotherModel(
-                f"{files.folder}: module {module!r} of epochs {list(recipe.epochs[module])} does not fit the model "
-                f"that the last epoch's manifest describes: {misfit}; the epochs are of different models, or of another "
-                "version of it: train anew into an empty folder"
-            )
-        model.load_state_dict(tensors, strict=False)
+    left = dict(wanted)
+    with torch.no_grad():
+        for name, tensor in files.tensors(recipe):
+            stop_if(should_stop)
+            _check_fits(files, recipe, {name: tensor}, {name: wanted[name]} if name in wanted else {})
+            left.pop(name).copy_(tensor)
+    _check_fits(files, recipe, {}, left)
+
+
+def _check_fits(files: EpochFiles, recipe: Recipe, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    if misfit := misfit_of(found, wanted):
+        module = module_of(next(iter({**found, **wanted})))
+        raise AnotherModel(
+            f"{files.folder}: module {module!r} of epochs {list(recipe.epochs[module])} does not fit the model "
+            f"that the last epoch's manifest describes: {misfit}; the epochs are of different models, or of another "
+            "version of it: train anew into an empty folder"
+        )
 
 
 def whole_state(files: EpochFiles, recipe: Recipe) -> dict[str, Tensor]:
     """All tensors of a recipe by their full names, in the files' own types."""
-    return {name: tensor for _, tensors in files.modules(recipe) for name, tensor in tensors.items()}
+    return dict(files.tensors(recipe))
 
 
 class Scorer:

@@ -1,8 +1,8 @@
 """Recipes of combined models: for each module the epoch, or the epochs, that its files are taken from.
 
-Nothing here holds a whole model. Weights are produced module by module, and an average reads one epoch's file of one
-module at a time, so that combining sixty epochs of 730M parameters needs one module in double precision beside the
-model that they are loaded into.
+Nothing here holds a whole model. Weights are produced tensor by tensor, from files that are mapped, so that combining sixty
+epochs of 730M parameters needs one tensor in double precision beside the model that they are loaded into, or the file that they
+are written to.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from redheart.checkpoint import (
     list_epochs,
     load_modules,
 )
+from redheart.checkpoint.tensor_file import TensorForm, form_of
 from redheart.errors import NotYetDone, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of
@@ -105,8 +106,22 @@ class EpochFiles:
             parts[module] = hashes[:1] if len(set(hashes)) == 1 else sorted(hashes)
         return fingerprint(parts)
 
-    def modules(self, recipe: Recipe) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """The recipe's weights, one module after the other: its name and its tensors by their full names.
+    def forms(self, recipe: Recipe) -> dict[str, TensorForm]:
+        """Names, types and shapes of the recipe's tensors; no weight is read.
+
+        Raises:
+            StorageError: as of ``tensors``.
+        """
+        return {
+            name: form_of(tensor)
+            for module in MODULES
+            for name, tensor in self._load(recipe.epochs[module][0], module).items()
+        }
+
+    def tensors(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
+        """The recipe's weights, one tensor after the other, module by module: full name and numbers.
+
+        What one epoch alone gives lies in the mapped file: it is to be copied or written, and computed with nowhere else.
 
         Raises:
             StorageError: a chosen file is missing or damaged; names the epoch, the module and what to do.
@@ -114,35 +129,33 @@ class EpochFiles:
         for module in MODULES:
             epochs = recipe.epochs[module]
             if len({self._sha256(epoch, module) for epoch in epochs}) == 1:
-                yield module, self._load(epochs[0], module)
+                yield from self._load(epochs[0], module).items()
             else:
-                yield module, self._average(epochs, module)
+                yield from self._averages(epochs, module)
 
-    def _average(self, epochs: Sequence[int], module: str) -> dict[str, Tensor]:
-        """Uniform average, summed in double precision and rounded once, to the type that the files have."""
+    def _averages(self, epochs: Sequence[int], module: str) -> Iterator[tuple[str, Tensor]]:
+        """Uniform averages, summed in double precision and rounded once, to the type that the files have."""
         import torch
 
-        total = self._load(epochs[0], module)
-        types = {name: tensor.dtype for name, tensor in total.items()}
-        total = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in total.items()}
-        for epoch in epochs[1:]:
-            tensors = self._load(epoch, module)
-            if {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} != {
-                name: (tensor.shape, types[name]) for name, tensor in total.items()
-            }:
+        loaded = {epoch: self._load(epoch, module) for epoch in epochs}
+        first = {name: form_of(tensor) for name, tensor in loaded[epochs[0]].items()}
+        for epoch, tensors in loaded.items():
+            if {name: form_of(tensor) for name, tensor in tensors.items()} != first:
                 raise StorageError(
                     f"{self._path(epoch, module)}: its tensors are not those of epoch {epochs[0]}: the epochs are of "
                     f"different models; train anew into an empty folder"
                 )
-            for name, tensor in tensors.items():
-                if tensor.is_floating_point():
-                    total[name] += tensor
-                elif not torch.equal(total[name], tensor):
-                    raise ValueError(f"{name}: whole numbers that differ between epochs have no average")
-        return {
-            name: (tensor / len(epochs)).to(types[name]) if tensor.is_floating_point() else tensor
-            for name, tensor in total.items()
-        }
+        for name, form in first.items():
+            each = [tensors[name] for tensors in loaded.values()]
+            if form.is_floating_point:
+                total = each[0].to(torch.float64, copy=True)
+                for tensor in each[1:]:
+                    total += tensor
+                yield name, (total / len(epochs)).to(each[0].dtype)
+            elif all(torch.equal(each[0], tensor) for tensor in each[1:]):
+                yield name, each[0]
+            else:
+                raise ValueError(f"{name}: whole numbers that differ between epochs have no average")
 
     def _checkpoint(self, epoch: int, module: str) -> EpochCheckpoint:
         if epoch not in self._checkpoints:

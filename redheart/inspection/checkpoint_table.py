@@ -34,7 +34,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     bytes: int
     checkpoints: list[Checkpoint]
-    faults: list[str]
+    faults: tuple[str, ...]
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,7 @@ def as_table(listing: Listing) -> str:
     lines = aligned(rows, right=(1, 4, 5))
     lines.append("")
     lines.append(text("inspection.sum", count=len(found), size=shown_size(listing.bytes)))
-    faults = [fault for one in found for fault in one.faults] + listing.faults
+    faults = [fault for one in found for fault in one.faults] + list(listing.faults)
     return "\n".join([*lines, *(text("inspection.fault", fault=fault) for fault in faults)])
 
 
@@ -98,8 +98,7 @@ def cure_of(one: Checkpoint) -> str:
     """What brings a damaged checkpoint back."""
     path = Path(one.path)
     if one.kind == "state":
-        output = OutputPaths(path.parents[2])
-        return text("inspection.cure_state", command=output.command("checkpoints rm --resume-states"))
+        return text("inspection.cure_state")
     if one.kind in ("start", "epoch"):
         output = OutputPaths(path.parents[1])
         what = "start" if one.kind == "start" else str(one.epoch)

@@ -104,8 +104,8 @@ def stored_checkpoints(output: Path, references: References) -> list[Stored]:
     found = []
     if (start := epochs_folder(output) / START).exists():
         found.append(_folder(start, "start", START_EPOCH, references, scores))
-    counting = {one.path for one in list_epochs(output)}
-    complete = {one.epoch for one in list_epochs(output)}
+    valid = list_epochs(output)
+    counting, complete = {one.path for one in valid}, {one.epoch for one in valid}
     for epoch, _, path in epoch_folders(output):
         is_superseded = path not in counting and epoch in complete
         found.append(_folder(path, "epoch", epoch, references, scores, is_superseded=is_superseded))
@@ -162,8 +162,8 @@ def _folder(
         is_superseded=is_superseded,
         loss=scores.loss if scores else None,
         mean_skill=mean_skill(scores),
-        modules=tuple(named.modules),
-        candidates=tuple(named.candidates),
+        modules=named.modules,
+        candidates=named.candidates,
         in_best_model=named.is_delivered,
         made_of=made_of,
     )

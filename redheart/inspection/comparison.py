@@ -85,7 +85,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
     )
 
 
-class _Sides(msgspec.Struct):
+class _Sides(msgspec.Struct, frozen=True):
     """Of ``trained_on.json``: by split, ids and the hash of each one's text."""
 
     splits: dict[str, dict[str, str]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from redheart.checkpoint import list_epochs
 from redheart.checkpoint.manifest import NAME as MANIFEST
@@ -16,8 +17,10 @@ from redheart.paths import OutputPaths
 from redheart.sweet_spot.choice import SweetSpotAnalysis, load_analysis
 from redheart.training.run_folder import RunDescription, read_run
 
+T = TypeVar("T")
 
-@dataclass
+
+@dataclass(frozen=True)
 class Named:
     """By what an epoch is named.
 
@@ -27,8 +30,8 @@ class Named:
         is_delivered: it is part of ``best_model``.
     """
 
-    modules: list[str] = field(default_factory=list)
-    candidates: list[str] = field(default_factory=list)
+    modules: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
     is_delivered: bool = False
 
     def reasons(self) -> list[str]:
@@ -43,71 +46,56 @@ class Named:
         return found
 
 
-def _some(names: list[str], what: str) -> str:
+def _some(names: Sequence[str], what: str) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} {what} ({names[0]}, …)"
 
 
-@dataclass
+@dataclass(frozen=True)
 class References:
     """What is made of the epochs of a run.
 
     Attributes:
-        by_epoch: 0 is the start; epochs that nothing names are absent.
         faults: what could not be read, and so may name any epoch.
     """
 
-    result: CrossoverResult | None = None
-    analysis: SweetSpotAnalysis | None = None
-    best_model: Manifest | None = None
-    by_epoch: dict[int, Named] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-
-    def _of(self, epoch: int) -> Named:
-        return self.by_epoch.setdefault(epoch, Named())
+    result: CrossoverResult | None
+    analysis: SweetSpotAnalysis | None
+    best_model: Manifest | None
+    faults: tuple[str, ...]
 
     def named(self, epoch: int | None) -> Named:
-        """By what ``epoch`` is named."""
-        return Named() if epoch is None else self.by_epoch.get(epoch, Named())
-
-    def add_analysis(self, output: Path) -> None:
-        """What ``sweet_spot_analysis.json`` chose."""
-        self.analysis = load_analysis(output)
-        for module, choice in (self.analysis.choices or {}).items():
-            self._of(choice.epoch).modules.append(module)
-
-    def add_crossover(self, output: Path) -> None:
-        """What ``candidates.json`` compares."""
-        self.result = load_result(output)
-        for candidate in self.result.candidates:
-            for epoch in _all_of(candidate.epochs.values()):
-                self._of(epoch).candidates.append(candidate.name)
-
-    def add_best_model(self, output: Path) -> None:
-        """What ``best_model`` is made of."""
-        self.best_model = load_manifest(OutputPaths(output).best_model)
-        if self.best_model.selection is not None:
-            for epoch in _all_of(self.best_model.selection.epochs.values()):
-                self._of(epoch).is_delivered = True
+        """By what ``epoch`` is named; 0 is the start."""
+        if epoch is None:
+            return Named()
+        choices = (self.analysis.choices if self.analysis else None) or {}
+        candidates = self.result.candidates if self.result else []
+        selection = self.best_model.selection if self.best_model else None
+        return Named(
+            modules=tuple(module for module, choice in choices.items() if choice.epoch == epoch),
+            candidates=tuple(one.name for one in candidates if epoch in _all_of(one.epochs.values())),
+            is_delivered=selection is not None and epoch in _all_of(selection.epochs.values()),
+        )
 
 
-def _all_of(recipe: Iterable[list[int]]) -> list[int]:
-    return sorted({epoch for epochs in recipe for epoch in epochs})
+def _all_of(recipe: Iterable[list[int]]) -> set[int]:
+    return {epoch for epochs in recipe for epoch in epochs}
 
 
 def read_references(output: Path) -> References:
     """What is there; files that are damaged are among its ``faults``."""
-    paths, found = OutputPaths(output), References()
-    for path, add in (
-        (paths.analysis, found.add_analysis),
-        (paths.candidates, found.add_crossover),
-        (paths.best_model / MANIFEST, found.add_best_model),
-    ):
+    paths, faults = OutputPaths(output), list[str]()
+
+    def part(path: Path, read: Callable[[], T]) -> T | None:
         try:
-            if path.exists():
-                add(output)
+            return read() if path.exists() else None
         except StorageError as error:
-            found.faults.append(str(error))
-    return found
+            faults.append(str(error))
+            return None
+
+    analysis = part(paths.analysis, lambda: load_analysis(output))
+    result = part(paths.candidates, lambda: load_result(output))
+    best_model = part(paths.best_model / MANIFEST, lambda: load_manifest(paths.best_model))
+    return References(result, analysis, best_model, tuple(faults))
 
 
 def needed_to_go_on(output: Path) -> dict[int, str]:

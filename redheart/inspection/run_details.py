@@ -6,6 +6,7 @@ import statistics
 
 import msgspec
 
+from redheart.crossover.result import CrossoverResult
 from redheart.facts.learning_rate import RateOrigin
 from redheart.inspection.checkpoints import mean_skill
 from redheart.inspection.run_settings import Setting
@@ -158,8 +159,6 @@ def _verdict(run: StoredRun) -> Verdict | None:
     result = run.references.result
     if result is None or not any(one.name == result.delivered for one in result.candidates):
         return None
-    from redheart.crossover.decision import explain  # needs numpy, which a list of runs does not
-
     delivered = result[result.delivered]
     return Verdict(
         outcome=result.outcome,
@@ -175,8 +174,18 @@ def _verdict(run: StoredRun) -> Verdict | None:
             )
             for split, score in delivered.scores.items()
         },
-        sentences=explain(result),
+        sentences=_sentences(result),
     )
+
+
+def _sentences(result: CrossoverResult) -> list[str]:
+    """None where the comparison lacks what they tell of: another program's, which has our file's form by chance."""
+    from redheart.crossover.decision import explain  # needs numpy, which a list of runs does not
+
+    try:
+        return explain(result)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
 
 
 def _files(run: StoredRun) -> list[StoredPath]:

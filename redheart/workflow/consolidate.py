@@ -1,46 +1,50 @@
-"""The consolidation of a resume state into one model: gathered from ZeRO's shards in host memory, or read whole.
+"""The stage ``consolidate``: one whole model of a run's newest resume state, or of any checkpoint that is named.
 
-Where training averages its weights (``training.ema_decay``) the model is the average, as an epoch's checkpoint is; the
-weights that training goes on from stay in the resume state.
+Where training averages its weights (``training.ema_decay``) the model of a state is the average, as an epoch's checkpoint
+is; the weights that training goes on from stay in the resume state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from torch import Tensor
 
-from redheart.checkpoint import list_epochs, newest_resume_state, save_model
-from redheart.checkpoint.manifest import NAME as MANIFEST
-from redheart.checkpoint.slices import WEIGHT, Slices
-from redheart.engine.resume_files import read_outside, slice_files
-from redheart.errors import NotYetDone, StorageError, UsageError
+from redheart.checkpoint import Manifest, list_epochs, newest_resume_state
+from redheart.consolidation import Converted, Source, convert, open_source
+from redheart.consolidation.forms.own_forms import read_resume_state
+from redheart.consolidation.targets import ModuleFolder, target_of
+from redheart.errors import AnotherModel, NotYetDone, StorageError, UsageError
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
-from redheart.training.average import AVERAGE, read_older_average
-from redheart.training.saving.resume_state import ENGINE, Cursor
+from redheart.training.saving.resume_state import Cursor
 from redheart.workflow.target_folder import refuse_within_run
 
 
+def _goes_on() -> bool:
+    return False
+
+
 def _check_target(target: Path) -> None:
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target}: is a file, wanted a folder to write")
-    names = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
-    if names and MANIFEST not in names:
-        raise UsageError(
-            f"{target}: holds no model that was consolidated earlier (found {', '.join(names[:3])}) and is left alone; name a "
-            "new folder with --to"
-        )
+    target_of(target).check()
     refuse_within_run(target)
 
 
-def consolidate(output: Path, target: Path | None = None) -> Path:
-    """Writes the newest valid resume state's weights – their average, where one was kept – as a checkpoint folder.
+def consolidate(
+    output: Path,
+    target: Path | None = None,
+    *,
+    dtype: str | None = None,
+    should_stop: Callable[[], bool] = _goes_on,
+) -> Path:
+    """Writes the newest valid resume state's weights – their average, where one was kept – as a checkpoint folder or one file.
 
     Args:
         output: a run's output folder.
-        target: the folder to write; ``output/consolidated`` if None.
+        target: the folder to write, or a file that ends in ``.safetensors`` or ``.pth``; ``output/consolidated`` if None.
+        dtype: ``"fp32"`` or ``"bf16"``; None: each tensor as it is.
 
     Raises:
         NotYetDone: there is no state yet.
@@ -49,7 +53,8 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
     """
     own = OutputPaths(output).consolidated
     target = target or own
-    if target.resolve() != own.resolve():
+    is_own = target.resolve() == own.resolve()
+    if not is_own:
         _check_target(target)
     state, reasons = newest_resume_state(output, Cursor)
     for reason in reasons:
@@ -63,38 +68,72 @@ def consolidate(output: Path, target: Path | None = None) -> Path:
             else f"`{OutputPaths(output).training_command}` writes them"
         )
         raise kind(f"{OutputPaths(output).resume}: there is no valid resume state to consolidate; {what_to_do}")
-    engine = state.path / ENGINE
-    cursor = state.cursor
-    epoch = cursor.epoch - (0 if cursor.batches_done else 1)
-    manifest = msgspec.structs.replace(cursor.manifest, epoch=epoch, global_step=cursor.global_step, metrics={})
-    weights = _weights_of_older(engine, state.path) if cursor.form == 1 else _weights(engine)
-    path = save_model(target.parent, target.name, weights, manifest)
-    info("training.checkpoint", path=path)
-    return path
+    # Its hashes were compared just now.
+    convert(
+        read_resume_state(state.path),
+        target,
+        dtype=dtype,
+        is_checked=False,
+        replaces=is_own,
+        should_stop=should_stop,
+    )
+    info("training.checkpoint", path=target)
+    return target
 
 
-def _weights(engine: Path) -> dict[str, Tensor]:
-    """Every tensor of the model, whole: the average of the weights where it is kept."""
-    with Slices(slice_files(engine)) as slices:
-        names = slices.names(WEIGHT)
-        whole = {name: slices.whole(AVERAGE if slices.has(AVERAGE, name) else WEIGHT, name) for name in names}
-    return whole | read_outside(engine)
+def convert_checkpoint(
+    path: Path,
+    target: Path,
+    *,
+    dtype: str | None = None,
+    facts_from: Path | None = None,
+    should_stop: Callable[[], bool] = _goes_on,
+) -> Path:
+    """Writes the weights of the checkpoint ``path``, whoever wrote it, as ``target``.
+
+    Args:
+        target: a folder with a file a module, or one file that ends in ``.safetensors`` or ``.pth``.
+        dtype: as ``consolidate``.
+        facts_from: a checkpoint of the same model whose manifest tells what ``path`` does not.
+
+    Raises:
+        UsageError: ``path`` is no checkpoint, or ``target`` holds something else or lies in a run's folder.
+        AnotherModel: the weights are of another model than ``facts_from`` or than this project's.
+        StorageError: the checkpoint is damaged, or ``target`` can't be written; what was there is intact.
+    """
+    _check_target(target)
+    source = open_source(path)
+    if facts_from is not None:
+        source = _with_facts(source, open_source(facts_from))
+    done = convert(source, target, dtype=dtype, should_stop=should_stop)
+    _tell(source, target, done)
+    return target
 
 
-def _weights_of_older(engine: Path, state: Path) -> dict[str, Tensor]:
-    """The same of a state that the libraries wrote, in an earlier version."""
-    shards = engine / "pytorch_model"
-    if shards.is_dir():
-        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+def _tell(source: Source, target: Path, done: Converted) -> None:
+    info("workflow.convert_done", path=target, size=f"{done.size / 1e6:,.1f}")
+    if done.sha256:
+        info("workflow.convert_hash", sha256=done.sha256)
+    if isinstance(target_of(target), ModuleFolder) and not (source.facts and source.facts.model):
+        warn("workflow.convert_without_facts", path=target)
 
-        # The hashes were checked: these pickles are what this run wrote.
-        weights: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
-            str(engine), tag="pytorch_model", lazy_mode=False
+
+def _with_facts(source: Source, other: Source) -> Source:
+    """The source with what another checkpoint says of its model: the same one, though with other weights."""
+    facts = other.facts
+    if facts is None or not facts.model:
+        raise UsageError(
+            f"{other.path}: says nothing of its model; wanted a checkpoint of a run, an export or a resume state"
         )
-    elif (engine / "model.safetensors").exists():
-        from safetensors.torch import load_file
+    for name in (*other.tensors, *source.tensors):
+        shapes = [list(of.tensors[name].shape) if name in of.tensors else "nothing" for of in (source, other)]
+        if shapes[0] != shapes[1]:
+            raise AnotherModel(
+                f"{source.path}: is not of the model of {other.path}: {name}: found {shapes[0]}, wanted {shapes[1]}"
+            )
+    return replace(source, facts=_of_no_weights(facts))
 
-        weights = load_file(str(engine / "model.safetensors"))
-    else:
-        raise StorageError(f"{engine}: found neither ZeRO shards nor model.safetensors")
-    return weights | read_older_average(state)
+
+def _of_no_weights(facts: Manifest) -> Manifest:
+    """Without what holds of certain weights only."""
+    return msgspec.structs.replace(facts.without_files(), global_step=None, selection=None)

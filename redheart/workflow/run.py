@@ -13,16 +13,14 @@ import redheart
 from redheart.config import Config
 from redheart.errors import DataError, Interrupted, MissingRequirement
 from redheart.machine import GIB, Machine, inspect_machine
-from redheart.messages import info, text, warn
+from redheart.messages import info, text
 from redheart.workflow import datasets, stages
+from redheart.workflow.disk import foretell_disk
 from redheart.workflow.resolve import as_the_run_there
 
 if TYPE_CHECKING:
     from redheart.data.facts import DatasetFacts
     from redheart.embedding.language.reading import StorySample
-
-#: Bytes on disk of a checkpoint's weights and of the two resume states, by preset: 4 per parameter, and 12 twice.
-_BYTES_PER_PARAMETER, _RESUME_BYTES_PER_PARAMETER = 4, 24
 
 
 def describe_machine(machine: Machine) -> None:
@@ -36,20 +34,6 @@ def describe_machine(machine: Machine) -> None:
         info("workflow.machine_single", memory=memory)
     else:
         info("workflow.machine_multi", count=len(machine.gpus), memory=memory)
-
-
-def check_disk(config: Config, machine: Machine) -> None:
-    """Warns where the checkpoints of all epochs will not fit."""
-    from redheart.machine import choose_preset
-    from redheart.model.parameters import count_parameters
-    from redheart.training.init_from import has_start
-
-    parameters = count_parameters(choose_preset(config)[0]).total
-    epochs = config.training.epochs
-    checkpoints = epochs + (has_start(config.training) and not config.training.no_param_update)  # the start is one
-    wanted = parameters * (_BYTES_PER_PARAMETER * checkpoints + _RESUME_BYTES_PER_PARAMETER)
-    if wanted > machine.disk_bytes:
-        warn("workflow.low_disk", free=machine.disk_bytes / GIB, epochs=checkpoints, wanted=wanted / GIB)
 
 
 def run_workflow(
@@ -77,6 +61,7 @@ def run_workflow(
     info("workflow.start", version=redheart.__version__, mode=mode, output=output.absolute())
     machine = inspect_machine(output)
     describe_machine(machine)
+    foretell_disk(config, crosses=True)
 
     names = ["embed", *(["sweep"] if lr_sweep else []), "model", "train", "analyze", "crossover", "report"]
 
@@ -94,7 +79,6 @@ def run_workflow(
     from redheart.workflow.examinations.parameter_check import check_parameters
 
     check_parameters(dataset.d_embed)
-    check_disk(config, machine)
     begin("train")
     config = as_the_run_there(config)
     if len(machine.gpus) > 1:

@@ -6,18 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from redheart.ablation import AblationResult, as_table, run_ablation
-from redheart.ablation.run import Ablator, resolve
+from redheart.ablation.run import Ablator, BestEpoch, resolve
 from redheart.ablation.variants import LABELS, VARIANTS, builder, shapes
 from redheart.config import load_config, with_settings
 from redheart.data.splits import split_of
 from redheart.errors import Interrupted, StorageError, TrainingError
 from redheart.model import TargetStatistics, dimensions
+from redheart.model.losses import TERMS
 from redheart.model.modules.kalman import KalmanFilter
 from redheart.model.presets import PRESETS
 from redheart.tasks import GROUPS, TASKS
@@ -306,3 +308,16 @@ def test_runs_of_before_the_settings_were_resolved_are_taken_for_their_own(
     settled = {"model.preset": "tiny", "training.precision": "no", "training.learning_rate": RATE}
     run_ablation(with_settings(asked, settled), ordered, tmp_path, learning_rate=RATE, asked=asked, variants=["linear"])
     assert len(trained) == 4, "nothing was trained again"
+
+
+def test_the_variant_without_centres_has_none() -> None:
+    model = builder("radial")(dimensions("tiny"), TargetStatistics.neutral())
+    assert not [name for name, _ in model.named_parameters() if "radial" in name]
+
+
+def test_of_equal_epochs_the_first_is_the_best() -> None:
+    best = BestEpoch()
+    scored: Any = SimpleNamespace(terms={term.name: 1.0 for term in TERMS}, mean_skill=0.1)
+    for epoch in (0, 1):
+        best.see(epoch, scored, lambda split: scored)
+    assert best.epoch == 0

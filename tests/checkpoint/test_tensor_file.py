@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from redheart.checkpoint import tensor_file
 from redheart.checkpoint.tensor_file import TensorFile, TensorForm, write_tensors
@@ -34,6 +34,16 @@ def test_the_library_reads_every_type_and_shape_back_and_the_hash_is_the_files(t
         assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor), name
     with safe_open(tmp_path / "a", framework="pt") as opened:
         assert opened.metadata() == {"format": "pt", "kept": "말"}
+
+
+def test_the_file_is_the_librarys_byte_by_byte(tmp_path: Path) -> None:
+    """So that the hashes of a model's files are its weights' identity, whoever wrote them."""
+    tensors = {
+        f"{name}.{dtype}".removeprefix("torch."): torch.ones(2, 3).to(dtype) for dtype in TYPES for name in "ba가"
+    }
+    write_tensors(tmp_path / "ours", tensors)
+    save_file(tensors, str(tmp_path / "library"), {"format": "pt"})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "library").read_bytes()
 
 
 def test_numbers_lie_where_their_type_wants_them(tmp_path: Path) -> None:

@@ -45,11 +45,11 @@ def test_an_average_of_more_epochs_than_there_are_takes_those_there_are() -> Non
     assert last_average([2, 1], 5).epochs["phases"] == (1, 2)
 
 
-def test_weights_come_one_module_at_a_time(trained: SmallRun) -> None:
-    pieces = EpochFiles(trained.output).modules(uniform("average", [1, 2]))
-    module, tensors = next(pieces)
-    assert module == "backbone" and all(name.startswith("backbone.") for name in tensors)
-    assert [module, *(name for name, _ in pieces)] == list(MODULES)
+def test_weights_come_one_tensor_at_a_time(trained: SmallRun) -> None:
+    files, recipe = EpochFiles(trained.output), uniform("average", [1, 2])
+    names = [name for name, _ in files.tensors(recipe)]
+    assert [module_of(name) for name in names] == sorted(map(module_of, names), key=MODULES.index)
+    assert list(files.forms(recipe)) == names and set(names) == set(trained.states[1])
 
 
 def test_recipes_with_equal_weights_have_one_identity(run: SmallRun) -> None:

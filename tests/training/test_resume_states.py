@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_a_state_is_saved_when_so_many_minutes_went_by_and_after_the_last_epoch(
     assert positions == expected
     for epoch, batch in [one for one in expected if one[1]]:
         assert f"재개 상태 저장: 에폭 {epoch}, 배치 {batch} (2.0초)" in logged()
+    took = re.search(r"학습 완료: 2 에폭, (\d+)초", logged())
+    assert took is not None and int(took[1]) < 600
     found = read_run(tmp_path / "out")
     assert found is not None and found.finished and found.save_seconds == 2.0
 

@@ -128,6 +128,7 @@ def test_a_model_that_comes_from_no_checkpoint_is_saved_too_and_its_card_claims_
     model.save_pretrained("bare")
     assert same_bits(UnifiedModel.from_pretrained("bare"), model)
     text = (folder / "bare" / "README.md").read_text()
+    assert text.endswith("\n") and not text.endswith("\n\n")
     for sentence in ("was not recorded", "Nothing is known", "made by a language model, not by people"):
         assert sentence in text
     assert not re.search(r"\d situations", text) and "learning rate" not in text

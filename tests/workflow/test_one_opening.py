@@ -63,10 +63,13 @@ def test_a_workflow_reads_its_dataset_once(
         monkeypatch.setattr(stages, name, lambda _: tmp_path / "small.embedded.json")
     monkeypatch.setattr(stages, "report", lambda *_, **__: tmp_path)
     monkeypatch.setattr(run, "inspect_machine", lambda _: SimpleNamespace(gpus=[]))
-    for name in ("describe_machine", "check_disk"):
-        monkeypatch.setattr(run, name, lambda *_: None)
+    for name in ("describe_machine", "foretell_disk"):
+        monkeypatch.setattr(run, name, lambda *_, **__: None)
     monkeypatch.setattr("redheart.workflow.examinations.parameter_check.check_parameters", lambda _: None)
+    seconds: list[float] = []
+    monkeypatch.setattr(run, "info", lambda key, **values: seconds.append(values.get("seconds", 0.0)))
     run.run_workflow(config, mode="full", most_epochs=1, lr_sweep=True, force=False, should_stop=lambda: False)
+    assert 0 < seconds[-1] < 300, "what the whole took"
     assert reads == [tmp_path / "small.embedded.json"]
     assert len(identities) == 3 and len(set(identities)) == 1
 

@@ -123,3 +123,8 @@ def test_json_holds_the_same_numbers(scored: Scored) -> None:
     assert read["comparison"]["tasks"]["surd"]["standing"] == "below"
     assert read["comparison"]["mean_skill"]["model"]["value"] == pytest.approx(read["mean_skill"])
     assert read["rival"]["tasks"]["emotion"]["kind"] == "logistic"
+
+
+def test_a_skill_is_named_by_what_it_is_of(scored: Scored) -> None:
+    rows = [line for line in as_table(scored).splitlines() if "skill (" in line]
+    assert ["skill (KL)" in row for row in rows] == [True, False] and "skill (log-loss)" in rows[1]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import OVERRIDES_HELP, common_options, filled, options_without_dataset
-from redheart.cli.command import OVERRIDE_IN_TEXT, Command
+from redheart.cli.command import OVERRIDE, OVERRIDE_IN_TEXT, Command
 from redheart.cli.signals import stop_requested
 from redheart.cli.terminal import print_json, show, typed
 from redheart.paths import OutputPaths
@@ -18,25 +18,76 @@ if TYPE_CHECKING:
 
 
 def _consolidate(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow.consolidate import consolidate
+    from redheart.workflow.consolidate import consolidate, convert_checkpoint
 
-    show(consolidate(Path(config.output), Path(arguments.to) if arguments.to else None))
+    target = Path(arguments.to) if arguments.to else None
+    with stop_requested() as should_stop:
+        if arguments.source is None:
+            written = consolidate(Path(config.output), target, dtype=arguments.dtype, should_stop=should_stop)
+        else:
+            assert target is not None
+            written = convert_checkpoint(
+                Path(arguments.source),
+                target,
+                dtype=arguments.dtype,
+                facts_from=Path(arguments.facts_from) if arguments.facts_from else None,
+                should_stop=should_stop,
+            )
+    show(written)
     return 0
 
 
 def _consolidate_options(parser: Parser) -> None:
     parser.add_argument(
-        "--to", type=filled, metavar="FOLDER", help="the folder to write (default: OUTPUT/consolidated)"
+        "source",
+        nargs="?",
+        type=filled,
+        metavar="SOURCE",
+        help="an epoch's folder, best_model, an export, crossover_final.pth, a resume state, a checkpoint folder of DeepSpeed's, a "
+        ".pth or safetensors (default: the newest resume state in OUTPUT)",
+    )
+    parser.add_argument(
+        "--to",
+        type=filled,
+        metavar="TARGET",
+        help="a folder to write, or a file that ends in .safetensors or .pth (default, without SOURCE: OUTPUT/consolidated)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16"), help="of floating-point numbers (default: each tensor's own)"
+    )
+    parser.add_argument(
+        "--facts-from",
+        type=filled,
+        metavar="CHECKPOINT",
+        help="a checkpoint of the same model: what it says of shape and data is written beside SOURCE's weights",
     )
     common_options(parser, skips=False)
 
 
+def _settle_consolidate(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    """A setting stands where a checkpoint may, and a checkpoint behind options is left over by argparse."""
+    if arguments.source is not None and OVERRIDE.fullmatch(arguments.source) and not Path(arguments.source).exists():
+        rest.insert(0, arguments.source)
+        arguments.source = None
+    if arguments.source is None:
+        names = [word for word in rest if not word.startswith("-") and not OVERRIDE.fullmatch(word)]
+        if names:
+            rest.remove(names[0])
+            arguments.source = names[0]
+    if arguments.source is not None and arguments.to is None:
+        parser.refuse("found SOURCE and no --to; wanted a folder to write, or a file that ends in .safetensors or .pth")
+    if arguments.source is None and arguments.facts_from is not None:
+        parser.refuse("found --facts-from and no SOURCE: a resume state has facts of its own")
+
+
 CONSOLIDATE = Command(
     name="consolidate",
-    help="Make one whole model of the newest resume state, sharded or not.",
+    help="Make one whole model of the newest resume state, or of any checkpoint, sharded or not.",
     run=_consolidate,
     add_options=_consolidate_options,
+    settle=_settle_consolidate,
     is_alone=True,
+    starts_nothing=lambda arguments: arguments.source is not None,
 )
 
 

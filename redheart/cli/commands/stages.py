@@ -74,11 +74,15 @@ SWEEP = Command(
 
 
 def _train(arguments: Namespace, config: Config) -> int:
+    from redheart.engine.launch_variables import is_first_process
     from redheart.workflow import datasets, stages
+    from redheart.workflow.disk import foretell_disk
     from redheart.workflow.resolve import as_the_run_there
 
     with stop_requested() as should_stop:
         config = as_the_run_there(config)
+        if is_first_process():
+            foretell_disk(config, crosses=False)
         dataset = datasets.prepare_once(config, should_stop=should_stop)
         stages.train(config, dataset, force=arguments.force, should_stop=should_stop)
     return 0

@@ -28,8 +28,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.whole": ("✅ {name}: 정상 ({size})", "✅ {name}: whole ({size})"),
     "inspection.not_whole": ("❌ {name}: {faults}. {cure}", "❌ {name}: {faults}. {cure}"),
     "inspection.cure_state": (
-        "학습은 이전의 온전한 상태에서 이어집니다. 다 쓴 상태는 `{command}`로 지웁니다",
-        "Training goes on from an older state that is whole; `{command}` removes those that are not needed",
+        "사본에서 되돌리지 않으면, 학습은 이전의 온전한 상태에서, 없으면 처음부터 이어집니다",
+        "Put it back from a copy; else training goes on from an older state that is whole, or begins anew where there is none",
     ),
     "inspection.cure_epoch": (
         "사본에서 되돌리거나, `{remove}`로 지우고 `{train}`으로 남은 상태에서 다시 학습하세요",

@@ -23,8 +23,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial per GPU, the training {count} processes",
     ),
     "workflow.low_disk": (
-        "⚠️ 디스크 여유 {free:.1f} GiB: 체크포인트 {epochs}개에 약 {wanted:.1f} GiB가 필요합니다",
-        "⚠️ {free:.1f} GiB of disk left: {epochs} checkpoints want about {wanted:.1f} GiB",
+        "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.1f} GiB 남음, 최대 {wanted:.1f} GiB 필요 (에폭 체크포인트 {epochs}개 {of_epochs:.1f}, "
+        "재개 상태 {of_states:.1f}, 결합 모델 {of_models:.1f} GiB). {help}",
+        "⚠️ The disk will be full: {path} has {free:.1f} GiB left, and up to {wanted:.1f} GiB are needed (checkpoints of {epochs} epochs "
+        "{of_epochs:.1f}, states to go on from {of_states:.1f}, combined models {of_models:.1f} GiB). {help}",
+    ),
+    "workflow.low_disk_bf16": (
+        "training.checkpoint_dtype=bf16 이면 에폭 체크포인트가 절반이 됩니다. 또는 에폭을 줄이거나 --output 으로 다른 디스크를",
+        "training.checkpoint_dtype=bf16 halves the epochs' checkpoints; or train fewer epochs, or name another disk with --output",
+    ),
+    "workflow.low_disk_fewer": (
+        "에폭을 줄이거나 --output 으로 다른 디스크를 지정하십시오",
+        "Train fewer epochs, or name another disk with --output",
     ),
     "workflow.parameters_ok": (
         "✅ 목표 파라미터 수 달성: {actual:.1f}M ≈ 730M",
@@ -99,6 +109,23 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.log_left_out": (
         "⚠️ {path}: 쓰기 권한이 없어 로그 파일 없이 실행합니다",
         "⚠️ {path}: may not be written, so there is no log file",
+    ),
+    "workflow.convert_source": (
+        "📦 {path}: {what}, 텐서 {count}개, {size} MB",
+        "📦 {path}: {what}, {count} tensors, {size} MB",
+    ),
+    "workflow.convert_kept": (
+        "↩️ {path}: 중단된 변환을 이어갑니다 — 파일 {total}개 중 {count}개는 이미 온전합니다",
+        "↩️ {path}: going on with an interrupted conversion: {count} of {total} files are whole",
+    ),
+    "workflow.convert_progress": ("가중치 변환", "Converting weights"),
+    "workflow.convert_done": ("💾 변환 완료: {path} ({size} MB)", "💾 Converted: {path} ({size} MB)"),
+    "workflow.convert_hash": ("   SHA-256 {sha256}", "   SHA-256 {sha256}"),
+    "workflow.convert_without_facts": (
+        "⚠️ {path}: 모델의 크기와 학습 데이터가 알려지지 않아 evaluate, predict, export는 이 폴더를 읽지 못합니다. "
+        "같은 모델의 체크포인트를 --facts-from으로 지정하면 그 정보가 함께 저장됩니다",
+        "⚠️ {path}: nothing is known of the model's shape and data, so evaluate, predict and export can't take this folder; "
+        "--facts-from CHECKPOINT of the same model adds what is known of that",
     ),
     "workflow.export_done": (
         "💾 모델 내보내기: {checkpoint} → {path} (모델 카드의 평가 {count}개)",

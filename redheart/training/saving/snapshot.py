@@ -211,7 +211,10 @@ class Snapshots:
         missing = self._copy.bytes_missing(shards)
         needed = missing * (engine.world_size if engine.shards_state else 1) + _SPARE
         if not missing or (free := host_memory()) >= needed:
-            return self._copy.take(shards, values)
+            # What the system counts as free may not be to be had in one piece, or pinned for the device.
+            with contextlib.suppress(RuntimeError, MemoryError):
+                return self._copy.take(shards, values)
+            free = host_memory()
         if not self._has_told:
             self._has_told = True
             info("training.snapshot_waits", free=free / 2**30, needed=needed / 2**30)

@@ -83,6 +83,18 @@ def test_where_memory_has_no_room_for_a_copy_training_waits_and_that_is_said_onc
     assert logged().count("메모리가 부족하여(0.2 GiB 남음, 0.5 GiB 필요)") == 1
 
 
+def test_where_memory_for_a_copy_can_not_be_had_after_all_training_waits_too(
+    table: SituationTable, settings: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    loop = make_loop(settings(), table)
+    monkeypatch.setattr(snapshot.torch, "empty", nothing)
+    path = Snapshots("fp32").begin(loop, writer_at(tmp_path))
+    assert same_bits(load_modules(path), state_of(loop))
+
+
 def test_a_writer_that_fails_is_told_at_the_next_step_and_what_was_there_is_intact(
     dataset: Path, settings: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +111,9 @@ def test_a_writer_that_fails_is_told_at_the_next_step_and_what_was_there_is_inta
 
     monkeypatch.setattr(ModuleFiles, "write", full)
     output = tmp_path / "out"
-    with pytest.raises(StorageError, match=r"epoch_0002: checkpoint not written: No space left on device"):
+    with pytest.raises(
+        StorageError, match=r"epoch_0002: checkpoint not written: No space left on device \(\d+ MiB are needed\)"
+    ):
         train(dataset, output, settings(epochs=4, save_every_minutes=100), callbacks=[Steps()])
     assert steps[-1][0] == 3 or steps[-1] == (2, 2), "told within the next epoch, or at its first step"
     assert [found.epoch for found in list_epochs(output, verify=True)] == [1]

@@ -77,3 +77,10 @@ def test_looking_loads_neither_torch_nor_the_model() -> None:
     )
     done = _python(looked)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("there", ["g++", "c++"])
+def test_any_c_compiler_of_the_two_names_will_do(monkeypatch: pytest.MonkeyPatch, there: str) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}" if name in (there, "ninja") else None)
+    (found,) = [one for one in examine(Config()) if one.what.startswith("C++ compiler")]
+    assert found.ok and found.found == f"/bin/{there}, ninja /bin/ninja"

@@ -46,6 +46,7 @@ def test_a_living_model_has_a_row_a_module_and_exit_code_0(examine, tmp_path):
         assert int(tensors) == int(alive) > 0 and int(rows) > 0 and dead == "0"
         assert float(gradient) > 1e-4 and float(update) > 1e-5
     assert lines[-1].startswith("✅ ") and "peak memory" in printed and "4 batches of 8 real situations" in printed
+    assert "not in these batches" not in printed, "all tasks are"
     stored = read_json(tmp_path / "out" / "liveness.json")
     assert stored["alive"] and stored["steps"] == stored["updates"] == 4 and stored["preset"] == "tiny"
     assert stored["seconds_a_step"] > 0 and stored["peak_host_bytes"] > 1e8

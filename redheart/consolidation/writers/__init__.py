@@ -1,0 +1,1 @@
+"""The files that are written, a slice of a tensor at a time."""

@@ -1,0 +1,73 @@
+"""The disk that a run will take is foretold by part, counts what is there, and is said before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from redheart.config import load_config
+from redheart.messages import language, set_language, set_up_logging
+from redheart.workflow import disk
+from redheart.workflow.disk import bytes_by_part, foretell_disk
+
+GIB = 2**30
+
+
+def test_sixty_epochs_of_730m_take_what_was_counted() -> None:
+    """Files of such a run, by their sizes: 2.72 GiB an epoch, 8.17 GiB a state."""
+    parts = bytes_by_part(load_config(None, ["training.epochs=60"]), 731_200_000, crosses=True)
+    assert {name: round(size / GIB, 1) for name, size in parts.items()} == {
+        "epochs": 166.2,
+        "states": 24.5,
+        "models": 8.2,
+    }
+
+
+@pytest.mark.parametrize(
+    "settings, crosses, expected",
+    [
+        (["training.checkpoint_dtype=bf16"], False, {"epochs": 22, "states": 36, "models": 0}),
+        (["training.linear_start=false"], False, {"epochs": 40, "states": 36, "models": 0}),
+        (["training.no_param_update=true"], True, {"epochs": 40, "states": 36, "models": 12}),
+        (["training.ema_decay=0.9"], False, {"epochs": 44, "states": 48, "models": 0}),
+    ],
+)
+def test_each_setting_that_changes_a_part_does(settings: list[str], crosses: bool, expected: dict[str, int]) -> None:
+    config = load_config(None, ["training.epochs=10", *settings])
+    assert bytes_by_part(config, 1, crosses=crosses) == expected
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Iterator[Callable[[], str]]:
+    before = language()
+    set_language("en")
+    set_up_logging(file=tmp_path / "said.log")
+    file = tmp_path / "said.log"
+    yield lambda: file.read_text(encoding="utf-8") if file.exists() else ""
+    set_up_logging(quiet=True)
+    set_language(before)
+
+
+def test_too_little_is_said_with_the_parts_and_what_helps_and_what_is_there_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    output = tmp_path / "run"
+    (output / "checkpoints" / "epoch_0001").mkdir(parents=True)
+    (output / "checkpoints" / "epoch_0001" / "backbone.safetensors").write_bytes(bytes(1_000_000))
+    config = load_config(None, [f"output={output}", "model.preset=tiny", "training.epochs=10"])
+    needed = sum(bytes_by_part(config, disk_parameters(), crosses=True).values()) - 1_000_000
+    for free, is_said in ((needed, False), (needed - 1, True)):
+        monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
+        foretell_disk(config, crosses=True)
+        assert ("The disk will be full" in said()) == is_said
+    assert f"{output} has 0.4 GiB left, and up to 0.4 GiB are needed (checkpoints of 10 epochs 0.2, states" in said()
+    assert "training.checkpoint_dtype=bf16 halves" in said()
+
+
+def disk_parameters() -> int:
+    from redheart.model.parameters import count_parameters
+
+    return count_parameters("tiny").total
