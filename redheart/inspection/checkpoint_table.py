@@ -77,6 +77,8 @@ def _about(one: Checkpoint) -> str:
         return text(key, epoch=one.position.epoch, batch=one.position.batches_done)
     if one.made_of is not None:
         return text("inspection.made_of", name=one.made_of[0], epochs=ranges(one.made_of[1]))
+    if one.kind == "consolidated" and one.epoch is not None:
+        return text("inspection.of_epoch", epoch=one.epoch)
     found = []
     if one.modules:
         found.append(text("inspection.by_analysis", count=len(one.modules)))

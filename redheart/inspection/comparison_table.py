@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 
+from redheart.checkpoint.epoch import START, START_EPOCH
 from redheart.inspection.comparison import Comparison, Difference, Row
 from redheart.inspection.run_settings import shown
 from redheart.inspection.run_table import cut, state_of
@@ -38,15 +39,15 @@ def _runs(found: Comparison, letters: list[str]) -> list[str]:
 
 
 def _data(found: Comparison, letters: list[str]) -> list[str]:
+    if found.same_data == "same":
+        told = ", ".join(f"{split} {count}" for split, count in found.counts[0].items())
+        return [text("inspection.data_same", dataset=found.datasets[0], counts=told)]
     said = {
-        "same": "inspection.data_same",
         "texts": "inspection.data_texts",
         "different": "inspection.data_different",
         "unknown": "inspection.data_unknown",
     }
     lines = [text(said[found.same_data])]
-    if found.same_data == "same":
-        return lines
     splits = list(dict.fromkeys(split for counts in found.counts for split in counts))
     rows = [["", text("inspection.column_data"), *splits]]
     for letter, dataset, counts in zip(letters, found.datasets, found.counts, strict=True):
@@ -99,6 +100,8 @@ def _name(row: Row) -> str:
 def _shown(row: Row, value: float | None) -> str:
     if value is None:
         return "–"
+    if row.name == "best_epoch" and value == START_EPOCH:
+        return START
     if row.name in ("best_epoch", "count"):
         return f"{value:.0f}"
     return number(value) if row.name == "loss" else skill(value)

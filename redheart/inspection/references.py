@@ -120,6 +120,15 @@ def needed_to_go_on(output: Path) -> dict[int, str]:
     return why
 
 
+def lost_epochs(output: Path) -> list[int]:
+    """Epochs of a run that is finished which have no valid checkpoint any more."""
+    run = run_of(output)
+    training = run.identity.get("training") if run is not None and run.finished and run.identity else None
+    total = training.get("epochs") if isinstance(training, dict) else None
+    there = {one.epoch for one in list_epochs(output)}
+    return [epoch for epoch in range(1, total + 1) if epoch not in there] if isinstance(total, int) else []
+
+
 def run_of(output: Path) -> RunDescription | None:
     """``run.json``; None where there is none, or it is damaged."""
     try:

@@ -15,6 +15,7 @@ from redheart.errors import StorageError
 from redheart.inspection.removal import plan_removal, remove
 from redheart.inspection.sizes import size_of
 from redheart.paths import OutputPaths
+from redheart.storage import write_json
 from tests.inspection.conftest import Said
 from tests.inspection.test_checkpoints import a_stopped_run
 
@@ -104,6 +105,16 @@ def test_states_go_together_unless_one_is_gone_on_from(tmp_path: Path, redheart:
     said = redheart("checkpoints", "rm", "--resume-states", "--output", tmp_path)
     assert said.code == 0 and list(OutputPaths(tmp_path).resume.iterdir()) == [] and epochs(tmp_path) == [1, 2]
     assert "Epochs of this run are gone" not in said.err
+
+
+def test_whoever_removes_the_states_of_a_run_that_lacks_epochs_is_told_what_follows(
+    tmp_path: Path, redheart: Command
+) -> None:
+    a_stopped_run(tmp_path, epochs=2, states=(3,))
+    run = {"run": "r", "finished": True, "identity": {"training": {"epochs": 3}}}
+    write_json(OutputPaths(tmp_path).run, run)
+    said = redheart("checkpoints", "rm", "--resume-states", "--output", tmp_path)
+    assert said.code == 0 and "without a resume state it trains all of them again" in said.err
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def _verify(arguments: Namespace, output: Path) -> int:
 
 
 def _remove(arguments: Namespace, output: Path) -> int:
+    from redheart.inspection.references import lost_epochs
     from redheart.inspection.removal import check_may_go, plan_removal, remove
     from redheart.inspection.sizes import shown_size
     from redheart.messages import text, warn
@@ -91,7 +92,7 @@ def _remove(arguments: Namespace, output: Path) -> int:
                 show(text("inspection.kept_for", why="; ".join(one.reasons)))
         key = "inspection.would_free" if arguments.dry_run else "inspection.freed"
         show(text(key, size=shown_size(freed), bytes=freed))
-        if any(one.epoch for one in plan) and not arguments.dry_run:
+        if not arguments.dry_run and (any(one.epoch for one in plan) or lost_epochs(output)):
             warn("inspection.no_longer_whole", train=OutputPaths(output).training_command)
     return 0
 

@@ -22,6 +22,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "inspection.at": ("에폭 {epoch}, 배치 {batch}", "epoch {epoch}, batch {batch}"),
     "inspection.made_of": ("에폭 {epochs} ({name})", "of epoch {epochs} ({name})"),
+    "inspection.of_epoch": ("에폭 {epoch}", "of epoch {epoch}"),
     "inspection.by_analysis": ("분석×{count}", "analysis×{count}"),
     "inspection.by_crossover": ("교차×{count}", "crossover×{count}"),
     "inspection.verifying": ("체크포인트 확인", "Verifying checkpoints"),
@@ -107,7 +108,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.files": ("파일:", "Files:"),
     "inspection.epochs_of": ("{all} 에폭 중 {done}", "{done} of {all} epochs"),
     "inspection.same_run": ("같은 실행의 사본이 있습니다", "Some are copies of one run"),
-    "inspection.data_same": ("데이터: 같음", "Data: the same"),
+    "inspection.data_same": ("데이터: 같음 ({dataset}; {counts})", "Data: the same ({dataset}; {counts})"),
     "inspection.data_texts": (
         "데이터: 글과 분할은 같으나 정답이나 벡터가 다름",
         "Data: the same texts in each split, with other annotations or vectors",
