@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import msgspec
@@ -100,7 +101,8 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 def details_of(run: StoredRun) -> Details:
     """Gathers them."""
     described, record = run.description, run.record
-    seconds = [one.seconds for one in (run.records.epochs.values() if run.records else ()) if one.seconds is not None]
+    recorded = (one.seconds for one in (run.records.epochs.values() if run.records else ()))
+    seconds = [one for one in recorded if one is not None and math.isfinite(one)]
     analysis = run.references.analysis
     return Details(
         summary=summary_of(run),

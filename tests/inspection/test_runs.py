@@ -134,6 +134,18 @@ def test_what_is_told_fits_a_hundred_columns_in_both_languages(
         assert ("설정" in said.out) == (language == "ko" and words != ["ls"])
 
 
+def test_numbers_that_are_not_finite_stand_for_nothing(runs: Path, redheart: Command) -> None:
+    path = OutputPaths(runs / "training").metrics
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[1] |= {"seconds": float("inf"), "choose": {**lines[1]["choose"], "loss": float("nan")}}
+    lines[2]["choose"]["loss"] = float("-inf")
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    told = json.loads(redheart("runs", "show", "--json", runs / "training").out)
+    assert told["summary"]["best_epoch"] == 0 and told["seconds"] == sum(line["seconds"] for line in lines[2:])
+    assert "loss" not in told["epochs"][1] and "loss" not in told["epochs"][2]
+    assert redheart("runs", "show", runs / "training").code == 0
+
+
 def test_without_its_settings_a_run_is_shown_by_its_identity(runs: Path) -> None:
     (runs / "training" / "config.yaml").unlink()
     run = open_run(runs / "training")
