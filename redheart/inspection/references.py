@@ -81,6 +81,11 @@ def _all_of(recipe: Iterable[list[int]]) -> set[int]:
     return {epoch for epochs in recipe for epoch in epochs}
 
 
+def unreadable(error: OSError) -> str:
+    """What the operating system did not let be read, and why."""
+    return f"{error.filename}: could not read: {error.strerror or error}"
+
+
 def read_references(output: Path) -> References:
     """What is there; files that are damaged are among its ``faults``."""
     paths, faults = OutputPaths(output), list[str]()
@@ -90,7 +95,9 @@ def read_references(output: Path) -> References:
             return read() if path.exists() else None
         except StorageError as error:
             faults.append(str(error))
-            return None
+        except OSError as error:  # of a folder that this user may not look into
+            faults.append(unreadable(error))
+        return None
 
     analysis = part(paths.analysis, lambda: load_analysis(output))
     result = part(paths.candidates, lambda: load_result(output))

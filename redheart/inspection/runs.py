@@ -17,7 +17,7 @@ from redheart.errors import NotYetDone, StorageError, UsageError
 from redheart.facts.evaluation import StoredEvaluation
 from redheart.facts.scores import SplitScores
 from redheart.inspection.checkpoints import mean_skill
-from redheart.inspection.references import References, read_references
+from redheart.inspection.references import References, read_references, unreadable
 from redheart.inspection.run_settings import RunSettings, of_identity, settings_of
 from redheart.inspection.sizes import size_of
 from redheart.paths import OutputPaths
@@ -154,7 +154,9 @@ def _read(folder: Path) -> StoredRun:
             return without
         except StorageError as error:
             faults.append(str(error))
-            return without
+        except OSError as error:  # of a folder that this user may not look into
+            faults.append(unreadable(error))
+        return without
 
     nothing = RunDescription()
     description = part(lambda: read_run(folder) or nothing, nothing)
@@ -165,6 +167,8 @@ def _read(folder: Path) -> StoredRun:
         if (found := part(lambda path=path: read_struct(path, StoredEvaluation), None)) is not None:  # type: ignore[misc]
             evaluations[path] = found
     references = read_references(folder)
+    nowhere: dict[int, SplitScores] = {}
+    scores = _recorded_scores(records) if records else part(lambda: _scores_of_checkpoints(folder), nowhere)
     return StoredRun(
         folder,
         description,
@@ -173,7 +177,7 @@ def _read(folder: Path) -> StoredRun:
         references,
         evaluations,
         settings,
-        _recorded_scores(records) if records else _scores_of_checkpoints(folder),
+        scores,
         (*faults, *references.faults),
     )
 

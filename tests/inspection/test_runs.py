@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from redheart.inspection.run_details import Epoch, thinned
@@ -18,6 +19,7 @@ from redheart.inspection.text_table import ranges, shown_width, wrapped
 from redheart.paths import OutputPaths
 from redheart.training.records import read_records
 from tests.inspection.conftest import Said
+from tests.other_user import as_another_user, let_others_reach
 
 Command = Callable[..., Said]
 
@@ -132,6 +134,22 @@ def test_what_is_told_fits_a_hundred_columns_in_both_languages(
         lines = [line for line in said.out.splitlines() if "stories.embedded.json" not in line]
         assert max(map(shown_width, lines)) <= 100, words
         assert ("설정" in said.out) == (language == "ko" and words != ["ls"])
+
+
+def test_what_another_user_may_not_read_is_named_and_the_rest_is_shown(runs: Path) -> None:
+    let_others_reach(runs)
+    for path in runs.rglob("*"):
+        path.chmod(0o755)
+    output = runs / "training"
+    assert summary_of(open_run(output)).faults == (), "all is imported"
+    for closed in ("best_model", "checkpoints", "evaluation"):
+        (output / closed).chmod(0o700)
+    (output / "metrics.jsonl").chmod(0o600)
+    found = as_another_user(lambda: msgspec.json.encode(summary_of(open_run(output))).decode())
+    told = json.loads(found)
+    assert told["finished"] and told["preset"] == "tiny" and told["test_skill"] is not None
+    named = {fault.partition(": ")[0] for fault in told["faults"]}
+    assert str(output / "metrics.jsonl") in named and str(output / "best_model" / "manifest.json") in named
 
 
 def test_numbers_that_are_not_finite_stand_for_nothing(runs: Path, redheart: Command) -> None:
