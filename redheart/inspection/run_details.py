@@ -101,9 +101,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 def details_of(run: StoredRun) -> Details:
     """Gathers them."""
     described, record = run.description, run.record
-    recorded = (one.seconds for one in (run.records.epochs.values() if run.records else ()))
-    seconds = [one for one in recorded if one is not None and math.isfinite(one)]
-    analysis = run.references.analysis
+    seconds = _seconds(run)
     return Details(
         summary=summary_of(run),
         settings=run.settings.changed(),
@@ -121,22 +119,37 @@ def details_of(run: StoredRun) -> Details:
         seconds_per_epoch=statistics.median(seconds) if seconds else None,
         save_seconds=described.save_seconds,
         epochs=_curve(run),
-        chosen=None if not analysis or analysis.choices is None else {m: c.epoch for m, c in analysis.choices.items()},
+        chosen=_chosen(run),
         verdict=_verdict(run),
-        evaluations=[
-            Evaluation(
-                file=path.name,
-                checkpoint=one.checkpoint,
-                data=one.data,
-                split=one.split,
-                count=one.count,
-                loss=one.loss,
-                mean_skill=one.mean_skill,
-            )
-            for path, one in run.evaluations.items()
-        ],
+        evaluations=_evaluations(run),
         files=_files(run),
     )
+
+
+def _seconds(run: StoredRun) -> list[float]:
+    """Of each epoch on record."""
+    recorded = (one.seconds for one in (run.records.epochs.values() if run.records else ()))
+    return [one for one in recorded if one is not None and math.isfinite(one)]
+
+
+def _chosen(run: StoredRun) -> dict[str, int] | None:
+    choices = run.references.analysis.choices if run.references.analysis else None
+    return None if choices is None else {module: choice.epoch for module, choice in choices.items()}
+
+
+def _evaluations(run: StoredRun) -> list[Evaluation]:
+    return [
+        Evaluation(
+            file=path.name,
+            checkpoint=one.checkpoint,
+            data=one.data,
+            split=one.split,
+            count=one.count,
+            loss=one.loss,
+            mean_skill=one.mean_skill,
+        )
+        for path, one in run.evaluations.items()
+    ]
 
 
 def _curve(run: StoredRun) -> list[Epoch]:
