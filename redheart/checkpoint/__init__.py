@@ -3,6 +3,7 @@
 from redheart.checkpoint.epoch import (
     START_EPOCH,
     EpochCheckpoint,
+    epoch_folders,
     epochs_folder,
     find_start,
     list_epochs,
@@ -21,6 +22,7 @@ __all__ = [
     "EpochCheckpoint",
     "Manifest",
     "ResumeState",
+    "epoch_folders",
     "epochs_folder",
     "find_start",
     "list_epochs",

@@ -148,6 +148,13 @@ def _generations(folder: Path, epoch: int) -> dict[int, Path]:
     return {int(match[2] or 1): path for path, match in found.items() if match and int(match[1]) == epoch}
 
 
+def epoch_folders(output: Path) -> list[tuple[int, int, Path]]:
+    """Epoch, generation and folder of all checkpoints of epochs that lie there, in order, whole or not."""
+    folder = epochs_folder(output)
+    found = [(_FOLDER.fullmatch(path.name), path) for path in (folder.iterdir() if folder.is_dir() else ())]
+    return sorted((int(match[1]), int(match[2] or 1), path) for match, path in found if match)
+
+
 @dataclass(frozen=True)
 class EpochWriter:
     """The checkpoint of an epoch that is being written; see ``FolderWriter``.

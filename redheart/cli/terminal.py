@@ -6,11 +6,14 @@ import codecs
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO
 
 from redheart.engine.launch_variables import is_first_process
 from redheart.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 #: What stands for a sign that a terminal can't show; all of it is ASCII.
 _STAND_INS = {
@@ -74,8 +77,17 @@ def show(text: object, *, end: str = "\n") -> None:
         StorageError: the file that it goes to can't be written.
         BrokenPipeError: its reader has gone.
     """
-    with _output_errors():
+    with _output_errors(), _above_progress_bars():
         print(text, end=end, flush=True)
+
+
+def _above_progress_bars() -> contextlib.AbstractContextManager[object]:
+    """A bar that runs on the same terminal is taken away meanwhile."""
+    if "tqdm" not in sys.modules or not sys.stdout.isatty():
+        return contextlib.nullcontext()
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=sys.stdout)
 
 
 def flush_output() -> None:
@@ -142,6 +154,16 @@ def print_json(text: str) -> None:
 
     beyond = "[\ud800-\udfff]" if takes_every_letter() else r"[^\x00-\x7f]"
     show(re.sub(beyond, lambda letter: json.dumps(letter[0])[1:-1], text))
+
+
+def print_struct(found: Struct | Sequence[Struct]) -> None:
+    """Prints what a command found as JSON; a NaN that another program left in a file is as if nothing had been measured."""
+    import msgspec
+
+    from redheart.storage.atomic import to_json
+    from redheart.storage.structs import finite
+
+    print_json(to_json(finite(msgspec.to_builtins(found)), indent=2))
 
 
 def typed(word: str) -> str:

@@ -18,6 +18,7 @@ _TABLES = (
     "config",
     "progress",
     "workflow",
+    "inspection",
     "data",
     "embedding",
     "model",

@@ -36,7 +36,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (
             "embed --force",
             "redheart embed: '--force' is an option of redheart sweep, redheart train, redheart analyze, "
-            "redheart crossover, redheart ablate, redheart report, redheart workflow only; see --help",
+            "redheart crossover, redheart ablate, redheart report, redheart workflow, redheart checkpoints only; see --help",
         ),
         ("help trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
         ("help train much", "redheart help: unexpected 'much'; see --help"),
@@ -45,7 +45,8 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (
             "",
             "redheart: the following arguments are required: COMMAND; wanted one of validate, embed, sweep, train, consolidate, "
-            "analyze, crossover, evaluate, predict, export, ablate, report, workflow, params, doctor, help, version, completion",
+            "analyze, crossover, evaluate, predict, export, ablate, report, workflow, checkpoints, runs, params, doctor, help, "
+            "version, completion",
         ),
         ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),
         ("train --epochs 1.5", "redheart train: argument --epochs: found '1.5', wanted a whole number of at least 1"),

@@ -15,9 +15,9 @@ from redheart.config import Config, load_config
 from redheart.messages import set_language
 
 #: What has to be typed besides.
-NEEDED = {"workflow": ["unified-train"], "export": ["--to", "there"], "predict": ["a text"]}
+NEEDED = {"workflow": ["unified-train"], "export": ["--to", "there"], "predict": ["a text"], "checkpoints": ["rm"]}
 COMMANDS = [
-    *(name for name in build_parser().commands() if name not in ("params", "help", "version", "completion")),
+    *(name for name in build_parser().commands() if name not in ("runs", "params", "help", "version", "completion")),
     "doctor liveness",
 ]
 

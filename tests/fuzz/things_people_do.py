@@ -182,6 +182,10 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     words = [name]
     if name == "workflow":
         words.append(draw(st.sampled_from(["unified-train", "unified-test", "validate", "x"])))
+    elif name == "checkpoints":
+        words.append(draw(st.sampled_from(["ls", "verify", "rm", "x"])))
+    elif name == "runs":
+        words.append(draw(st.sampled_from(["ls", "show", "compare", "x"])))
     for option, takes in draw(st.lists(st.sampled_from(OPTIONS[name] or [("--x", False)]), max_size=3)):
         words += [option, draw(st.sampled_from(WORDS))] if takes else [option]
     for key in draw(

@@ -4,8 +4,10 @@ A command hands what is asked for to the workflow's stages, and prints what come
 """
 
 from redheart.cli.command import Command
+from redheart.cli.commands.checkpoints import CHECKPOINTS
 from redheart.cli.commands.examinations import ABLATE, DOCTOR, PARAMS
 from redheart.cli.commands.models import CONSOLIDATE, EVALUATE, EXPORT, PREDICT
+from redheart.cli.commands.runs import RUNS
 from redheart.cli.commands.stages import ANALYZE, CROSSOVER, EMBED, REPORT, SWEEP, TRAIN, VALIDATE, WORKFLOW
 
 __all__ = ["COMMANDS"]
@@ -24,6 +26,8 @@ _LISTED = (
     ABLATE,
     REPORT,
     WORKFLOW,
+    CHECKPOINTS,
+    RUNS,
     PARAMS,
     DOCTOR,
 )
