@@ -27,7 +27,7 @@ from redheart.paths import OutputPaths
 from redheart.training.records import read_records
 from redheart.training.run_folder import RunDescription
 
-Kind = Literal["start", "epoch", "state", "best_model", "crossover", "consolidated"]
+Kind = Literal["start", "epoch", "state", "best model", "crossover", "consolidated"]
 #: The parts of a PyTorch archive that say which types its tensors have.
 _STORAGE = re.compile(r"torch (\w+)Storage")
 _STORED = {"Float": "float32", "BFloat16": "bfloat16", "Half": "float16", "Double": "float64"}
@@ -113,7 +113,7 @@ def stored_checkpoints(output: Path, references: References) -> list[Stored]:
     newest = gone_on_from(states, run.run if run else None)
     found += [_state(one, run, one is newest) for one in states]
     if paths.best_model.exists():
-        found.append(_folder(paths.best_model, "best_model", None, references, {}))
+        found.append(_folder(paths.best_model, "best model", None, references, {}))
     if paths.combined.exists():
         found.append(_archive(paths.combined, references))
     if paths.consolidated.exists():

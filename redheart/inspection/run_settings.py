@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 
@@ -38,7 +38,7 @@ class RunSettings:
         values: of another version's settings too.
     """
 
-    source: Literal["config.yaml", "run.json"] | None
+    source: str | None
     values: Mapping[str, Json]
 
     def value(self, name: str) -> Json:
@@ -76,7 +76,7 @@ def settings_of(folder: Path, identity: Settings | None) -> RunSettings:
     """
     path, of_run = OutputPaths(folder).settings, of_identity(identity)
     # The identity is of what ran: an earlier version's file has null for a learning rate that the sweep chose.
-    return RunSettings("config.yaml", {**_read(path), **of_run.values}) if path.is_file() else of_run
+    return RunSettings(OutputPaths.settings.name, {**_read(path), **of_run.values}) if path.is_file() else of_run
 
 
 def of_identity(identity: Settings | None) -> RunSettings:
@@ -85,7 +85,7 @@ def of_identity(identity: Settings | None) -> RunSettings:
         return RunSettings(None, {})
     flat = _flat(cast("Mapping[str, Json]", identity))
     return RunSettings(
-        "run.json", {_NAMES.get(name, name): value for name, value in flat.items() if name not in _NO_SETTING}
+        OutputPaths.run.name, {_NAMES.get(name, name): value for name, value in flat.items() if name not in _NO_SETTING}
     )
 
 

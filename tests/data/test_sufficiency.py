@@ -22,6 +22,12 @@ def sample() -> list[Situation]:
     return read_dataset(bundled_sample())
 
 
+@pytest.fixture(autouse=True)
+def propagating(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a test runs: what begins as a logger of its own gets ``caplog``'s handler beside the root's, and is heard twice."""
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+
+
 def test_the_sample_is_enough(sample: list[Situation]) -> None:
     check_sufficient(DatasetFacts.of(sample), Path("sample.json"))
 
@@ -66,9 +72,8 @@ def test_one_kind_of_target_is_enough(tmp_path: Path, sample: list[Situation]) -
 
 
 def test_repeated_texts_count_once_for_what_is_needed_and_are_told_of(
-    sample: list[Situation], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sample: list[Situation], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
     tests_alone = [one for one in sample if split_of(one.text) == "test"][:1]
     twice = [*tests_alone, replace(tests_alone[0], id="again"), replace(tests_alone[0], id="and again")]
     with pytest.raises(DataError, match="too few") as refusal:
@@ -82,10 +87,8 @@ def test_repeated_texts_count_once_for_what_is_needed_and_are_told_of(
 
 
 def test_annotations_that_do_not_vary_in_the_training_split_are_told_of_by_task_or_dimension(
-    sample: list[Situation], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    sample: list[Situation], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
-
     def told(**annotations: object) -> list[str]:
         caplog.clear()
         warn_of_constant_targets(DatasetFacts.of([replace(one, **annotations) for one in sample]), Path("x.json"))  # type: ignore[arg-type]

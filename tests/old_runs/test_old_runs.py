@@ -275,7 +275,7 @@ def test_a_sharded_state_is_not_gone_on_with_by_one_process_and_says_what_to_do(
     said = redheart("train", "--lr", "0.0032", "--output", "interrupted_zero2", expected=2)
     assert "this run was stopped, by an earlier version, under zero2 with 2 processes" in said
     assert "what that version saved can't go on under plain with 1" in said
-    assert "start it as before, or anew with --force" in said
+    assert "start it as before (its next state fits every engine), or anew with --force" in said
 
 
 @pytest.mark.slow
