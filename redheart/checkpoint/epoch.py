@@ -279,7 +279,7 @@ def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
         epoch, generation = int(match[1]), int(match[2] or 1)
         try:
             manifest = read_manifest(path, verify=verify)
-        except StorageError:
+        except (StorageError, OSError):
             continue  # not listed is what invalid means; read_manifest says why to whoever asks for it by name
         if epoch not in found or generation > found[epoch][0]:
             found[epoch] = (generation, EpochCheckpoint(epoch, path, manifest))

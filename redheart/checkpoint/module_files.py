@@ -7,6 +7,7 @@ for the hashes, and writes the index. Nobody holds more than its own share of th
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -86,13 +87,11 @@ class ModuleFiles:
             OSError: the disk is full, or the like.
         """
         for module, layout in self.layouts.items():
-            with open(self.path_of(module), "wb") as file:
+            # Read as well as written: where a file system has no fallocate(2), the C library reads what it goes over.
+            with open(self.path_of(module), "w+b") as file:
                 file.write(layout.head)
                 file.flush()
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, layout.bytes)
-                else:  # macOS
-                    file.truncate(layout.bytes)
+                _make_room(file.fileno(), layout.bytes)
             follow_umask(self.path_of(module))
 
     def write(self, runs: Iterable[Run]) -> None:
@@ -149,6 +148,22 @@ class ModuleFiles:
         path = self.folder / INDEX
         entries[INDEX] = FileEntry(sha256_of(path), path.stat().st_size, {})
         return entries
+
+
+def _make_room(descriptor: int, size: int) -> None:
+    """Has the disk keep room for ``size`` bytes, where the system can; else the file is made as long and may find it full later.
+
+    Raises:
+        OSError: the disk has no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOSYS):
+                raise
+    os.ftruncate(descriptor, size)
 
 
 def dtypes_of(forms: Mapping[str, TensorForm]) -> str:

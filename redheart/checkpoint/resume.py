@@ -212,6 +212,6 @@ def newest_resume_state(
         try:
             if (state := _open(path, kind, accepts)) is not None:
                 return state, reasons
-        except StorageError as error:
-            reasons.append(str(error))
+        except (StorageError, OSError) as error:  # a disk that can't be read there may hold an older one well
+            reasons.append(f"{path}: {error}" if isinstance(error, OSError) else str(error))
     return None, reasons

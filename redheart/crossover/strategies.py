@@ -112,11 +112,22 @@ class EpochFiles:
         Raises:
             StorageError: as of ``tensors``.
         """
-        return {
-            name: form_of(tensor)
-            for module in MODULES
-            for name, tensor in self._load(recipe.epochs[module][0], module).items()
-        }
+        return {name: form for module in MODULES for name, form in self._forms(recipe.epochs[module], module).items()}
+
+    def _forms(self, epochs: Sequence[int], module: str) -> dict[str, TensorForm]:
+        """Of what the epochs of a module make together: of several types, as of epochs kept in fp32 and in bf16, the widest."""
+        forms = {name: form_of(tensor) for name, tensor in self._load(epochs[0], module).items()}
+        for epoch in epochs[1:]:
+            others = {name: form_of(tensor) for name, tensor in self._load(epoch, module).items()}
+            if {name: form.shape for name, form in others.items()} != {
+                name: form.shape for name, form in forms.items()
+            }:
+                raise StorageError(
+                    f"{self._path(epoch, module)}: its tensors are not those of epoch {epochs[0]}: the epochs are of "
+                    f"different models; train anew into an empty folder"
+                )
+            forms = {name: max(form, others[name], key=lambda one: one.item_bytes) for name, form in forms.items()}
+        return forms
 
     def tensors(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
         """The recipe's weights, one tensor after the other, module by module: full name and numbers.
@@ -137,21 +148,15 @@ class EpochFiles:
         """Uniform averages, summed in double precision and rounded once, to the type that the files have."""
         import torch
 
-        loaded = {epoch: self._load(epoch, module) for epoch in epochs}
-        first = {name: form_of(tensor) for name, tensor in loaded[epochs[0]].items()}
-        for epoch, tensors in loaded.items():
-            if {name: form_of(tensor) for name, tensor in tensors.items()} != first:
-                raise StorageError(
-                    f"{self._path(epoch, module)}: its tensors are not those of epoch {epochs[0]}: the epochs are of "
-                    f"different models; train anew into an empty folder"
-                )
-        for name, form in first.items():
-            each = [tensors[name] for tensors in loaded.values()]
+        forms = self._forms(epochs, module)
+        loaded = [self._load(epoch, module) for epoch in epochs]
+        for name, form in forms.items():
+            each = [tensors[name] for tensors in loaded]
             if form.is_floating_point:
                 total = each[0].to(torch.float64, copy=True)
                 for tensor in each[1:]:
                     total += tensor
-                yield name, (total / len(epochs)).to(each[0].dtype)
+                yield name, (total / len(epochs)).to(getattr(torch, form.dtype))
             elif all(torch.equal(each[0], tensor) for tensor in each[1:]):
                 yield name, each[0]
             else:

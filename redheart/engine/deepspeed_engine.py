@@ -177,11 +177,13 @@ class DeepSpeedEngine(AcceleratedEngine):
         if not self.scales_loss:
             return None
         scaler = self.model.optimizer.loss_scaler
+        if not hasattr(scaler, "cur_iter"):  # a fixed scale, which the JSON says
+            return None
         return LossScale(float(scaler.cur_scale), scaler.cur_iter - scaler.last_overflow_iter - 1)
 
     def set_loss_scale(self, found: LossScale) -> None:
-        if self.scales_loss:
-            scaler = self.model.optimizer.loss_scaler
+        scaler = self.model.optimizer.loss_scaler
+        if self.scales_loss and hasattr(scaler, "cur_iter"):
             scaler.cur_scale, scaler.last_overflow_iter = found.scale, scaler.cur_iter - found.good_steps - 1
 
 

@@ -140,5 +140,7 @@ class PlainEngine(AcceleratedEngine):
     def set_loss_scale(self, found: LossScale) -> None:
         scaler = self.accelerator.scaler
         if scaler is not None:
-            now = {"scale": found.scale, "_growth_tracker": found.good_steps}
+            # It grows at its interval exactly, and would never come to it from beyond.
+            good = found.good_steps % scaler.get_growth_interval()
+            now = {"scale": found.scale, "_growth_tracker": good}
             scaler.load_state_dict(scaler.state_dict() | now)

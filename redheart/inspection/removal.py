@@ -17,10 +17,9 @@ from redheart.errors import StorageError, UsageError
 from redheart.inspection.references import needed_to_go_on, read_references, run_of
 from redheart.inspection.resume_states import gone_on_from, stored_states
 from redheart.inspection.sizes import size_of
-from redheart.paths import OutputPaths
 from redheart.storage.atomic import sync_folder
-from redheart.storage.left_overs import remove_left_overs
 from redheart.storage.names import reason_of
+from redheart.training.run_folder import remove_left_overs_of_checkpoints
 
 _WORD = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 EPOCHS_WANTED = "wanted an epoch such as 3, a range such as 3-7, or start"
@@ -113,9 +112,7 @@ def remove(output: Path, plan: Sequence[Removal]) -> None:
     Raises:
         StorageError: nothing was removed; or what lies under a temporary name could not be, which the next start removes.
     """
-    paths = OutputPaths(output)
-    for folder in (paths.checkpoints, paths.resume):  # what a removal that was killed left
-        remove_left_overs(folder)
+    remove_left_overs_of_checkpoints(output)  # what a removal that was killed left
     away = _renamed(plan)
     for folder in sorted({path.parent for path in away}):
         sync_folder(folder)

@@ -2,7 +2,7 @@
 
 The model takes all tensors of the source, so before its first step it predicts what the source predicts. That goes for what the
 targets are measured by, too: mean and scale of a regression, prior of a distribution travel with the weights as buffers. Only
-of a task for which the source was trained on nothing they are the new data's. Nothing is solved for in closed form, unless
+of a task for which the source was trained on next to nothing they are the new data's. Nothing is solved for in closed form, unless
 ``training.linear_start`` is asked for; then linear and radial paths are solved for on top.
 """
 
@@ -19,6 +19,9 @@ from redheart.errors import UsageError
 from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of
+
+#: A task with fewer annotated training situations has not been learnt: it was neither solved for, nor has it a scale to go by.
+MIN_FOR_START = 20
 
 if TYPE_CHECKING:
     from redheart.embedding import EmbeddedDataset
@@ -76,21 +79,39 @@ def with_preset_of_source(config: Config) -> Config:
     return with_settings(config, {"model.preset": build_dimensions(describe(path), path).preset})
 
 
-def statistics_with_source(path: Path, own: TargetStatistics) -> TargetStatistics:
-    """What targets are measured by: the source's for each task it has learnt, else the new training split's ``own``."""
+def statistics_with_source(path: Path, own: TargetStatistics, *, is_solved: bool) -> TargetStatistics:
+    """What targets are measured by: the source's for each task it has learnt, else the new training split's ``own``.
+
+    Args:
+        is_solved: the start is found in closed form on top.
+    """
     from redheart.checkpoint.restore import describe, statistics_of
     from redheart.model import TargetStatistics
 
     description = describe(path)
     source, counts = statistics_of(description), description.target_counts
-    return TargetStatistics(
-        {
-            name: one
-            if counts is not None and not any(counts.get(name, []))
-            else replace(source[name], coverage=one.coverage, targets=one.targets)
-            for name, one in own.tasks.items()
-        }
-    )
+    found = {}
+    for name, one in own.tasks.items():
+        learnt = MIN_FOR_START if counts is None else max(counts.get(name, []), default=0)
+        if learnt >= MIN_FOR_START:
+            found[name] = replace(source[name], coverage=one.coverage, targets=max(one.targets, learnt))
+        else:  # nothing of it starts at its best, unless it is solved for
+            found[name] = one if is_solved else replace(one, targets=0)
+    return TargetStatistics(found)
+
+
+def check_source_stays(path: Path, output: Path) -> None:
+    """Whether the source is none of what another run in ``output`` would move out of its way.
+
+    Raises:
+        UsageError: it is.
+    """
+    for place in OutputPaths(output).of_a_run():
+        if path.resolve().is_relative_to(place.resolve()):
+            raise UsageError(
+                f"training.init_from: {path} lies in {output}, whose run has to make room for this one: name another folder with "
+                "--output, or copy the checkpoint out of there"
+            )
 
 
 def initialise(model: UnifiedModel, path: Path, dataset: EmbeddedDataset, wanted: ModelDimensions) -> None:

@@ -17,14 +17,12 @@ from redheart.model.modules.heads import LinearPath
 from redheart.model.modules.radial_basis import RadialBasis, RadialPath
 from redheart.model.unified import modules_of
 from redheart.tasks import TASKS
-from redheart.training.init_from import has_start
+from redheart.training.init_from import MIN_FOR_START, has_start
 from redheart.training.schedule import SCALE, set_learning_rate
 
 #: Of a linear path that starts at the best linear prediction: there is little left for it to learn, and much to overfit.
 #: At the full rate the emotions' KL of 768 stories was 0.2299 instead of 0.2272 (two folds of five).
 LINEAR_START_RATE = 0.1
-#: Of a task with fewer annotated training situations the paths don't start at their best, and learn as all else.
-MIN_FOR_START = 20
 #: Tasks with nearly as many targets as the one that has most learn at the same rate.
 FULL_COVERAGE = 0.9
 #: No task learns at less than this share: a norm's weights, which are about 1, would at low rates be rounded back each step.

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import list_epochs
+from redheart.checkpoint.epoch import START
 from redheart.errors import NotYetDone, StorageError
 from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info, warn
@@ -57,6 +58,13 @@ def read_run(output: Path) -> RunDescription | None:
     return read_struct(path, RunDescription, fix=fix) if path.exists() else None
 
 
+def remove_left_overs_of_checkpoints(output: Path) -> None:
+    """Takes away what a killed process left half done of epochs and states."""
+    paths = OutputPaths(output)
+    remove_left_overs(paths.checkpoints, lambda name: name == START or name.startswith("epoch_"))
+    remove_left_overs(paths.resume, lambda name: name.startswith("state_"))
+
+
 class RunFolder:
     """An output folder as one run sees it.
 
@@ -68,7 +76,8 @@ class RunFolder:
         self.output, self.paths = output, OutputPaths(output)
         self.identity = dict(identity)
         self.run = fingerprint(self.identity)
-        self._save_seconds: float | None = None
+        there = read_run(output)
+        self._save_seconds = there.save_seconds if there is not None and there.run == self.run else None
 
     def is_finished(self, epochs: int) -> bool:
         """Whether this very run was finished here, and its epochs' checkpoints and records are still there."""
@@ -133,8 +142,9 @@ class RunFolder:
 
     def remove_left_overs(self) -> None:
         """Takes away what a killed run left half done."""
-        for folder in (self.output, self.paths.checkpoints, self.paths.resume):
-            remove_left_overs(folder)
+        ours = {place.name for place in OutputPaths.declared()}
+        remove_left_overs(self.output, lambda name: name in ours)
+        remove_left_overs_of_checkpoints(self.output)
 
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""
@@ -182,5 +192,7 @@ class RunFolder:
     def note_save(self, seconds: float) -> None:
         """Writes into ``run.json`` how long a state's saving took."""
         self._save_seconds = round(seconds, 1)
-        if (there := read_run(self.output)) is not None and there.run == self.run:
-            write_json(self.paths.run, msgspec.structs.replace(there, save_seconds=self._save_seconds))
+        # Of one process alone: if it failed here, the others would wait for it; the state itself is saved.
+        with contextlib.suppress(StorageError):
+            if (there := read_run(self.output)) is not None and there.run == self.run:
+                write_json(self.paths.run, msgspec.structs.replace(there, save_seconds=self._save_seconds))

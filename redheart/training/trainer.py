@@ -41,7 +41,7 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
-from redheart.training.init_from import initialise, solves_start, statistics_with_source
+from redheart.training.init_from import check_source_stays, initialise, solves_start, statistics_with_source
 from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
@@ -109,7 +109,11 @@ class Trainer:
     def statistics(self) -> TargetStatistics:
         """Of the training split; where the weights come from a source, what it was trained by."""
         own, source = self.table.statistics(self.train), self.config.training.init_from
-        return own if source is None else statistics_with_source(Path(source), own)
+        return (
+            own
+            if source is None
+            else statistics_with_source(Path(source), own, is_solved=solves_start(self.config.training))
+        )
 
     @cached_property
     def shape(self) -> ModelDimensions:
@@ -133,13 +137,15 @@ class Trainer:
             skipped=False,
             dry_run=training.no_param_update,
         )
+        if training.init_from is not None:
+            check_source_stays(Path(training.init_from), self.output)
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
         if engine.is_main:
-            self.folder.retire_other(force=self.force)
             self.folder.remove_left_overs()
+            self.folder.retire_other(force=self.force)
         engine.barrier()
         self._train(engine)
         return result

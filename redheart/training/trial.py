@@ -57,7 +57,9 @@ class TrialRunner:
         self.train = train
         self.statistics = self.table.statistics(train)
         if config.training.init_from is not None:
-            self.statistics = statistics_with_source(Path(config.training.init_from), self.statistics)
+            self.statistics = statistics_with_source(
+                Path(config.training.init_from), self.statistics, is_solved=solves_start(config.training)
+            )
         self._linear_starts: dict[int, LinearStart] = {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)

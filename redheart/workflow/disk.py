@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from redheart.config import Config
+from redheart.errors import StorageError
 from redheart.machine import GIB, choose_preset, inspect_machine
 from redheart.messages import text, warn
 from redheart.paths import OutputPaths
@@ -38,8 +40,14 @@ def bytes_by_part(config: Config, parameters: int, *, crosses: bool) -> dict[str
 
 
 def bytes_there(output: Path) -> int:
-    """What a run's checkpoints, states and models take there already, and will not take again."""
+    """What the run that goes on there has taken already, and will not take again; of a finished one, which another moves to
+    ``previous/`` on the same disk, nothing."""
+    from redheart.training.run_folder import read_run
+
     paths = OutputPaths(output)
+    with contextlib.suppress(StorageError):
+        if (there := read_run(output)) is None or there.finished:
+            return 0
     folders = (paths.checkpoints, paths.best_model)
     files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
     files += [paths.combined] if paths.combined.is_file() else []

@@ -145,7 +145,7 @@ def check(output: Path, what: str) -> None:
             expected = {name: one.float().reshape(-1) for name, one in a_state(state.cursor.global_step).items()}
             assert all(torch.equal(slices.whole("weight", name), one) for name, one in expected.items()), (what, when)
         for folder in (output, epochs_folder(output), OutputPaths(output).resume):
-            remove_left_overs(folder)
+            remove_left_overs(folder, bool)
     assert not [path for path in output.rglob(".*")], (what, [path.name for path in output.rglob(".*")])
 
 

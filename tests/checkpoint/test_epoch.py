@@ -232,3 +232,17 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path) -> None:
         save_model(tmp_path, "best_model", a_state(2, size=4_000), MANIFEST)
     assert same_bits(load_modules(tmp_path / "best_model"), a_state(1))
     assert [entry.name for entry in tmp_path.iterdir()] == ["best_model"]
+
+
+def test_where_the_file_system_keeps_no_room_a_checkpoint_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS before 4.2 and many others: the C library goes over the file itself, or says that it can't be done."""
+
+    def refused(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.posix_fallocate", refused)
+    saved = save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST)
+    read_manifest(saved.path)
+    assert same_bits(load_modules(saved.path), a_state(1))

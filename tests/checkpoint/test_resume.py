@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from redheart.checkpoint import newest_resume_state, save_resume_state
+from redheart.checkpoint import newest_resume_state, resume, save_resume_state
 from redheart.errors import StorageError
 from tests.storage.full_disk import no_file_over
 
@@ -170,3 +170,22 @@ def test_every_process_enters_every_step_of_a_save(tmp_path: Path) -> None:
     assert enter("main") == tmp_path / "checkpoints" / "resume" / "state_000001"
     assert asked["main"] == asked["other"] == 3
     assert wrote == ["other", "main"]
+
+
+def test_a_state_that_the_disk_does_not_give_back_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector is no damaged file of ours, and an older state may lie well."""
+    _save(tmp_path, 1)
+    newest = _save(tmp_path, 2)
+    sha256_of = resume.sha256_of
+
+    def read(path: Path) -> str:
+        if newest in path.parents:
+            raise OSError(5, "Input/output error", str(path))
+        return sha256_of(path)
+
+    monkeypatch.setattr(resume, "sha256_of", read)
+    state, reasons = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor.global_step == 1
+    assert len(reasons) == 1 and str(newest) in reasons[0] and "Input/output error" in reasons[0]

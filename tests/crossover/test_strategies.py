@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from redheart.checkpoint import save_epoch
 from redheart.checkpoint.restore import build_from_manifest
+from redheart.checkpoint.tensor_file import form_of
 from redheart.config.schema import SweetSpotConfig
 from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
 from redheart.crossover.evaluation import Scorer, served_loss, whole_state
@@ -39,6 +42,23 @@ def test_the_uniform_average_is_the_exact_mean_rounded_once(trained: SmallRun) -
         exact = sum(trained.states[epoch][name].double() for epoch in (4, 5, 6)) / 3
         assert tensor.dtype == trained.states[6][name].dtype
         assert torch.equal(tensor, exact.to(tensor.dtype))
+
+
+def test_an_average_over_epochs_of_two_types_has_the_wider(trained: SmallRun, tmp_path: Path) -> None:
+    """As where ``training.checkpoint_dtype`` changed in the midst of a run."""
+    output = tmp_path / "mixed"
+    for epoch, dtype in ((1, torch.bfloat16), (2, torch.float32)):
+        state = {n: t.to(dtype) if t.is_floating_point() else t for n, t in trained.states[epoch].items()}
+        save_epoch(
+            output, epoch=epoch, state=state, manifest=EpochFiles(trained.output).manifest(epoch).without_files()
+        )
+    files = EpochFiles(output)
+    recipe = uniform("average", [1, 2])
+    state = whole_state(files, recipe)
+    assert {name: form_of(tensor) for name, tensor in state.items()} == files.forms(recipe)
+    name = next(name for name, tensor in state.items() if tensor.dtype == torch.float32)
+    exact = (trained.states[1][name].to(torch.bfloat16).double() + trained.states[2][name].double()) / 2
+    assert torch.equal(state[name], exact.float())
 
 
 def test_an_average_of_more_epochs_than_there_are_takes_those_there_are() -> None:

@@ -21,11 +21,13 @@ def test_what_is_half_done_goes_and_what_lost_its_name_gets_it_back(tmp_path: Pa
         (tmp_path / name / "file").write_text(name)
     for name in (f".run.json.{os.getpid()}-0123abcd.tmp", ".mine.tmp", ".lock", "notes.tmp", ".writing"):
         (tmp_path / name).write_text(name)
-    found = remove_left_overs(tmp_path)
+    (tmp_path / ".venv.old").mkdir()
+    found = remove_left_overs(tmp_path, lambda name: name != "venv")
+    (tmp_path / ".venv.old").rmdir()  # a user's, and still there
     assert len(found) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["best_model", "model", "mine.writing", ".mine.tmp", ".lock", "notes.tmp", ".writing"]
     )
     assert (tmp_path / "best_model" / "file").read_text() == ".best_model.old", "all that was left of it"
     assert (tmp_path / "model" / "file").read_text() == "model"
-    assert remove_left_overs(tmp_path) == [] == remove_left_overs(tmp_path / "nowhere")
+    assert remove_left_overs(tmp_path, bool) == [] == remove_left_overs(tmp_path / "nowhere", bool)

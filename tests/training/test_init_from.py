@@ -15,7 +15,7 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import find_start, list_epochs, load_modules
 from redheart.checkpoint.restore import restore_model
-from redheart.config import Config, load_config
+from redheart.config import Config, TrainingConfig, load_config
 from redheart.errors import AnotherModel, Interrupted, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import UnifiedModel, dimensions
@@ -29,6 +29,7 @@ from redheart.training.init_from import (
     statistics_with_source,
     with_preset_of_source,
 )
+from redheart.training.optimizer import learning_rate_scales
 from redheart.training.trial import TrialRunner
 from redheart.workflow.export import export
 from tests.training.runs import metrics, same_bits, train, weights
@@ -93,7 +94,9 @@ def test_every_kind_of_checkpoint_gives_the_same_weights(
     found = []
     for path in (epoch, combined, tmp_path / "crossover", exported):
         shape = dimensions("tiny", d_embed=table.d_embed, dropout=0.3)
-        model = UnifiedModel(shape, statistics_with_source(path, table.statistics(table.split_indices["train"])))
+        model = UnifiedModel(
+            shape, statistics_with_source(path, table.statistics(table.split_indices["train"]), is_solved=False)
+        )
         initialise(model, path, table.dataset, shape)
         assert same_bits(dict(model.state_dict()), state), path
         found.append(source_identity(path))
@@ -118,8 +121,8 @@ def test_predictions_before_the_first_step_are_the_sources_on_other_data_too(
     own = table.statistics(table.split_indices["train"])
     shifted = replace(own.tasks["regret"], mean=(0.123,), scale=(0.321,), coverage=0.5, targets=7)
     new = type(own)({**own.tasks, "regret": shifted})
-    kept = statistics_with_source(epoch, new)
-    assert kept["regret"].mean == own["regret"].mean and kept["regret"].coverage == 0.5 and kept["regret"].targets == 7
+    kept = statistics_with_source(epoch, new, is_solved=False)
+    assert kept["regret"].mean == own["regret"].mean and kept["regret"].coverage == 0.5 and kept["regret"].targets >= 20
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=0.0), kept)
     initialise(model, epoch, table.dataset, model.config)
     expected = evaluate_model(restore_model(epoch), table, "choose")
@@ -131,14 +134,17 @@ def test_a_task_that_the_source_never_saw_is_measured_by_the_new_data(
 ) -> None:
     never = Path(shutil.copytree(epoch, tmp_path / "never"))
     manifest = read_json(never / "manifest.json")
-    manifest["target_counts"]["regret"] = [0]
+    manifest["target_counts"]["regret"] = [19]
     write_json(never / "manifest.json", manifest)
     own = table.statistics(table.split_indices["train"])
     shifted = replace(own.tasks["regret"], mean=(0.123,), scale=(0.321,))
-    kept = statistics_with_source(never, type(own)({**own.tasks, "regret": shifted}))
+    kept = statistics_with_source(never, type(own)({**own.tasks, "regret": shifted}), is_solved=False)
     assert kept["regret"] == shifted and kept["emotion"] == own["emotion"]
     model = UnifiedModel(dimensions("tiny", d_embed=table.d_embed, dropout=0.0), kept)
     initialise(model, never, table.dataset, model.config)
+    scales = learning_rate_scales(model, TrainingConfig(init_from=str(never)))
+    rates = {name: scales[f"heads.{name}.linear.weight"] for name in ("regret", "emotion")}
+    assert rates == {"regret": 1.0, "emotion": 0.1}, "what nobody has solved for or learnt learns as all else"
     assert np.isclose(float(dict(model.named_buffers())["heads.regret.mean"]), 0.123)
 
 
@@ -159,6 +165,16 @@ def test_what_does_not_fit_is_named(
     (tmp_path / "text.pth").write_text("none")
     with pytest.raises(UsageError, match=r"text\.pth: found a file that is no PyTorch archive"):
         train(dataset, tmp_path / "out", settings(init_from=str(tmp_path / "text.pth")))
+
+
+def test_a_source_that_the_run_would_move_out_of_its_way_is_refused_and_left_where_it_is(
+    dataset: Path, settings: Callable[..., Config], tmp_path: Path, source: Path
+) -> None:
+    output = Path(shutil.copytree(source, tmp_path / "out"))
+    epoch = list_epochs(output)[-1].path
+    with pytest.raises(UsageError, match=r"epoch_0001 lies in .*out, whose run has to make room.*--output"):
+        train(dataset, output, settings(epochs=1, init_from=str(epoch)))
+    assert epoch.is_dir() and not (output / "previous").exists()
 
 
 def test_a_damaged_source_is_refused_before_a_step(

@@ -57,6 +57,8 @@ def test_too_little_is_said_with_the_parts_and_what_helps_and_what_is_there_coun
     output = tmp_path / "run"
     (output / "checkpoints" / "epoch_0001").mkdir(parents=True)
     (output / "checkpoints" / "epoch_0001" / "backbone.safetensors").write_bytes(bytes(1_000_000))
+    run = output / "run.json"
+    run.write_text('{"finished": false}')
     config = load_config(None, [f"output={output}", "model.preset=tiny", "training.epochs=10"])
     needed = sum(bytes_by_part(config, disk_parameters(), crosses=True).values()) - 1_000_000
     for free, is_said in ((needed, False), (needed - 1, True)):
@@ -65,6 +67,9 @@ def test_too_little_is_said_with_the_parts_and_what_helps_and_what_is_there_coun
         assert ("The disk will be full" in said()) == is_said
     assert f"{output} has 0.4 GiB left, and up to 0.4 GiB are needed (checkpoints of 10 epochs 0.2, states" in said()
     assert "training.checkpoint_dtype=bf16 halves" in said()
+    assert disk.bytes_there(output) == 1_000_000
+    run.write_text('{"finished": true}')
+    assert disk.bytes_there(output) == 0, "another run moves it to previous/, on the same disk"
 
 
 def disk_parameters() -> int:

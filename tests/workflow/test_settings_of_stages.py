@@ -146,7 +146,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that a stage does once it knows that there is something to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("redheart.training.identity.source_identity", lambda path: "a checkpoint's weights")
-    monkeypatch.setattr("redheart.training.trial.statistics_with_source", lambda path, own: own)
+    monkeypatch.setattr("redheart.training.trial.statistics_with_source", lambda path, own, **_: own)
     monkeypatch.setattr("redheart.sweep.sweep.Pool", Idle)
     monkeypatch.setattr("redheart.training.trainer.make_engine", work)
     monkeypatch.setattr("redheart.training.run_folder.RunFolder.lost", lambda *_: [])

@@ -38,13 +38,11 @@ class EpochCheckpoints(Callback):
     def after_step(self, run: Run, step: Step) -> None:
         self._snapshots.look(run.engine)
 
-    def at_stop(self, run: Run) -> None:
-        self._snapshots.wait(run.engine)
-
     def at_end(self, run: Run) -> None:
         self._snapshots.wait(run.engine)
 
-    def at_failure(self, run: Run, error: BaseException) -> None:
+    def close(self, run: Run) -> None:
+        # However the run ended: no thread may be left that writes where another run begins.
         self._snapshots.give_up(run.engine)
 
 

@@ -56,6 +56,8 @@ class ResumeStates(Callback):
     def at_stop(self, run: Run) -> None:
         if self._saved_at != run.position:
             self._save(run)
+        else:
+            self._before_save()
         info("training.interrupted", epoch=run.position.epoch, batch=run.position.batches_done)
 
     def _is_due(self, run: Run, every: float) -> bool:

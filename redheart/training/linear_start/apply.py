@@ -14,10 +14,10 @@ from redheart.model.modules.heads import LinearPath
 from redheart.model.modules.radial_basis import RadialBasis, RadialPath
 from redheart.model.statistics import TargetStatistics
 from redheart.tasks import TASKS
+from redheart.training.init_from import MIN_FOR_START
 from redheart.training.linear_start.fit import fit_linear_start
 from redheart.training.linear_start.result import LinearStart
 from redheart.training.linear_start.stopping import NEVER, Stopping
-from redheart.training.optimizer import MIN_FOR_START
 
 
 def centres_of(model: nn.Module) -> int:

@@ -14,13 +14,13 @@ from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import normalise
 from redheart.progress import Progress
 from redheart.tasks import TASKS
+from redheart.training.init_from import MIN_FOR_START
 from redheart.training.linear_start.feature_space import FeatureSpace
 from redheart.training.linear_start.logistic import fit_distribution
 from redheart.training.linear_start.radial_space import RadialSpace
 from redheart.training.linear_start.result import Attempt, LinearStart
 from redheart.training.linear_start.ridge import fit_numbers
 from redheart.training.linear_start.stopping import NEVER, Stopping
-from redheart.training.optimizer import MIN_FOR_START
 
 #: What the RBF activations may count beside the views, whose vectors have about unit length.
 RADIAL_WEIGHTS = (2.0, 5.0)

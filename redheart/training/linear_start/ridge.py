@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from redheart.training.init_from import MIN_FOR_START
 from redheart.training.linear_start.feature_space import FeatureSpace
 from redheart.training.linear_start.result import Attempt
 from redheart.training.linear_start.stopping import Stopping
-from redheart.training.optimizer import MIN_FOR_START
 
 #: Penalties, relative to the mean square length of views and RBF activations together; the larger the shorter the weights.
 PENALTIES = tuple(float(x) for x in np.logspace(3.0, -3.0, 25))

@@ -243,9 +243,9 @@ class Snapshots:
         if self._pending is None:
             return
         writer, write = self._pending, self._write
-        self._pending = self._write = None
         if write is not None:
-            write.wait()
+            write.wait()  # what interrupts this finds it still under way
+        self._pending = self._write = None
         _agree(engine, None if write is None else write.failure, writer)
         if engine.is_main and is_told:
             info("training.checkpoint", path=writer.folder.target)

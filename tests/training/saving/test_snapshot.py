@@ -15,8 +15,9 @@ from redheart.checkpoint.epoch import EpochWriter
 from redheart.checkpoint.module_files import ModuleFiles, Run, forms_of, whole
 from redheart.checkpoint.restore import restore_model
 from redheart.config import Config
-from redheart.errors import StorageError
+from redheart.errors import Interrupted, StorageError
 from redheart.training.callbacks.callback import Callback
+from redheart.training.callbacks.run import EpochEnd
 from redheart.training.callbacks.run import Run as TrainingRun
 from redheart.training.saving import snapshot
 from redheart.training.saving.snapshot import Snapshots, SnapshotWrite
@@ -118,6 +119,24 @@ def test_a_writer_that_fails_is_told_at_the_next_step_and_what_was_there_is_inta
     assert steps[-1][0] == 3 or steps[-1] == (2, 2), "told within the next epoch, or at its first step"
     assert [found.epoch for found in list_epochs(output, verify=True)] == [1]
     assert not list((output / "checkpoints").glob(".*"))
+
+
+def test_a_stop_that_a_callback_hears_leaves_the_epoch_whole_and_no_thread_behind(
+    dataset: Path, settings: Callable[..., Config], tmp_path: Path, held_up: threading.Event
+) -> None:
+    """As where it scores the weights itself: nothing of the run comes after it but its close."""
+
+    class Stopped(Callback):
+        def after_epoch(self, run: TrainingRun, end: EpochEnd) -> None:
+            threading.Timer(0.3, held_up.set).start()
+            raise Interrupted("stopped while evaluating")
+
+    with pytest.raises(Interrupted, match="while evaluating"):
+        config = settings(epochs=2, save_every_minutes=100, linear_start=False)
+        train(dataset, tmp_path / "out", config, callbacks=[Stopped()])
+    assert "snapshot" not in [thread.name for thread in threading.enumerate()]
+    assert [found.epoch for found in list_epochs(tmp_path / "out", verify=True)] == [1]
+    assert not list((tmp_path / "out" / "checkpoints").glob(".*"))
 
 
 def test_bf16_takes_half_the_room_and_is_the_rounded_weights(
