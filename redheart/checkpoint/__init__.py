@@ -11,7 +11,6 @@ from redheart.checkpoint.epoch import (
     read_manifest,
     save_epoch,
     save_model,
-    save_start,
     save_streamed,
 )
 from redheart.checkpoint.manifest import Manifest
@@ -32,6 +31,5 @@ __all__ = [
     "save_epoch",
     "save_model",
     "save_resume_state",
-    "save_start",
     "save_streamed",
 ]

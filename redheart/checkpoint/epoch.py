@@ -118,6 +118,16 @@ class FolderWriter:
                 f"{self.target}: checkpoint not written: {reason}; what was there before is intact"
             ) from error
 
+    def fill(self, runs: Iterable[Run]) -> None:
+        """Makes the folder and puts all numbers in, where one process has them all.
+
+        Raises:
+            StorageError: there is no room, or the like; nothing is left.
+        """
+        self.create()
+        with self.whole_or_gone():
+            self.files.write(runs)
+
     def drop(self) -> None:
         """Takes away what was written."""
         shutil.rmtree(self.temporary, ignore_errors=True)
@@ -136,16 +146,8 @@ def save_streamed(
         ValueError: as ``save_epoch``.
     """
     writer = FolderWriter(target, forms, manifest)
-    writer.create()
-    with writer.whole_or_gone():
-        writer.files.write(Run(name, 0, tensor.reshape(-1)) for name, tensor in tensors)
+    writer.fill(Run(name, 0, tensor.reshape(-1)) for name, tensor in tensors)
     return writer.publish()
-
-
-def _generations(folder: Path, epoch: int) -> dict[int, Path]:
-    """The folders of an epoch by generation, whole or not."""
-    found = {path: _FOLDER.fullmatch(path.name) for path in (folder.iterdir() if folder.is_dir() else ())}
-    return {int(match[2] or 1): path for path, match in found.items() if match and int(match[1]) == epoch}
 
 
 def epoch_folders(output: Path) -> list[tuple[int, int, Path]]:
@@ -170,9 +172,9 @@ class EpochWriter:
     @staticmethod
     def of(output: Path, epoch: int, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
         """The writer of the epoch's next generation under ``output/checkpoints``."""
-        folder, name = epochs_folder(output), f"epoch_{epoch:04d}"
-        earlier = _generations(folder, epoch)
-        path = folder / (f"{name}.g{max(earlier) + 1}" if earlier else name)
+        name = f"epoch_{epoch:04d}"
+        earlier = {generation: path for number, generation, path in epoch_folders(output) if number == epoch}
+        path = epochs_folder(output) / (f"{name}.g{max(earlier) + 1}" if earlier else name)
         manifest = msgspec.structs.replace(manifest, epoch=epoch)
         return EpochWriter(epoch, FolderWriter(path, forms, manifest), tuple(earlier.values()))
 
@@ -206,9 +208,7 @@ def save_epoch(output: Path, *, epoch: int, state: Mapping[str, Tensor], manifes
         ValueError: a module has no tensors, or a tensor is empty: the model was sharded.
     """
     writer = EpochWriter.of(output, epoch, forms_of(state), manifest)
-    writer.folder.create()
-    with writer.folder.whole_or_gone():
-        writer.folder.files.write(whole(state))
+    writer.folder.fill(whole(state))
     return writer.publish()
 
 
@@ -223,15 +223,6 @@ def save_model(folder: Path, name: str, state: Mapping[str, Tensor], manifest: M
     """
     save_streamed(folder / name, forms_of(state), state.items(), manifest)
     return folder / name
-
-
-def save_start(output: Path, *, state: Mapping[str, Tensor], manifest: Manifest) -> Path:
-    """Writes the model as it was before its first step in the form of an epoch, as ``output/checkpoints/start``.
-
-    Raises:
-        StorageError, ValueError: as ``save_model``.
-    """
-    return save_model(epochs_folder(output), START, state, msgspec.structs.replace(manifest, epoch=START_EPOCH))
 
 
 def find_start(output: Path) -> EpochCheckpoint | None:
@@ -271,19 +262,12 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
 
 def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
     """The valid checkpoints under ``output/checkpoints``, by epoch; the newest valid generation of each."""
-    found: dict[int, tuple[int, EpochCheckpoint]] = {}
-    folder = epochs_folder(output)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not (match := _FOLDER.fullmatch(path.name)):
-            continue
-        epoch, generation = int(match[1]), int(match[2] or 1)
-        try:
-            manifest = read_manifest(path, verify=verify)
-        except (StorageError, OSError):
-            continue  # not listed is what invalid means; read_manifest says why to whoever asks for it by name
-        if epoch not in found or generation > found[epoch][0]:
-            found[epoch] = (generation, EpochCheckpoint(epoch, path, manifest))
-    return [found[epoch][1] for epoch in sorted(found)]
+    found: dict[int, EpochCheckpoint] = {}
+    for epoch, _, path in epoch_folders(output):  # a later generation takes an earlier one's place
+        # Not listed is what invalid means; read_manifest says why to whoever asks for it by name.
+        with contextlib.suppress(StorageError, OSError):
+            found[epoch] = EpochCheckpoint(epoch, path, read_manifest(path, verify=verify))
+    return list(found.values())
 
 
 def load_modules(path: Path, modules: Iterable[str] | None = None) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class LossScale(msgspec.Struct, frozen=True):
 
 
 class Holder(Protocol):
-    """What the files are written of and read into: an engine, or as much of it as this needs."""
+    """What the files are written of and read into: as much of an engine as this needs, since engines import this file."""
 
     @property
     def is_main(self) -> bool: ...

@@ -101,20 +101,3 @@ def broadcast_zero_shards(optimizer: Any, *, stage: int) -> None:
         for group in range(len(optimizer.fp32_partitioned_groups_flat)):
             optimizer._reassign_or_swap_out_partitioned_parameters(group)
         optimizer.checkpoint_event_epilogue()  # gathers those again that stay gathered
-
-
-def join(shards: Mapping[str, list[Shard]]) -> dict[str, Tensor]:
-    """The full state dict of all processes' shards.
-
-    Raises:
-        ValueError: naming a tensor of which some numbers are missing.
-    """
-    whole: dict[str, Tensor] = {}
-    for name, parts in shards.items():
-        ordered = sorted(parts, key=lambda part: part.start)
-        flat = torch.cat([part.values for part in ordered])
-        ends = [0, *(part.start + len(part.values) for part in ordered)]
-        if [part.start for part in ordered] != ends[:-1] or len(flat) != math.prod(ordered[0].shape):
-            raise ValueError(f"tensor {name!r}: the shares of all processes do not make it up")
-        whole[name] = flat.view(ordered[0].shape)
-    return whole

@@ -16,15 +16,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from redheart.engine.contract import Engine
-from redheart.engine.shards import Shard, join
+from redheart.engine.shards import Shard
 from redheart.errors import Interrupted, StorageError
 
 #: Numbers that are exchanged at a time: what the exchange needs of memory beside the two.
 EXCHANGED = 1 << 22
 #: The kind under which it stands in a state's slices.
 AVERAGE = "average"
-#: The files of it in a state of an earlier version.
-_FILES = "average_*.safetensors"
 
 
 def decay_at(updates: int, decay: float) -> float:
@@ -124,19 +122,3 @@ def _read(file: Path) -> tuple[int, dict[str, Shard]]:
             }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{file}: the average of the weights can't be read: {error}") from error
-
-
-def read_older_average(folder: Path) -> dict[str, Tensor]:
-    """The whole average of a resume state of an earlier version, by parameter; empty if none was kept.
-
-    Raises:
-        StorageError: a shard can't be read, or one is missing.
-    """
-    shards: dict[str, list[Shard]] = {}
-    for file in sorted(folder.glob(_FILES)):
-        for name, shard in _read(file)[1].items():
-            shards.setdefault(name, []).append(shard)
-    try:
-        return join(shards)
-    except ValueError as error:
-        raise StorageError(f"{folder / _FILES}: {error}") from error

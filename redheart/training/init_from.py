@@ -20,12 +20,12 @@ from redheart.messages import info
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of
 
-#: A task with fewer annotated training situations has not been learnt: it was neither solved for, nor has it a scale to go by.
-MIN_FOR_START = 20
-
 if TYPE_CHECKING:
     from redheart.embedding import EmbeddedDataset
     from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel
+
+#: A task with fewer annotated training situations has not been learnt: it was neither solved for, nor has it a scale to go by.
+MIN_FOR_START = 20
 
 
 def solves_start(training: TrainingConfig) -> bool:

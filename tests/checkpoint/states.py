@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from redheart.checkpoint import Manifest
+from redheart.checkpoint.epoch import EpochWriter
+from redheart.checkpoint.module_files import forms_of, whole
 from redheart.tasks import MODULES
 
 MANIFEST = Manifest(global_step=7, preset="tiny", d_embed=8, metrics={})
@@ -30,3 +34,10 @@ def same_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
         and left[name].reshape(-1).view(torch.uint8).equal(right[name].reshape(-1).view(torch.uint8))
         for name in left
     )
+
+
+def save_start(output: Path, *, state: dict[str, Tensor], manifest: Manifest) -> Path:
+    """The model before its first step, as a training leaves it."""
+    writer = EpochWriter.of_start(output, forms_of(state), manifest)
+    writer.folder.fill(whole(state))
+    return writer.publish().path

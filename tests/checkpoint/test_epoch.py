@@ -18,13 +18,12 @@ from redheart.checkpoint import (
     read_manifest,
     save_epoch,
     save_model,
-    save_start,
 )
 from redheart.checkpoint.epoch import epochs_folder
 from redheart.checkpoint.module_files import module_of
 from redheart.errors import StorageError
 from redheart.tasks import MODULES
-from tests.checkpoint.states import MANIFEST, a_state, same_bits
+from tests.checkpoint.states import MANIFEST, a_state, same_bits, save_start
 from tests.storage.full_disk import no_file_over
 
 #: The module; the package has its function under the same name.

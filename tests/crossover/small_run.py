@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.checkpoint import Manifest, save_epoch, save_start
+from redheart.checkpoint import Manifest, save_epoch
 from redheart.data import Situation
 from redheart.embedding import EmbeddedDataset
 from redheart.evaluation.evaluate import evaluate_model
@@ -31,6 +31,7 @@ from redheart.training.records import (
     UpdateRecord,
     append_record,
 )
+from tests.checkpoint.states import save_start
 
 D_EMBED = 8
 #: Identity of whatever is trained here.

@@ -17,7 +17,6 @@ from redheart.checkpoint.restore import restore_model
 from redheart.checkpoint.slices import WEIGHT, Slices
 from redheart.config import load_config
 from redheart.engine.resume_files import slice_files
-from redheart.engine.shards import Shard, join
 from redheart.errors import Interrupted, StorageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.storage import read_json
@@ -237,15 +236,6 @@ def test_an_average_of_an_earlier_version_that_is_another_shards_is_refused(tabl
     del other._average["backbone.kind.weight"]
     with pytest.raises(StorageError, match="this process's share"):
         other.load_older(tmp_path)
-
-
-def test_shares_that_do_not_make_a_tensor_up_are_named():
-    halves = [Shard(torch.arange(4.0), 0, (2, 4)), Shard(torch.arange(4.0), 4, (2, 4))]
-    whole = join({"a": halves[::-1]})["a"]
-    assert whole.tolist() == [[0, 1, 2, 3], [0, 1, 2, 3]]
-    for broken in (halves[:1], [halves[1]], [halves[0], halves[0]]):
-        with pytest.raises(ValueError, match="'a'"):
-            join({"a": broken})
 
 
 def test_a_trial_is_scored_by_the_average_too(dataset, settings):
