@@ -52,9 +52,8 @@ def _prepare_process(language_asked: str | None) -> None:
         raise UsageError(f"REDHEART_LANG: found '{asked}', wanted 'ko' or 'en'")
     if chosen == "ko" and not shows_korean():
         say_that_korean_is_lacking(is_typed=language_asked is not None)
-        chosen = (
-            "ko" if language_asked else "en"
-        )  # a variable is set once for all terminals, an option for this command
+        # A variable is set once for all terminals, an option for this command.
+        chosen = "ko" if language_asked else "en"
     set_language(chosen)
     os.environ["REDHEART_LANG"] = chosen  # worker processes speak the same language
 
