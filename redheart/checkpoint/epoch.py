@@ -21,7 +21,7 @@ import msgspec
 from redheart.checkpoint.manifest import FORMAT, Manifest, load_manifest, write_manifest
 from redheart.checkpoint.module_files import ModuleFiles, Run, dtypes_of, forms_of, whole
 from redheart.checkpoint.tensor_file import TensorForm
-from redheart.errors import StorageError
+from redheart.errors import StorageError, UsageError
 from redheart.paths import OutputPaths
 from redheart.storage import replace_folder, sha256_of
 from redheart.storage.atomic import sync_folder
@@ -44,6 +44,11 @@ class EpochCheckpoint:
     epoch: int
     path: Path
     manifest: Manifest
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the files of all modules."""
+        return not self.manifest.thinned
 
 
 def epochs_folder(output: Path) -> Path:
@@ -157,6 +162,17 @@ def epoch_folders(output: Path) -> list[tuple[int, int, Path]]:
     return sorted((int(match[1]), int(match[2] or 1), path) for match, path in found if match)
 
 
+def generations(output: Path, epoch: int) -> dict[int, Path]:
+    """The folders of an epoch by their generation, from 1, whole or not."""
+    return {generation: path for number, generation, path in epoch_folders(output) if number == epoch}
+
+
+def folder_of(output: Path, epoch: int, generation: int) -> Path:
+    """Where a generation of an epoch lies."""
+    name = f"epoch_{epoch:04d}"
+    return epochs_folder(output) / (name if generation == 1 else f"{name}.g{generation}")
+
+
 @dataclass(frozen=True)
 class EpochWriter:
     """The checkpoint of an epoch that is being written; see ``FolderWriter``.
@@ -172,9 +188,8 @@ class EpochWriter:
     @staticmethod
     def of(output: Path, epoch: int, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
         """The writer of the epoch's next generation under ``output/checkpoints``."""
-        name = f"epoch_{epoch:04d}"
-        earlier = {generation: path for number, generation, path in epoch_folders(output) if number == epoch}
-        path = epochs_folder(output) / (f"{name}.g{max(earlier) + 1}" if earlier else name)
+        earlier = generations(output, epoch)
+        path = folder_of(output, epoch, max(earlier, default=0) + 1)
         manifest = msgspec.structs.replace(manifest, epoch=epoch)
         return EpochWriter(epoch, FolderWriter(path, forms, manifest), tuple(earlier.values()))
 
@@ -240,16 +255,24 @@ def find_start(output: Path) -> EpochCheckpoint | None:
         raise StorageError(f"{error}; put it back from a copy, or remove {path} to go without it") from error
 
 
-def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
+def read_manifest(path: Path, *, verify: bool = True, takes_thinned: bool = False) -> Manifest:
     """The manifest of the checkpoint in folder ``path``.
 
     Args:
         verify: compare every file's size and SHA-256 with the manifest.
+        takes_thinned: whether some modules alone will do.
 
     Raises:
         StorageError: it is missing, damaged, or of another format; the message names the file.
+        UsageError: it was thinned, and is no whole model.
     """
     manifest = load_manifest(path)
+    if manifest.thinned and not takes_thinned:
+        raise UsageError(
+            f"{path}: found an epoch of which {len(manifest.modules)} of {len(MODULES)} modules are kept "
+            f"({', '.join(manifest.modules) or 'none'}), wanted a whole model: the others were given up for room on the disk "
+            "(training.keep_epochs); take an epoch that is whole – the last ones are –, or best_model"
+        )
     for name, expected in manifest.files.items():
         file = path / name
         if not file.is_file() or file.stat().st_size != expected.bytes:
@@ -261,12 +284,13 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
 
 
 def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:
-    """The valid checkpoints under ``output/checkpoints``, by epoch; the newest valid generation of each."""
+    """The valid checkpoints under ``output/checkpoints``, by epoch; the newest valid generation of each, thinned or whole."""
     found: dict[int, EpochCheckpoint] = {}
     for epoch, _, path in epoch_folders(output):  # a later generation takes an earlier one's place
         # Not listed is what invalid means; read_manifest says why to whoever asks for it by name.
         with contextlib.suppress(StorageError, OSError):
-            found[epoch] = EpochCheckpoint(epoch, path, read_manifest(path, verify=verify))
+            manifest = read_manifest(path, verify=verify, takes_thinned=True)
+            found[epoch] = EpochCheckpoint(epoch, path, manifest)
     return list(found.values())
 
 

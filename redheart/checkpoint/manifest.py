@@ -30,12 +30,19 @@ class Manifest(ModelDescription, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         format, dtype, files: filled in by whoever writes the files.
         metrics: scores by split: an epoch's on ``choose``; None where nothing was measured.
+        thinned: modules whose files were given up for room; see ``thinning.py``.
     """
 
     format: int = 0
     metrics: dict[str, SplitScores] | None = None
     dtype: str = ""
     files: dict[str, FileEntry] = msgspec.field(default_factory=dict)
+    thinned: tuple[str, ...] = ()
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Those that have their file."""
+        return tuple(module for module in MODULES if module not in self.thinned)
 
     @property
     def weights_identity(self) -> str | None:
@@ -44,7 +51,7 @@ class Manifest(ModelDescription, frozen=True, kw_only=True, omit_defaults=True):
 
     def without_files(self) -> Manifest:
         """The same of a model that is to be written elsewhere, and that is no epoch."""
-        return msgspec.structs.replace(self, format=0, epoch=None, metrics=None, files={})
+        return msgspec.structs.replace(self, format=0, epoch=None, metrics=None, files={}, thinned=())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -56,7 +63,8 @@ def load_manifest(folder: Path) -> Manifest:
     """``folder/manifest.json``; what the files hold is not looked at.
 
     Raises:
-        StorageError: it is missing, damaged, of another format, or without an entry for a module; naming the file.
+        StorageError: it is missing, damaged, of another format, or without an entry for a module that was not given up; naming
+            the file.
     """
     path = folder / NAME
     content = read_json(path)
@@ -64,7 +72,7 @@ def load_manifest(folder: Path) -> Manifest:
     if found != FORMAT:
         raise StorageError(f"{path}: not a checkpoint manifest of format {FORMAT}")
     manifest = as_struct(content, Manifest, f"{path}: not a checkpoint manifest of format {FORMAT}")
-    missing = [module for module in MODULES if f"{module}.safetensors" not in manifest.files]
+    missing = [module for module in manifest.modules if f"{module}.safetensors" not in manifest.files]
     if missing:
         raise StorageError(
             f"{path}: not a checkpoint manifest of format {FORMAT}: files: found none of module {missing[0]!r}"

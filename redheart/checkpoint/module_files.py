@@ -134,20 +134,31 @@ class ModuleFiles:
             OSError, StorageError: the disk is full, or the like.
         """
         entries: dict[str, FileEntry] = {}
-        weight_map: dict[str, str] = {}
-        total = 0
         for module, layout in self.layouts.items():
             path = self.path_of(module)
             sync_file(path)
             shapes = {name: list(form.shape) for name, form in layout.forms.items()}
             entries[path.name] = FileEntry(sha256_of(path), path.stat().st_size, shapes)
-            weight_map |= dict.fromkeys(shapes, path.name)
-            total += layout.bytes - len(layout.head)
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        write_json(self.folder / INDEX, index)
-        path = self.folder / INDEX
-        entries[INDEX] = FileEntry(sha256_of(path), path.stat().st_size, {})
-        return entries
+        return {**entries, INDEX: write_index(self.folder, {name: entry.tensors for name, entry in entries.items()})}
+
+
+def write_index(folder: Path, files: Mapping[str, Iterable[str]]) -> FileEntry:
+    """Writes the index of ``folder`` over ``files``, which lie in it, with the names of their tensors; its entry for the manifest.
+
+    Raises:
+        OSError, StorageError: the disk is full, or the like.
+    """
+    weight_map = {tensor: name for name, tensors in files.items() for tensor in tensors}
+    total = sum(_bytes_of_numbers(folder / name) for name in files)
+    path = folder / INDEX
+    write_json(path, {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))})
+    return FileEntry(sha256_of(path), path.stat().st_size, {})
+
+
+def _bytes_of_numbers(path: Path) -> int:
+    """Of a safetensors file, without its head."""
+    with open(path, "rb") as file:
+        return path.stat().st_size - 8 - int.from_bytes(file.read(8), "little")
 
 
 def _make_room(descriptor: int, size: int) -> None:

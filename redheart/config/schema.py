@@ -126,6 +126,14 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     always at a stop and after the last epoch. 0: at the end of every epoch."""
     checkpoint_dtype: Literal["fp32", "bf16"] = "fp32"
     """In what an epoch's checkpoint keeps the weights; bf16 takes half the disk, and rounds each to three digits."""
+    keep_epochs: Literal["auto", "all", "thinned"] = "auto"
+    """Of which epochs the weights stay: ``all``; ``thinned``: the last and the best whole, and of each module the files of its own
+    best epochs; ``auto``: all while the disk has room for what is to come, else thinned."""
+    keep_last: Positive = 5
+    """Last epochs that are whole where epochs are thinned; at least ``crossover.average_last``."""
+    keep_best: Positive = 3
+    """Best epochs of a module whose file stays where epochs are thinned: so many by its loss, by its task's skill, by the
+    multi-criteria decision analysis, and by its smoothed loss."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 

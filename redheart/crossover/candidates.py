@@ -35,7 +35,7 @@ def _crossover(material: Material) -> list[Recipe]:
 
 def _random_crossovers(material: Material) -> list[Recipe]:
     count = material.settings.random_controls
-    return controls.random_crossovers(material.chosen, material.epochs, count, material.seed)
+    return controls.random_crossovers(material.chosen, material.kept, count, material.seed)
 
 
 #: What makes recipes, none where it does not apply. The last epoch is first: all others are compared with it, and of equals

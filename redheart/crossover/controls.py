@@ -70,19 +70,28 @@ def greedy_soup(
     return uniform("soup", kept), trail
 
 
-def random_crossovers(choices: Mapping[str, int], epochs: Sequence[int], count: int, seed: int) -> list[Recipe]:
+def random_crossovers(
+    choices: Mapping[str, int], kept: Mapping[str, Sequence[int]], count: int, seed: int
+) -> list[Recipe]:
     """Crossovers of epochs drawn by chance, module by module: a control for the choice, not a baseline.
 
     Epochs are drawn uniformly between the earliest and the latest that the analysis chose: against draws from all
-    epochs, untrained ones included, any choice would look good. Where the analysis chose one epoch for all modules,
-    all epochs are drawn from.
+    epochs, untrained ones included, any choice would look good. Where the analysis chose one epoch for all modules, or a
+    module has but one there, all of its epochs are drawn from.
+
+    Args:
+        kept: by module the epochs that its weights are there of: the choice had no others either.
     """
     earliest, latest = min(choices.values()), max(choices.values())
-    pool = [epoch for epoch in sorted(epochs) if earliest <= epoch <= latest]
-    if len(pool) < 2:
-        pool = sorted(epochs)
+    pools = {}
+    for module in MODULES:
+        between = [epoch for epoch in kept[module] if earliest <= epoch <= latest]
+        pools[module] = between if len(between) >= 2 else list(kept[module])
     drawing = random.Random(f"crossover controls {seed}")
     return [
-        replace(crossover(f"random_{number}", {module: drawing.choice(pool) for module in MODULES}), is_control=True)
+        replace(
+            crossover(f"random_{number}", {module: drawing.choice(pools[module]) for module in MODULES}),
+            is_control=True,
+        )
         for number in range(1, count + 1)
     ]

@@ -19,7 +19,7 @@ from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, 
 from redheart.crossover.candidates import recipes_of
 from redheart.crossover.controls import last_epoch
 from redheart.crossover.decision import decide, explain
-from redheart.crossover.evaluation import Scorer, served_loss, stop_if, whole_state
+from redheart.crossover.evaluation import Scorer, stop_if, whole_state
 from redheart.crossover.material import Material
 from redheart.crossover.result import (
     Candidate,
@@ -34,6 +34,7 @@ from redheart.facts.candidate import Score
 from redheart.facts.model import Selection
 from redheart.machine import inference_device
 from redheart.messages import info, warn
+from redheart.model.losses import served_loss
 from redheart.paths import OutputPaths
 from redheart.storage import replace_file
 from redheart.sweet_spot import Choice, SweetSpotAnalysis
@@ -75,12 +76,13 @@ def check_epochs(files: EpochFiles, table: SituationTable, preset: str) -> None:
         ConfigError: they are not; naming both shapes.
         RedHeartError: the vectors are another encoder's.
     """
-    *earlier, last = files.epochs
+    last = files.epochs[-1]
     manifest, path = files.manifest(last), files.path(last)
     check_preset(manifest, path, preset)
     check_vectors(manifest, path, table.dataset)
     shape = build_dimensions(manifest, path)
-    for epoch in (*([START_EPOCH] if files.has_start else []), *earlier):
+    others = [epoch for epoch in files.all_epochs if epoch != last]
+    for epoch in (*([START_EPOCH] if files.has_start else []), *others):
         check_same_model(files.manifest(epoch), files.path(epoch), shape, f"epoch {last}")
 
 
@@ -109,6 +111,7 @@ def _compared(
     """The crossover of the epochs that were chosen, and everything that it has to be compared with."""
     material = Material(
         epochs=files.epochs,
+        kept=files.kept,
         has_start=files.has_start,
         chosen={module: choices[module].epoch for module in MODULES},
         choose_loss=recorded_choose_loss(OutputPaths(output).metrics, files.epochs),

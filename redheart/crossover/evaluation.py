@@ -19,7 +19,7 @@ from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluat
 from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.candidate import Score, TaskSkill
 from redheart.messages import text
-from redheart.model.losses import TERMS
+from redheart.model.losses import served_loss
 from redheart.model.unified import UnifiedModel
 from redheart.progress import Progress
 from redheart.storage import without_nonfinite
@@ -30,11 +30,6 @@ def stop_if(should_stop: Callable[[], bool]) -> None:
     """Raises ``Interrupted`` if a signal asked for it."""
     if should_stop():
         raise Interrupted("the crossover was stopped, and nothing of it is written; the same command does it again")
-
-
-def served_loss(terms: Mapping[str, float]) -> float:
-    """The heads' weighted part of the loss: what auxiliary predictions cost does not reach who uses the model."""
-    return sum(terms[term.name] * term.weight for term in TERMS if term.name.startswith("heads."))
 
 
 def load_into(

@@ -65,7 +65,8 @@ class EpochFiles:
     """The checkpoints of a run, as the files that recipes choose from.
 
     Attributes:
-        epochs: the epochs with a valid checkpoint, ascending; the start is none.
+        epochs: the epochs with a valid checkpoint of the whole model, ascending; the start is none.
+        kept: by module all epochs that its file is there of, ascending: those, and thinned ones.
         has_start: whether the model before training was kept; recipes name it as epoch 0.
     """
 
@@ -74,7 +75,7 @@ class EpochFiles:
 
         Raises:
             NotYetDone: there is none.
-            StorageError: none of them is valid, or the start is damaged.
+            StorageError: none of them is valid and whole, or the start is damaged.
         """
         self.folder = epochs_folder(output)
         self._training = OutputPaths(output).training_command
@@ -84,19 +85,33 @@ class EpochFiles:
         if not self._checkpoints:
             kind = StorageError if any(self.folder.glob("epoch_*")) else NotYetDone
             raise kind(f"{self.folder}: no valid checkpoint of an epoch; `{self._training}` writes them")
-        self.epochs = sorted(self._checkpoints)
+        self.kept: dict[str, list[int]] = {
+            module: [epoch for epoch, one in self._checkpoints.items() if module in one.manifest.modules]
+            for module in MODULES
+        }
+        self.epochs = [epoch for epoch, one in self._checkpoints.items() if one.is_whole]
+        if not self.epochs:
+            raise StorageError(
+                f"{self.folder}: found thinned epochs only, wanted one with the files of all modules; put one back from a copy, or "
+                f"have the run go on: `{self._training}`"
+            )
         start = find_start(output)
         self.has_start = start is not None
         if start is not None:
             self._checkpoints[START_EPOCH] = start
 
+    @property
+    def all_epochs(self) -> list[int]:
+        """Whole ones, and those that something is left of."""
+        return sorted({epoch for epochs in self.kept.values() for epoch in epochs})
+
     def manifest(self, epoch: int) -> Manifest:
         """What the checkpoint of ``epoch`` says of itself."""
-        return self._checkpoint(epoch, MODULES[0]).manifest
+        return self._checkpoints[epoch].manifest
 
     def path(self, epoch: int) -> Path:
         """The folder of the checkpoint of ``epoch``."""
-        return self._checkpoint(epoch, MODULES[0]).path
+        return self._checkpoints[epoch].path
 
     def identity(self, recipe: Recipe) -> str:
         """Equal for recipes that give the same weights: by the files' hashes, not by the numbers of the epochs."""
@@ -170,7 +185,13 @@ class EpochFiles:
                 f"checkpoint is missing or damaged; valid are epochs {there}. Put it back from a copy, "
                 f"or go on without: {self._without(epoch)}"
             )
-        return self._checkpoints[epoch]
+        found = self._checkpoints[epoch]
+        if module in found.manifest.thinned:
+            raise StorageError(
+                f"{found.path}: module {module!r} is wanted from epoch {epoch}, and its weights were given up for room on the disk; "
+                f"they are kept of epochs {', '.join(map(str, self.kept[module])) or 'none'}: `{self._analysis}` chooses among these"
+            )
+        return found
 
     def _path(self, epoch: int, module: str) -> Path:
         return self._checkpoint(epoch, module).path / f"{module}.safetensors"

@@ -48,6 +48,11 @@ TERMS = _terms()
 HEAD_TERMS = tuple(term for term in TERMS if term.name.startswith("heads."))
 
 
+def served_loss(terms: Mapping[str, float]) -> float:
+    """The heads' weighted part of the loss: what auxiliary predictions cost does not reach who uses the model."""
+    return sum(terms[term.name] * term.weight for term in HEAD_TERMS)
+
+
 def terms_of(outputs: Outputs) -> list[Term]:
     """The terms that a model has: those whose prediction is there. Only parts that were left out have none."""
     return [term for term in TERMS if term.name.startswith("heads.") or term.name in outputs.auxiliary]

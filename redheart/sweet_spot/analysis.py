@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from redheart.checkpoint import list_epochs
+from redheart.checkpoint import EpochCheckpoint, list_epochs
 from redheart.config.schema import SweetSpotConfig
 from redheart.errors import Interrupted, StorageError
 from redheart.messages import debug, info, text, warn
@@ -28,16 +28,31 @@ from redheart.sweet_spot.report import heading, write_report
 from redheart.sweet_spot.techniques import VOTERS
 from redheart.training.records import read_records
 
-__all__ = ["analyze", "choose_epochs", "identity", "load_analysis", "render_again"]
+__all__ = ["analyze", "choose_epochs", "identity", "load_analysis", "render_again", "thinned_epochs"]
 
 
-def identity(metrics_file: Path, config: SweetSpotConfig) -> str:
+def identity(metrics_file: Path, config: SweetSpotConfig, thinned: Mapping[str, Collection[int]] | None = None) -> str:
     """What an analysis depends on, as one hash: equal to a stored ``.inputs``, that analysis is up to date.
+
+    Args:
+        thinned: by module the epochs whose weights were given up; see ``thinned_epochs``.
 
     Raises:
         OSError: the file can't be read.
     """
-    return fingerprint({"format": FORMAT, "metrics": sha256_of(metrics_file), "config": msgspec.to_builtins(config)})
+    of = {"format": FORMAT, "metrics": sha256_of(metrics_file), "config": msgspec.to_builtins(config)}
+    return fingerprint(
+        {**of, "thinned": {module: sorted(epochs) for module, epochs in thinned.items()}} if thinned else of
+    )
+
+
+def thinned_epochs(checkpoints: Iterable[EpochCheckpoint]) -> dict[str, list[int]]:
+    """By module the epochs whose weights were given up; modules without any are left out."""
+    found: dict[str, list[int]] = {}
+    for one in checkpoints:
+        for module in one.manifest.thinned:
+            found.setdefault(module, []).append(one.epoch)
+    return found
 
 
 def _stop_if(should_stop: Callable[[], bool]) -> None:
@@ -46,11 +61,19 @@ def _stop_if(should_stop: Callable[[], bool]) -> None:
 
 
 def choose_epochs(
-    history: History, config: SweetSpotConfig, *, should_stop: Callable[[], bool] = lambda: False
+    history: History,
+    config: SweetSpotConfig,
+    *,
+    thinned: Mapping[str, Collection[int]] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Choice]:
     """The best epoch of each module, by five techniques; writes nothing.
 
+    Args:
+        thinned: by module the epochs that are looked at and can't be chosen.
+
     Raises:
+        StorageError: of a module no epoch can be chosen.
         Interrupted: ``should_stop``, asked before each technique, said so.
     """
     by_technique = {}
@@ -58,12 +81,29 @@ def choose_epochs(
         _stop_if(should_stop)
         by_technique[one.name] = one.votes(history.curves, config)
     votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
-    return voting.choose(history.curves, votes)
+    return voting.choose(history.curves, votes, kept=_kept(history, thinned) if thinned else None)
 
 
-def _to_choose_from(metrics_file: Path, output: Path) -> set[int] | None:
-    """The epochs with a record and a checkpoint, warning of those that lack one; None where there is no checkpoint at all."""
-    saved = {found.epoch for found in list_epochs(output)}
+def _kept(history: History, thinned: Mapping[str, Collection[int]]) -> dict[str, list[int]]:
+    kept = {}
+    for module, curve in history.curves.items():
+        gone = thinned.get(module, ())
+        kept[module] = [int(epoch) for epoch in curve.epochs if int(epoch) not in gone]
+        if not kept[module]:
+            raise StorageError(
+                f"module {module!r}: of none of the epochs {', '.join(map(str, curve.epochs))} its weights are kept; put an epoch "
+                "back from a copy, or train anew with training.keep_epochs=all"
+            )
+    return kept
+
+
+def _to_choose_from(metrics_file: Path, output: Path, saved: Collection[int]) -> set[int] | None:
+    """The epochs with a record and a checkpoint, warning of those that lack one; None where there is no checkpoint at all.
+
+    Args:
+        saved: epochs with a checkpoint.
+    """
+    saved = set(saved)
     recorded = set(read_records(metrics_file).epochs)
     if not saved & recorded:
         return None
@@ -130,7 +170,11 @@ def analyze(
         Interrupted: ``should_stop`` said so; an earlier analysis is intact.
         StorageError: the records are missing or damaged (names line, field and module), or a file can't be written.
     """
-    history = read_history(metrics_file, among=_to_choose_from(metrics_file, output))
+    checkpoints = list_epochs(output)
+    thinned = thinned_epochs(checkpoints)
+    history = read_history(
+        metrics_file, among=_to_choose_from(metrics_file, output, [one.epoch for one in checkpoints])
+    )
     epochs = tuple(int(epoch) for epoch in history.epochs)
     nothing_to_choose = history.dry_run or not history.weights_changed
     info("sweet_spot.start", epochs=len(epochs), modules=len(history.curves))
@@ -141,12 +185,12 @@ def analyze(
         few = len(epochs) < 8
         explanation = Reason("sweet_spot.chosen_few" if few else "sweet_spot.chosen", {"epochs": len(epochs)})
     analysis = SweetSpotAnalysis(
-        choices=None if nothing_to_choose else choose_epochs(history, config, should_stop=should_stop),
+        choices=None if nothing_to_choose else choose_epochs(history, config, thinned=thinned, should_stop=should_stop),
         dry_run=history.dry_run,
         weights_changed=history.weights_changed,
         epochs=epochs,
         explanation=explanation,
-        inputs=identity(metrics_file, config),
+        inputs=identity(metrics_file, config, thinned),
         settings=msgspec.to_builtins(config),
     )
     paths = OutputPaths(output)
@@ -164,8 +208,14 @@ def analyze(
     write_text(paths.analysis_text, write_report(analysis, history))
     # Last, because it is what other stages look for: if it is there, the rest is too.
     save_analysis(output, analysis)
-    if analysis.choices is not None:
-        for module, choice in analysis.choices.items():
-            info("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
+    _tell(analysis.choices or {})
     info("sweet_spot.done", path=paths.analysis_text)
     return analysis
+
+
+def _tell(choices: Mapping[str, Choice]) -> None:
+    for module, choice in choices.items():
+        info("sweet_spot.module", module=module, epoch=choice.epoch, confidence=choice.confidence)
+    gone = [f"{module} {choice.not_kept}" for module, choice in choices.items() if choice.not_kept is not None]
+    if gone:
+        warn("sweet_spot.not_kept", count=len(gone), wanted=", ".join(gone))

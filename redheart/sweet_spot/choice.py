@@ -64,6 +64,7 @@ class Choice(msgspec.Struct, frozen=True):
         techniques: one vote for each of ``techniques.TECHNIQUES``.
         because: why, as a message.
         still_improving: the chosen epoch is the last one and the module was getting better when the run ended.
+        not_kept: the epoch that would have been chosen, had its weights not been given up for room on the disk; None: this is it.
     """
 
     epoch: int
@@ -71,6 +72,7 @@ class Choice(msgspec.Struct, frozen=True):
     techniques: dict[str, Vote]
     because: Reason = msgspec.field(name="reason")
     still_improving: bool = False
+    not_kept: int | None = None
 
     @property
     def reason(self) -> str:

@@ -71,7 +71,8 @@ def draw_module(path: Path, curve: ModuleCurve, choice: Choice | None) -> None:
 
 def _title(module: str, choice: Choice) -> str:
     improving = ", still improving" if choice.still_improving else ""
-    return f"{module}: epoch {choice.epoch} (confidence {choice.confidence:.2f}{improving})"
+    not_kept = "" if choice.not_kept is None else f", would be {choice.not_kept}, not kept"
+    return f"{module}: epoch {choice.epoch} (confidence {choice.confidence:.2f}{improving}{not_kept})"
 
 
 def _curve(panel: Axes, epochs: Epochs, values: Numbers, label: str, colour: str) -> None:

@@ -46,10 +46,7 @@ def _choices(choices: dict[str, Choice]) -> list[str]:
     rows = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for module, choice in choices.items():
         votes = [_epoch(choice, one.name) for one in VOTERS]
-        remark = text("sweet_spot.report.improving") if choice.still_improving else ""
-        if choice.techniques[VOTING].abstains:
-            remark = text("sweet_spot.report.no_opinion")
-        cells = [f"`{module}`", f"**{choice.epoch}**", f"{choice.confidence:.2f}", *votes, remark]
+        cells = [f"`{module}`", f"**{choice.epoch}**", f"{choice.confidence:.2f}", *votes, _remark(choice)]
         rows.append("| " + " | ".join(cells) + " |")
     epochs = [choice.epoch for choice in choices.values()]
     lines = [
@@ -63,12 +60,23 @@ def _choices(choices: dict[str, Choice]) -> list[str]:
     improving = sum(choice.still_improving for choice in choices.values())
     if improving:
         lines.append(text("sweet_spot.report.many_improving", count=improving))
+    if gone := sum(choice.not_kept is not None for choice in choices.values()):
+        lines.append(text("sweet_spot.report.many_not_kept", count=gone))
     return [
         f"## {text('sweet_spot.report.choices')}",
         "\n".join(rows),
         text("sweet_spot.report.abstention"),
         " ".join(lines),
     ]
+
+
+def _remark(choice: Choice) -> str:
+    parts = [text("sweet_spot.report.improving")] if choice.still_improving else []
+    if choice.techniques[VOTING].abstains:
+        parts = [text("sweet_spot.report.no_opinion")]
+    if choice.not_kept is not None:
+        parts.append(text("sweet_spot.report.not_kept", wanted=choice.not_kept))
+    return "; ".join(parts)
 
 
 def _epoch(choice: Choice, technique: str) -> str:

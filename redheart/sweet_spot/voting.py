@@ -16,7 +16,7 @@ one seed says little about the next.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 
 import numpy as np
 
@@ -56,10 +56,13 @@ def scores(epochs: Epochs, votes: Mapping[str, Vote]) -> Numbers:
     return total
 
 
-def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
+def combine(curve: ModuleCurve, votes: Mapping[str, Vote], *, among: Container[int] | None = None) -> Vote:
     """The ensemble's vote for one module; abstains where no technique that looks at predictions has voted.
 
     Equal scores go to the epoch with the lower loss, then to the earlier one.
+
+    Args:
+        among: the epochs that can be voted for; None: all.
     """
     total = scores(curve.epochs, votes)
     evidence: Evidence = {
@@ -68,7 +71,7 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
     }
     if all(votes[name].abstains for name in _ABOUT_PREDICTION):
         return abstain("sweet_spot.voting.nobody", evidence=evidence)
-    winner = _winner(curve, total)
+    winner = _winner(curve, total, among)
     epoch = int(curve.epochs[winner])
     cast = {name: vote for name, vote in votes.items() if vote.epoch is not None}
     weights = sum(max(vote.confidence, _LEAST_WEIGHT) for vote in cast.values())
@@ -85,9 +88,10 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote]) -> Vote:
     return Vote(epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
 
 
-def _winner(curve: ModuleCurve, total: Numbers) -> int:
-    """The position with the highest score; of equal ones that with the lower loss, then the earlier."""
-    leaders = np.flatnonzero(total >= total.max() * (1 - 1e-9))
+def _winner(curve: ModuleCurve, total: Numbers, among: Container[int] | None) -> int:
+    """The position with the highest score ``among`` some epochs; of equal ones that with the lower loss, then the earlier."""
+    allowed = np.array([among is None or int(epoch) in among for epoch in curve.epochs])
+    leaders = np.flatnonzero(allowed & (total >= total[allowed].max() * (1 - 1e-9)))
     loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
     return int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))
 
@@ -105,7 +109,12 @@ def _doubt(cast: Mapping[str, Vote], epoch: int, count: int) -> float:
     return doubt
 
 
-def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, Vote]]) -> dict[str, Choice]:
+def choose(
+    curves: Mapping[str, ModuleCurve],
+    votes: Mapping[str, Mapping[str, Vote]],
+    *,
+    kept: Mapping[str, Collection[int]] | None = None,
+) -> dict[str, Choice]:
     """A choice for every module.
 
     A module about which nobody has an opinion goes with the backbone, at confidence 0: modules trained together fit
@@ -115,24 +124,50 @@ def choose(curves: Mapping[str, ModuleCurve], votes: Mapping[str, Mapping[str, V
     Args:
         curves: by module.
         votes: by module, then by technique (those of ``VOTERS``).
+        kept: by module the epochs, at least one of the curves', whose weights are there to be chosen; None: all. A free
+            choice that is none of them is said in ``Choice.not_kept``.
     """
-    combined = {module: combine(curve, votes[module]) for module, curve in curves.items()}
+    combined = {module: combine(curve, votes[module], among=_of(kept, module)) for module, curve in curves.items()}
     backbone = combined["backbone"].epoch
     choices = {}
     for module, curve in curves.items():
-        vote = combined[module]
+        vote, among = combined[module], _of(kept, module)
         last = int(curve.epochs[-1])
         if vote.epoch is not None:
-            epoch, because = vote.epoch, vote.reason
+            wanted, because = combine(curve, votes[module]).epoch, vote.reason
+            if wanted != vote.epoch:
+                because = Reason("sweet_spot.choice.not_kept", {"epoch": vote.epoch, "wanted": wanted or 0})
         elif len(curve.epochs) == 1:
-            epoch, because = last, Reason("sweet_spot.choice.only_epoch", {"epoch": last})
+            wanted, because = last, Reason("sweet_spot.choice.only_epoch", {"epoch": last})
         elif backbone is not None:
-            epoch, because = backbone, Reason("sweet_spot.choice.with_backbone", {"epoch": backbone})
+            wanted, because = backbone, Reason("sweet_spot.choice.with_backbone", {"epoch": backbone})
         else:
-            epoch, because = last, Reason("sweet_spot.choice.last", {"epoch": last})
-        improving = vote.epoch == last and _improving(curve)
-        choices[module] = Choice(epoch, vote.confidence, {**votes[module], VOTING: vote}, because, improving)
+            wanted, because = last, Reason("sweet_spot.choice.last", {"epoch": last})
+        epoch = vote.epoch
+        if epoch is None:
+            assert wanted is not None
+            epoch = _nearest(curve, wanted, among)
+            if epoch != wanted:
+                because = Reason("sweet_spot.choice.not_kept", {"epoch": epoch, "wanted": wanted})
+        choices[module] = Choice(
+            epoch,
+            vote.confidence,
+            {**votes[module], VOTING: vote},
+            because,
+            still_improving=vote.epoch == last and _improving(curve),
+            not_kept=wanted if wanted != epoch else None,
+        )
     return choices
+
+
+def _of(kept: Mapping[str, Collection[int]] | None, module: str) -> Collection[int] | None:
+    return None if kept is None else kept[module]
+
+
+def _nearest(curve: ModuleCurve, wanted: int, among: Collection[int] | None) -> int:
+    """The epoch among those that are kept which is nearest to the one that is wanted; of equally near ones the later."""
+    there = [int(epoch) for epoch in curve.epochs if among is None or int(epoch) in among]
+    return min(there, key=lambda epoch: (abs(epoch - wanted), -epoch))
 
 
 def _improving(curve: ModuleCurve) -> bool:

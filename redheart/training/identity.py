@@ -21,6 +21,9 @@ _NOT_IDENTITY = {
     "activation_checkpointing",
     "save_every_minutes",
     "checkpoint_dtype",
+    "keep_epochs",
+    "keep_last",
+    "keep_best",
 }
 #: Settings that came later, and the value at which a run is what it was before there were any: it keeps its identity.
 _OFF: dict[str, Scalar] = {

@@ -10,6 +10,7 @@ import msgspec
 
 from redheart.checkpoint import list_epochs
 from redheart.checkpoint.epoch import START
+from redheart.checkpoint.thinning import remove_superseded
 from redheart.errors import NotYetDone, StorageError
 from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info, warn
@@ -59,10 +60,11 @@ def read_run(output: Path) -> RunDescription | None:
 
 
 def remove_left_overs_of_checkpoints(output: Path) -> None:
-    """Takes away what a killed process left half done of epochs and states."""
+    """Takes away what a killed process left half done of epochs and states, and generations of epochs that it has replaced."""
     paths = OutputPaths(output)
     remove_left_overs(paths.checkpoints, lambda name: name == START or name.startswith("epoch_"))
     remove_left_overs(paths.resume, lambda name: name.startswith("state_"))
+    remove_superseded(output)
 
 
 class RunFolder:

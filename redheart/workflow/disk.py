@@ -8,7 +8,7 @@ from pathlib import Path
 from redheart.config import Config
 from redheart.errors import StorageError
 from redheart.machine import GIB, choose_preset, inspect_machine
-from redheart.messages import text, warn
+from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
 
 #: Bytes a parameter, on disk: of an epoch's checkpoint by its type; of a state, the fp32 weight and both moments; of each average.
@@ -18,19 +18,22 @@ _OF_STATE, _OF_AVERAGE = 12, 4
 _STATES = 3
 
 
-def bytes_by_part(config: Config, parameters: int, *, crosses: bool) -> dict[str, int]:
+def bytes_by_part(config: Config, parameters: int, *, crosses: bool, is_thinned: bool = False) -> dict[str, int]:
     """What will lie there at the most, by part: ``epochs`` (with the start), ``states``, ``models``.
 
     Args:
         parameters: of the model.
         crosses: whether a crossover follows: ``best_model``, which is written beside the one that it replaces, and
             ``crossover_final.pth``.
+        is_thinned: whether epochs are thinned by module as they come, see ``redheart.retention``.
     """
+    from redheart.retention.policy import Counts
     from redheart.training.init_from import has_start
 
     training = config.training
     kept = _OF_EPOCH[training.checkpoint_dtype]
-    checkpoints = training.epochs + (has_start(training) and not training.no_param_update)
+    epochs = Counts.of(config).most(training.epochs) if is_thinned else training.epochs
+    checkpoints = epochs + (has_start(training) and not training.no_param_update)
     of_state = _OF_STATE + (_OF_AVERAGE if training.ema_decay else 0)
     return {
         "epochs": parameters * kept * checkpoints,
@@ -48,27 +51,71 @@ def bytes_there(output: Path) -> int:
     with contextlib.suppress(StorageError):
         if (there := read_run(output)) is None or there.finished:
             return 0
-    folders = (paths.checkpoints, paths.best_model)
-    files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
-    files += [paths.combined] if paths.combined.is_file() else []
-    return sum(path.stat().st_size for path in files)
+    return _size_of(paths.checkpoints, paths.best_model, paths.combined)
+
+
+def _size_of(*paths: Path) -> int:
+    """Of files, and of those in folders."""
+    found = 0
+    for path in paths:
+        for file in [path] if path.is_file() else path.rglob("*"):
+            with contextlib.suppress(OSError):  # what was temporary is gone again
+                found += file.lstat().st_size if file.is_file() else 0
+    return found
+
+
+def is_short_after(config: Config, epoch: int) -> bool:
+    """Whether the disk does not hold what is to come after an epoch of the run that is under way: the other epochs whole, states
+    beside one another, and what a crossover writes.
+
+    Args:
+        config: resolved.
+    """
+    paths = OutputPaths(config.output)
+    parts = bytes_by_part(config, parameters := _parameters_of(config), crosses=True)
+    of_epoch = parameters * _OF_EPOCH[config.training.checkpoint_dtype]
+    wanted = of_epoch * (config.training.epochs - epoch)
+    wanted += max(0, parts["states"] - _size_of(paths.resume))
+    wanted += max(0, parts["models"] - _size_of(paths.best_model, paths.combined))
+    return wanted > inspect_machine(Path(config.output)).disk_bytes
+
+
+def _parameters_of(config: Config) -> int:
+    from redheart.model.parameters import count_parameters
+
+    return count_parameters(choose_preset(config)[0]).total
 
 
 def foretell_disk(config: Config, *, crosses: bool) -> None:
-    """Warns, with what is needed by part and what helps, where the disk will be full before all is done."""
-    from redheart.model.parameters import count_parameters
-
-    output = Path(config.output)
-    parts = bytes_by_part(config, count_parameters(choose_preset(config)[0]).total, crosses=crosses)
-    wanted = sum(parts.values()) - bytes_there(output)
-    if wanted <= (free := inspect_machine(output).disk_bytes):
-        return
+    """Says where the disk does not hold all epochs, and how they will be thinned; warns, with what is needed by part and what
+    helps, where it will be full all the same before all is done."""
+    output, parameters = Path(config.output), _parameters_of(config)
+    free, there = inspect_machine(output).disk_bytes, bytes_there(output)
+    keep = config.training.keep_epochs
+    if keep != "thinned":
+        parts = bytes_by_part(config, parameters, crosses=crosses)
+        if sum(parts.values()) - there <= free:
+            return
+    if keep != "all":
+        whole = sum(bytes_by_part(config, parameters, crosses=crosses).values()) - there
+        parts = bytes_by_part(config, parameters, crosses=crosses, is_thinned=True)
+        if sum(parts.values()) - there <= free:
+            if keep == "auto":
+                info(
+                    "workflow.epochs_thinned",
+                    path=output.absolute(),
+                    free=free / GIB,
+                    wanted=whole / GIB,
+                    epochs=config.training.epochs,
+                    thinned=parts["epochs"] / GIB,
+                )
+            return
     is_halved = config.training.checkpoint_dtype == "bf16"
     warn(
         "workflow.low_disk",
         path=output.absolute(),
         free=free / GIB,
-        wanted=wanted / GIB,
+        wanted=(sum(parts.values()) - there) / GIB,
         epochs=config.training.epochs,
         of_epochs=parts["epochs"] / GIB,
         of_states=parts["states"] / GIB,

@@ -33,11 +33,13 @@ class AnalyzeInputs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     Attributes:
         metrics: SHA-256 of the records.
         lost: epochs with a record and no checkpoint, which can't be chosen. Left out where there are none, as it was before.
+        thinned: by module the epochs whose weights were given up for room; left out likewise.
     """
 
     metrics: str
     settings: SweetSpotConfig
     lost: list[int] = []
+    thinned: dict[str, list[int]] = {}
 
 
 class CrossoverInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +73,16 @@ def inputs_of(record: AnalyzeInputs | CrossoverInputs) -> Mapping[str, Json]:
 
 def inputs_of_analyze(config: Config, metrics: Path) -> AnalyzeInputs:
     """Of the records at ``metrics``."""
+    from redheart.sweet_spot.analysis import thinned_epochs
+
     lost: list[int] = []
+    there = list_epochs(Path(config.output))
     with contextlib.suppress(StorageError):  # the stage itself says what is wrong with the records
-        saved = {one.epoch for one in list_epochs(Path(config.output))}
+        saved = {one.epoch for one in there}
         lost = sorted(set(read_records(metrics).epochs) - saved) if saved else []
-    return AnalyzeInputs(metrics=sha256_of(metrics), settings=config.sweet_spot, lost=lost)
+    return AnalyzeInputs(
+        metrics=sha256_of(metrics), settings=config.sweet_spot, lost=lost, thinned=thinned_epochs(there)
+    )
 
 
 def inputs_of_crossover(config: Config, dataset: EmbeddedDataset, metrics: Path, analysis: Path) -> CrossoverInputs:

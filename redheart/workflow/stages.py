@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,9 @@ def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
+    from redheart.retention.callback import Retention
     from redheart.training.trainer import Trainer
+    from redheart.workflow.disk import is_short_after
 
     resolution, origin = _resolve_aloud(config, dataset)
     Trainer(
@@ -125,6 +128,7 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
         asked=config,
         force=force,
         should_stop=should_stop,
+        callbacks=[Retention(Path(config.output), resolution.config, partial(is_short_after, resolution.config))],
     ).run()
 
 

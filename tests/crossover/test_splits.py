@@ -14,11 +14,11 @@ from redheart.config import Config, CrossoverConfig, ReportConfig
 from redheart.crossover import controls, evaluation, load_result, material, run_crossover
 from redheart.crossover import crossover as stage
 from redheart.crossover.controls import best_epoch
-from redheart.crossover.evaluation import served_loss
 from redheart.crossover.strategies import EpochFiles, uniform
 from redheart.data.splits import split_of
 from redheart.errors import Interrupted
 from redheart.messages import set_language
+from redheart.model.losses import served_loss
 from tests.crossover.small_run import RUN, SmallRun, analysis_of, mixed, small_table, story
 
 CONFIG = Config(crossover=CrossoverConfig(random_controls=1), report=ReportConfig(bootstrap_samples=200))

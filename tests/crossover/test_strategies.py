@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from redheart.checkpoint import save_epoch
+from redheart.checkpoint import list_epochs, save_epoch
 from redheart.checkpoint.restore import build_from_manifest
 from redheart.checkpoint.tensor_file import form_of
+from redheart.checkpoint.thinning import thin
 from redheart.config.schema import SweetSpotConfig
 from redheart.crossover.controls import greedy_soup, last_average, random_crossovers
-from redheart.crossover.evaluation import Scorer, served_loss, whole_state
+from redheart.crossover.evaluation import Scorer, whole_state
 from redheart.crossover.strategies import EpochFiles, Recipe, crossover, uniform
 from redheart.errors import NotYetDone, StorageError
 from redheart.evaluation.evaluate import evaluate_model
+from redheart.model.losses import served_loss
 from redheart.sweet_spot import analysis as analysis_module
 from redheart.sweet_spot import analyze
 from redheart.tasks import MODULES
@@ -168,15 +170,53 @@ def test_a_loaded_recipe_scores_as_the_model_of_that_epoch_does(trained: SmallRu
     assert served_loss(scored.terms) == pytest.approx(evaluation.item_losses.mean(), rel=1e-5)
 
 
+_ALL = dict.fromkeys(MODULES, range(1, 21))
+
+
 def test_random_controls_draw_between_the_chosen_epochs_and_repeat_with_the_seed() -> None:
     choices = dict.fromkeys(MODULES, 8) | {"phases": 5}
-    drawn = random_crossovers(choices, range(1, 21), 3, seed=4)
-    assert drawn == random_crossovers(choices, range(1, 21), 3, seed=4)
-    assert drawn != random_crossovers(choices, range(1, 21), 3, seed=5)
+    drawn = random_crossovers(choices, _ALL, 3, seed=4)
+    assert drawn == random_crossovers(choices, _ALL, 3, seed=4)
+    assert drawn != random_crossovers(choices, _ALL, 3, seed=5)
     assert {epoch for recipe in drawn for epochs in recipe.epochs.values() for epoch in epochs} == {5, 6, 7, 8}
     assert len({tuple(recipe.epochs.values()) for recipe in drawn}) == 3
 
 
 def test_random_controls_draw_from_all_epochs_where_one_was_chosen_for_all() -> None:
-    (drawn,) = random_crossovers(dict.fromkeys(MODULES, 8), range(1, 21), 1, seed=0)
+    (drawn,) = random_crossovers(dict.fromkeys(MODULES, 8), _ALL, 1, seed=0)
     assert len(set(drawn.epochs.values())) > 3
+
+
+def test_random_controls_draw_each_module_from_the_epochs_that_it_is_kept_of() -> None:
+    choices = dict.fromkeys(MODULES, 8) | {"phases": 2}
+    kept = {module: [1, 3, 7, 8, 20] for module in MODULES} | {"dsp_simulator": [4, 6], "kalman_filter": [19, 20]}
+    drawn = random_crossovers(choices, kept, 20, seed=0)
+    found = {
+        module: {recipe.epochs[module][0] for recipe in drawn}
+        for module in ("backbone", "dsp_simulator", "kalman_filter")
+    }
+    assert found == {"backbone": {3, 7, 8}, "dsp_simulator": {4, 6}, "kalman_filter": {19, 20}}
+
+
+def test_a_thinned_epoch_gives_the_modules_that_are_kept_of_it_and_no_whole_model(run: SmallRun) -> None:
+    listed = {one.epoch: one for one in list_epochs(run.output)}
+    thin(run.output, listed[2], {"phases", "heads.emotion"})
+    thin(run.output, listed[3], ())
+    files = EpochFiles(run.output)
+    assert files.epochs == [1, 4, 5, 6] and files.all_epochs == [1, 2, 4, 5, 6]
+    assert files.kept["phases"] == [1, 2, 4, 5, 6] and files.kept["backbone"] == files.epochs
+    mixed = crossover("crossover", dict.fromkeys(MODULES, 6) | {"phases": 2})
+    state = whole_state(files, mixed)
+    for name, tensor in state.items():
+        assert torch.equal(tensor, run.states[2 if name.startswith("phases.") else 6][name])
+    with pytest.raises(
+        StorageError, match=r"epoch_0002\.g2: module 'backbone'.*given up.*kept of epochs 1, 4, 5, 6.*analyze"
+    ):
+        whole_state(files, uniform("last", [2]))
+
+
+def test_nothing_but_thinned_epochs_is_no_run_to_combine(run: SmallRun) -> None:
+    for one in list_epochs(run.output):
+        thin(run.output, one, {"phases"})
+    with pytest.raises(StorageError, match="found thinned epochs only"):
+        EpochFiles(run.output)

@@ -11,7 +11,7 @@ import pytest
 from redheart.config import load_config
 from redheart.messages import language, set_language, set_up_logging
 from redheart.workflow import disk
-from redheart.workflow.disk import bytes_by_part, foretell_disk
+from redheart.workflow.disk import bytes_by_part, foretell_disk, is_short_after
 
 GIB = 2**30
 
@@ -59,7 +59,9 @@ def test_too_little_is_said_with_the_parts_and_what_helps_and_what_is_there_coun
     (output / "checkpoints" / "epoch_0001" / "backbone.safetensors").write_bytes(bytes(1_000_000))
     run = output / "run.json"
     run.write_text('{"finished": false}')
-    config = load_config(None, [f"output={output}", "model.preset=tiny", "training.epochs=10"])
+    config = load_config(
+        None, [f"output={output}", "model.preset=tiny", "training.epochs=10", "training.keep_epochs=all"]
+    )
     needed = sum(bytes_by_part(config, disk_parameters(), crosses=True).values()) - 1_000_000
     for free, is_said in ((needed, False), (needed - 1, True)):
         monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
@@ -76,3 +78,38 @@ def disk_parameters() -> int:
     from redheart.model.parameters import count_parameters
 
     return count_parameters("tiny").total
+
+
+def test_where_all_epochs_have_no_room_it_is_said_that_they_are_thinned_and_where_that_has_none_either_it_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    config = load_config(None, [f"output={tmp_path / 'run'}", "model.preset=tiny", "training.epochs=60"])
+    whole, thinned = (
+        sum(bytes_by_part(config, disk_parameters(), crosses=True, is_thinned=one).values()) for one in (False, True)
+    )
+    assert thinned < 0.5 * whole
+    for free, expected in ((whole, ""), (whole - 1, "once room runs short"), (thinned - 1, "The disk will be full")):
+        before = len(said())
+        monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
+        foretell_disk(config, crosses=True)
+        assert expected in said()[before:] and bool(expected) == bool(said()[before:])
+    asked = load_config(None, [f"output={tmp_path / 'run'}", "model.preset=tiny", "training.keep_epochs=thinned"])
+    monkeypatch.setattr(disk, "inspect_machine", lambda output: SimpleNamespace(disk_bytes=thinned))
+    before = len(said())
+    foretell_disk(asked, crosses=True)
+    assert said()[before:] == "", "it was asked for, and there is room"
+
+
+def test_room_is_short_once_the_epochs_to_come_the_states_and_the_models_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run"
+    config = load_config(None, [f"output={output}", "model.preset=tiny", "training.epochs=10"])
+    weights = 4 * disk_parameters()
+    (output / "checkpoints" / "resume").mkdir(parents=True)
+    (output / "checkpoints" / "resume" / "state").write_bytes(bytes(1_000_000))
+    for epoch, wanted in ((1, (9 + 9 + 3) * weights), (10, (9 + 3) * weights)):
+        for lacks in (0, 1):
+            free = wanted - 1_000_000 - lacks
+            monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
+            assert is_short_after(config, epoch) == bool(lacks)

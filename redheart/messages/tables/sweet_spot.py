@@ -22,6 +22,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   {module}: 에포크 {epoch} (신뢰도 {confidence:.2f})",
         "   {module}: epoch {epoch} (confidence {confidence:.2f})",
     ),
+    "sweet_spot.not_kept": (
+        "⚠️ 모듈 {count}개는 자유롭게 골랐을 에포크의 가중치가 디스크 공간 때문에 남아 있지 않아 남은 것 중에서 골랐습니다: {wanted}",
+        "⚠️ The free choice of {count} modules was given up for room on the disk, and the best of what is kept is taken: {wanted}",
+    ),
     "sweet_spot.done": ("📄 스위트 스팟 보고서: {path}", "📄 Sweet spot report: {path}"),
     # The analysis as a whole
     "sweet_spot.dry_run": (
@@ -175,6 +179,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "의견을 낸 기법이 없어 마지막 에포크 {epoch}을(를) 택합니다",
         "no technique has an opinion, so the last epoch, {epoch}, is taken",
     ),
+    "sweet_spot.choice.not_kept": (
+        "자유로운 선택인 에포크 {wanted}의 가중치는 디스크 공간 때문에 남아 있지 않습니다. 남은 것 가운데 에포크 {epoch}이(가) 가장 "
+        "좋습니다",
+        "the weights of the free choice, epoch {wanted}, were given up for room on the disk; of those kept epoch {epoch} is "
+        "the best",
+    ),
     # The report
     "sweet_spot.report.title": ("스위트 스팟 분석", "Sweet spot analysis"),
     "sweet_spot.report.read": (
@@ -202,6 +212,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "sweet_spot.report.abstention": ("–: 기권", "–: abstains"),
     "sweet_spot.report.improving": ("아직 나아지는 중", "still improving"),
     "sweet_spot.report.no_opinion": ("의견 없음", "no opinion"),
+    "sweet_spot.report.not_kept": ("{wanted}을(를) 골랐겠으나 남아 있지 않음", "would be {wanted}, not kept"),
+    "sweet_spot.report.many_not_kept": (
+        "모듈 {count}개는 자유로운 선택의 가중치가 디스크 공간 때문에 남아 있지 않아, 남은 에포크 가운데 가장 좋은 것을 골랐습니다.",
+        "Of {count} modules the weights of the free choice were given up for room on the disk: the best of what is kept is taken.",
+    ),
     "sweet_spot.report.many_improving": (
         "모듈 {count}개가 마지막 에포크에서도 나아지고 있었습니다. 더 길게 학습하면 다른 선택이 나올 수 있습니다.",
         "{count} modules were still improving at the last epoch: a longer run may choose differently.",

@@ -22,6 +22,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🖥️ GPU {count}개, 호스트 메모리 {memory:.1f} GiB → 스윕은 GPU마다 하나씩, 본 학습은 {count} 프로세스로 실행합니다",
         "🖥️ {count} GPUs, {memory:.1f} GiB of host memory → the sweep runs one trial per GPU, the training {count} processes",
     ),
+    "workflow.epochs_thinned": (
+        "💾 {path}에 {free:.1f} GiB 남음. 에폭 {epochs}개를 모두 두려면 최대 {wanted:.1f} GiB가 필요하므로, 모자라게 되면 마지막과 가장 "
+        "좋은 에폭만 온전히 두고 나머지는 모듈별로 가장 좋은 파일만 남깁니다 (체크포인트 최대 {thinned:.1f} GiB). "
+        "training.keep_epochs 참조",
+        "💾 {path} has {free:.1f} GiB left, and all {epochs} epochs would need up to {wanted:.1f} GiB: once room runs short, the last and "
+        "the best epochs stay whole, and of the others each module's best files (checkpoints up to {thinned:.1f} GiB). See "
+        "training.keep_epochs",
+    ),
     "workflow.low_disk": (
         "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.1f} GiB 남음, 최대 {wanted:.1f} GiB 필요 (에폭 체크포인트 {epochs}개 {of_epochs:.1f}, "
         "재개 상태 {of_states:.1f}, 결합 모델 {of_models:.1f} GiB). {help}",

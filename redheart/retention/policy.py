@@ -1,0 +1,97 @@
+"""The rule of what stays: the last epochs and the best ones whole, and of each module the files of its own best epochs.
+
+A module's best are meant as the analysis may come to mean it: by loss, by its task's skill, by the sum of the decision analysis,
+and by loss smoothed over its neighbours. An epoch's rank by loss or skill only falls as others come, so what is among the best at
+the end has never been given up before. The other two may change their mind – each epoch's sum hangs on the range of all –, and the
+analysis says where its free choice was gone.
+
+The last epochs and the best by the served loss stay whole because models are made of them as they are: ``last``, ``best_epoch``,
+the average and the soup. A rule that left them to chance would make them weak beside the crossover that they judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from redheart.config import Config
+from redheart.config.schema import SweetSpotConfig
+from redheart.sweet_spot.curves import History, ModuleCurve, Numbers
+from redheart.sweet_spot.techniques.mcda import weighted_scores
+from redheart.tasks import MODULES
+
+_SMOOTHED_OVER = 2  # on either side
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many stay.
+
+    Attributes:
+        last: of the last epochs, whole.
+        whole: of the best epochs by the served loss on ``choose``, whole.
+        best: of each module's best epochs by each of the four measures.
+    """
+
+    last: int
+    whole: int
+    best: int
+
+    @classmethod
+    def of(cls, config: Config) -> Counts:
+        """As many as were asked for, and as the crossover's averages are made of."""
+        averaged = config.crossover.average_last
+        return cls(max(config.training.keep_last, averaged), averaged, config.training.keep_best)
+
+    def most(self, epochs: int) -> int:
+        """How many whole epochs' room the files that stay of ``epochs`` take at the most, while the next is written."""
+        return min(epochs, self.last + self.whole + 4 * self.best + 1)
+
+
+def modules_to_keep(
+    history: History, served_loss: Mapping[int, float], counts: Counts, config: SweetSpotConfig
+) -> dict[int, frozenset[str]]:
+    """For each epoch of the history the modules whose files stay.
+
+    Args:
+        history: of the epochs so far.
+        served_loss: on ``choose``, by epoch; of an epoch that is missing nothing is known.
+        config: weights of the decision analysis.
+    """
+    epochs = [int(epoch) for epoch in history.epochs]
+    by_loss = sorted(served_loss, key=lambda epoch: (served_loss[epoch], epoch))
+    whole = {*epochs[-counts.last :], *by_loss[: counts.whole]}
+    best = {module: _best_of(curve, counts.best, config) for module, curve in history.curves.items()}
+    return {
+        epoch: frozenset(module for module in MODULES if epoch in whole or epoch in best.get(module, ()))
+        for epoch in epochs
+    }
+
+
+def _best_of(curve: ModuleCurve, count: int, config: SweetSpotConfig) -> set[int]:
+    measures = (-curve.loss, curve.skill, _decided(curve, config), -smoothed(curve.loss))
+    return {epoch for measure in measures for epoch in _highest(curve, measure, count)}
+
+
+def _decided(curve: ModuleCurve, config: SweetSpotConfig) -> Numbers:
+    """The decision analysis's sum; NaN where it abstains, since nothing that it weighs says how well the module predicts."""
+    scores = weighted_scores(curve, config)
+    return scores.total if {"loss", "task"} & set(scores.weights) else np.full(len(curve.epochs), np.nan)
+
+
+def _highest(curve: ModuleCurve, values: Numbers, count: int) -> Iterable[int]:
+    """The epochs with the ``count`` highest of ``values``; of equals the earliest; none where nothing was measured."""
+    there = np.flatnonzero(np.isfinite(values))
+    ordered = there[np.argsort(-values[there], kind="stable")]
+    return (int(curve.epochs[position]) for position in ordered[:count])
+
+
+def smoothed(values: Numbers) -> Numbers:
+    """The mean over the up to five epochs around each one; shape ``(epochs,)``, NaN where the epoch itself was not measured."""
+    result = np.full(len(values), np.nan)
+    for position in np.flatnonzero(np.isfinite(values)):
+        around = values[max(0, position - _SMOOTHED_OVER) : position + _SMOOTHED_OVER + 1]
+        result[position] = around[np.isfinite(around)].mean()
+    return result
