@@ -12,6 +12,7 @@ from redheart.inspection.sizes import shown_size
 from redheart.inspection.text_table import aligned, number, ranges, skill
 from redheart.messages import text
 from redheart.paths import OutputPaths
+from redheart.tasks import MODULES
 
 _COLUMNS = (
     "inspection.column_checkpoint",
@@ -65,9 +66,18 @@ def as_table(listing: Listing) -> str:
 
 
 def _row(one: Checkpoint) -> list[str]:
-    state = "inspection.damaged" if one.faults else "inspection.superseded" if one.is_superseded else "inspection.valid"
     numbers = [number(one.loss), skill(one.mean_skill)]
-    return [one.name, shown_size(one.bytes), one.dtype or "–", text(state), *numbers, _about(one)]
+    return [one.name, shown_size(one.bytes), one.dtype or "–", _state(one), *numbers, _about(one)]
+
+
+def _state(one: Checkpoint) -> str:
+    if one.faults:
+        return text("inspection.damaged")
+    if one.is_superseded:
+        return text("inspection.superseded")
+    if one.thinned:
+        return text("inspection.thinned", left=len(MODULES) - len(one.thinned), all=len(MODULES))
+    return text("inspection.valid")
 
 
 def _about(one: Checkpoint) -> str:

@@ -41,6 +41,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         dtype: of its floating-point tensors, as a manifest has them; None where the files do not say.
         faults: what is wrong with it, naming the file.
         is_superseded: another generation of the same epoch is the one that counts.
+        thinned: modules whose files were given up for room on the disk.
         loss, mean_skill: on ``choose``; None where it was not measured.
         modules, candidates, in_best_model: what is made of it: by the analysis, in the crossover, in ``best_model``.
         made_of: the recipe of a combined model: its candidate, and the epochs that are in it.
@@ -55,6 +56,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str | None = None
     faults: tuple[str, ...] = ()
     is_superseded: bool = False
+    thinned: tuple[str, ...] = ()
     loss: float | None = None
     mean_skill: float | None = None
     modules: tuple[str, ...] = ()
@@ -160,6 +162,7 @@ def _folder(
         dtype=manifest.dtype or None,
         faults=faults,
         is_superseded=is_superseded,
+        thinned=manifest.thinned,
         loss=scores.loss if scores else None,
         mean_skill=mean_skill(scores),
         modules=named.modules,

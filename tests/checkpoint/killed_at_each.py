@@ -1,8 +1,9 @@
 """A saver that is killed at each of its file operations in turn, and what must hold after each.
 
 ``python -m tests.checkpoint.killed_at_each FOLDER [--runs N] [--seed S]``: the operations of one round of saves – an epoch anew, a
-model that replaces another, a resume state – are counted first; then each run kills a saver in front of another of them, or of as
-many as asked for. Exits with an assertion's message where a state is torn or lost, or where the next start leaves anything half done.
+model that replaces another, a resume state, an epoch that is thinned – are counted first; then each run kills a saver in front of
+another of them, or of as many as asked for. Exits with an assertion's message where a state is torn or lost, or where the next start
+leaves anything half done.
 """
 
 from __future__ import annotations
@@ -21,15 +22,30 @@ import msgspec
 import torch
 
 from redheart.checkpoint import load_modules, newest_resume_state, read_manifest, save_epoch, save_model
-from redheart.checkpoint.epoch import epochs_folder, list_epochs
+from redheart.checkpoint.epoch import epoch_folders, epochs_folder, list_epochs
+from redheart.checkpoint.module_files import module_of
 from redheart.checkpoint.resume import note_digest, save_resume_state
 from redheart.checkpoint.slices import Place, Slices, write_slices
+from redheart.checkpoint.thinning import remove_superseded, thin
 from redheart.paths import OutputPaths
 from redheart.storage.left_overs import remove_left_overs
+from redheart.tasks import MODULES
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 
+#: Far from those that the rounds save.
+THINNED = 100
 #: What Python tells an audit hook of, and what it does not, which is wrapped.
-_AUDITED = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate", "shutil.rmtree")
+_AUDITED = (
+    "open",
+    "os.rename",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.chmod",
+    "os.truncate",
+    "shutil.rmtree",
+    "os.link",
+)
 _WRAPPED = ("fsync", "pwrite", "posix_fallocate")
 
 
@@ -53,12 +69,20 @@ def write_state(folder: Path, number: int) -> None:
 
 
 def save_round(output: Path, number: int) -> None:
-    """An epoch once more, one for the first time, a model and a state."""
+    """An epoch once more, one for the first time, a model and a state; and an epoch that has fewer modules each time."""
     state, manifest = a_state(number), msgspec.structs.replace(MANIFEST, global_step=number)
     save_epoch(output, epoch=1, state=state, manifest=manifest)
     save_epoch(output, epoch=number, state=state, manifest=manifest)
     save_model(output, "best_model", state, manifest)
     save_resume_state(output, Step(number), lambda folder: write_state(folder, number))
+    if not (thinned := [one for one in list_epochs(output) if one.epoch == THINNED]):
+        thinned = [save_epoch(output, epoch=THINNED, state=a_state(THINNED), manifest=manifest)]
+    thin(output, thinned[0], left_after(number))
+
+
+def left_after(number: int) -> tuple[str, ...]:
+    """The modules of the epoch ``THINNED`` after a round."""
+    return MODULES[: 12 - 3 * number]
 
 
 def count_operations(output: Path, at: Callable[[], None]) -> None:
@@ -132,8 +156,12 @@ def check(output: Path, what: str) -> None:
     """Everything is as before the third round or as after it, and the next start leaves nothing half done."""
     for when in ("as it was left", "after the next start"):
         listed = list_epochs(output, verify=True)
-        assert [one.epoch for one in listed] in ([1, 2], [1, 2, 3]), (what, when, "an epoch is lost")
-        for one in listed:
+        assert [one.epoch for one in listed] in ([1, 2, THINNED], [1, 2, 3, THINNED]), (what, when, "an epoch is lost")
+        *saved, thinned = listed
+        assert thinned.manifest.modules in (left_after(2), left_after(3)), (what, when, thinned.manifest.modules)
+        left = {name: one for name, one in a_state(THINNED).items() if module_of(name) in thinned.manifest.modules}
+        assert same_bits(load_modules(thinned.path, thinned.manifest.modules), left), (what, when, thinned.path)
+        for one in saved:
             assert same_bits(load_modules(one.path), a_state(one.manifest.global_step)), (what, when, one.path)
             assert one.manifest.global_step in ((2, 3) if one.epoch == 1 else (one.epoch,)), (what, when, one.path)
         if when == "after the next start" or (output / "best_model").exists():
@@ -146,6 +174,8 @@ def check(output: Path, what: str) -> None:
             assert all(torch.equal(slices.whole("weight", name), one) for name, one in expected.items()), (what, when)
         for folder in (output, epochs_folder(output), OutputPaths(output).resume):
             remove_left_overs(folder, bool)
+        remove_superseded(output)
+    assert len(epoch_folders(output)) == len(listed), (what, sorted(epochs_folder(output).iterdir()))
     assert not [path for path in output.rglob(".*")], (what, [path.name for path in output.rglob(".*")])
 
 
@@ -172,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         killed(output, place)
         check(output, f"killed at operation {place} of {count}")
         save_round(output, 3)
-        assert [one.epoch for one in list_epochs(output, verify=True)] == [1, 2, 3]
+        assert [one.epoch for one in list_epochs(output, verify=True)] == [1, 2, 3, THINNED]
         shutil.rmtree(output)
     print(f"{len(places)} kills at {count} operations")
     return 0

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from redheart.checkpoint import save_epoch, save_resume_state
+from redheart.checkpoint.thinning import thin
 from redheart.inspection.checkpoints import Checkpoint, stored_checkpoints
 from redheart.inspection.references import read_references
 from redheart.inspection.text_table import shown_width
@@ -107,6 +108,18 @@ def test_of_two_generations_the_one_that_does_not_count_is_marked(tmp_path: Path
     assert not found["epoch_0001"].is_superseded and found["epoch_0001.g2"].faults, "the older one counts now"
     (first / "manifest.json").unlink()
     assert not any(one.is_superseded for one in listed(tmp_path).values()), "none counts"
+
+
+def test_a_thinned_epoch_says_how_many_of_its_modules_are_left(tmp_path: Path, redheart: Command) -> None:
+    thin(tmp_path, save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST), ["phases", "backbone"])
+    said = redheart("checkpoints", "ls", "--output", tmp_path)
+    (row,) = [line for line in said.out.splitlines() if line.startswith("epoch_0001.g2")]
+    assert "2 of 17 modules" in row
+    assert redheart("checkpoints", "verify", "--output", tmp_path).code == 0
+    phases = tmp_path / "checkpoints/epoch_0001.g2/phases.safetensors"
+    phases.write_bytes(phases.read_bytes()[:-1] + b"x")
+    said = redheart("checkpoints", "verify", "--output", tmp_path)
+    assert said.code != 0 and "phases.safetensors" in said.out + said.err
 
 
 def test_a_damaged_manifest_is_named_and_the_rest_is_shown(runs: Path, redheart: Command) -> None:

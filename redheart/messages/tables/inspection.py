@@ -11,6 +11,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.valid": ("정상", "valid"),
     "inspection.damaged": ("손상", "DAMAGED"),
     "inspection.superseded": ("이전 판", "older"),
+    "inspection.thinned": ("모듈 {left}/{all}", "{left} of {all} modules"),
     "inspection.sum": (
         "{count}개, 모두 {size}. 손실과 평균 스킬은 choose 기준이며, 해시는 `redheart checkpoints verify`가 확인합니다",
         "{count} checkpoints, {size}. Loss and mean skill are on choose; `redheart checkpoints verify` compares the hashes",
