@@ -157,7 +157,7 @@ def run_crossover(
     table = judged.table
     choices = analysis.choices
     changed = analysis.weights_changed and choices is not None
-    info("crossover.start", epochs=len(files.epochs))
+    info("crossover.start", epochs=len(files.all_epochs))
     scorer = Scorer(
         files,
         table,
@@ -174,7 +174,7 @@ def run_crossover(
     recipes, comparisons = compared.recipes, compared.contenders(files)
     comparisons_made = max(1, comparisons)
     candidates = _candidates(files, recipes, scorer.score_all(recipes, "judge", comparisons=comparisons_made))
-    decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.epochs))
+    decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.all_epochs))
     # The test split is read only now that nothing can follow from it.
     tested = scorer.score_all(recipes, "test", comparisons=comparisons_made)
     candidates = [

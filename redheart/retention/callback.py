@@ -18,7 +18,7 @@ from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.records import read_records
 
-_GIB = 2**30
+_MIB = 2**20
 
 
 class Retention(Callback):
@@ -51,7 +51,7 @@ class Retention(Callback):
             info(
                 "training.thinned",
                 epochs=", ".join(str(checkpoint.epoch) for checkpoint, _ in plan),
-                size=sum(bytes_given_up(checkpoint, keep) for checkpoint, keep in plan) / _GIB,
+                size=sum(bytes_given_up(checkpoint, keep) for checkpoint, keep in plan) / _MIB,
                 last=self._counts.last,
             )
 

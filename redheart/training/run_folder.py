@@ -60,11 +60,10 @@ def read_run(output: Path) -> RunDescription | None:
 
 
 def remove_left_overs_of_checkpoints(output: Path) -> None:
-    """Takes away what a killed process left half done of epochs and states, and generations of epochs that it has replaced."""
+    """Takes away what a killed process left half done of epochs and states."""
     paths = OutputPaths(output)
     remove_left_overs(paths.checkpoints, lambda name: name == START or name.startswith("epoch_"))
     remove_left_overs(paths.resume, lambda name: name.startswith("state_"))
-    remove_superseded(output)
 
 
 class RunFolder:
@@ -143,10 +142,11 @@ class RunFolder:
         return target
 
     def remove_left_overs(self) -> None:
-        """Takes away what a killed run left half done."""
+        """Takes away what a killed run left half done, and generations of epochs that it had replaced."""
         ours = {place.name for place in OutputPaths.declared()}
         remove_left_overs(self.output, lambda name: name in ours)
         remove_left_overs_of_checkpoints(self.output)
+        remove_superseded(self.output)
 
     def _why_other(self, previous: RunDescription | None) -> str:
         """What makes the previous run another, as ``preset: tiny → small``; empty where nothing does."""

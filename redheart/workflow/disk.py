@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from redheart.checkpoint import list_epochs
 from redheart.config import Config
 from redheart.errors import StorageError
 from redheart.machine import GIB, choose_preset, inspect_machine
@@ -84,6 +85,19 @@ def _parameters_of(config: Config) -> int:
     from redheart.model.parameters import count_parameters
 
     return count_parameters(choose_preset(config)[0]).total
+
+
+def foretell_models(output: str | Path) -> None:
+    """Warns where the disk has no room for what a crossover writes: ``best_model`` beside the one that it replaces, and
+    ``crossover_final.pth``, which is put together beside the one that is there."""
+    output = Path(output)
+    epochs = [one for one in list_epochs(output) if one.is_whole]
+    if not epochs:
+        return
+    of_model = sum(entry.bytes for entry in epochs[-1].manifest.files.values())
+    wanted, free = 2 * of_model, inspect_machine(output).disk_bytes
+    if wanted > free:
+        warn("workflow.low_disk_models", path=output.absolute(), free=free / GIB, wanted=wanted / GIB)
 
 
 def foretell_disk(config: Config, *, crosses: bool) -> None:

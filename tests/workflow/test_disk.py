@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from redheart.checkpoint import save_epoch
 from redheart.config import load_config
 from redheart.messages import language, set_language, set_up_logging
 from redheart.workflow import disk
 from redheart.workflow.disk import bytes_by_part, foretell_disk, is_short_after
+from tests.checkpoint.states import MANIFEST, a_state
 
 GIB = 2**30
 
@@ -113,3 +115,15 @@ def test_room_is_short_once_the_epochs_to_come_the_states_and_the_models_do_not_
             free = wanted - 1_000_000 - lacks
             monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
             assert is_short_after(config, epoch) == bool(lacks)
+
+
+def test_a_crossover_says_before_it_begins_that_its_models_have_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    disk.foretell_models(tmp_path)
+    saved = save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST)
+    needed = 2 * sum(entry.bytes for entry in saved.manifest.files.values())
+    for free, is_said in ((needed, False), (needed - 1, True)):
+        monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
+        disk.foretell_models(tmp_path)
+        assert ("combined models need" in said()) == is_said

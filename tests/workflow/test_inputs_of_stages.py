@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from redheart.batches.trained_on import TrainedOn
+from redheart.checkpoint import list_epochs, save_epoch
 from redheart.checkpoint.manifest import FORMAT, FileEntry, Manifest, write_manifest
+from redheart.checkpoint.thinning import thin
 from redheart.config import load_config
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, write_json
 from redheart.tasks import MODULES
 from redheart.workflow import datasets, stages
 from redheart.workflow.inputs import inputs_of, inputs_of_analyze, inputs_of_crossover
+from tests.checkpoint.states import MANIFEST, a_state
 
 #: How an input becomes another: by a setting, by another dataset, or by what is done to the run's files.
 Change = str | Callable[[OutputPaths], None]
@@ -127,7 +130,18 @@ def test_each_input_of_a_stages_record_is_changed_above(output: Path) -> None:
     for stage, record in records.items():
         assert set(flat(inputs_of(record))) == set(STAGES[stage][1])
         left_out = set(record.__struct_fields__) - inputs_of(record).keys()
-        assert left_out == ({"lost"} if stage == "analyze" else set()), "changed in a test of its own, below"
+        assert left_out == ({"lost", "thinned"} if stage == "analyze" else set()), (
+            "changed in tests of their own, below"
+        )
+
+
+def test_an_epoch_that_was_thinned_is_looked_at_again(output: Path, done: list[str]) -> None:
+    save_epoch(output, epoch=1, state=a_state(1), manifest=MANIFEST)
+    for number, keep in enumerate((["phases", "backbone"], ["phases"]), 1):
+        thin(output, list_epochs(output)[0], keep)
+        analyze(output, "a")
+        analyze(output, "a")
+        assert done == ["analyze"] * number
 
 
 def test_an_epoch_that_is_lost_or_put_back_is_looked_at_again(

@@ -120,9 +120,11 @@ ANALYZE = Command(
 
 def _crossover(arguments: Namespace, config: Config) -> int:
     from redheart.workflow import datasets, stages
+    from redheart.workflow.disk import foretell_models
 
     with stop_requested() as should_stop:
         stages.analysis_file(config)  # before anything is embedded
+        foretell_models(config.output)
         if config.data.path is not None:
             dataset = datasets.embed_for_run(config, should_stop=should_stop)
         else:

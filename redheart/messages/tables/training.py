@@ -203,9 +203,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "training.oom_stats": ("💾 OOM 통계 저장: {path} ({count}건)", "💾 OOM statistics saved: {path} ({count} events)"),
     "training.thinned": (
-        "💾 디스크 공간을 위해 에폭 {epochs}에서 모듈 파일 {size:.2f} GiB를 지웠습니다. 마지막 {last}개 에폭과 가장 좋은 에폭은 온전히 "
+        "💾 디스크 공간을 위해 에폭 {epochs}에서 모듈 파일 {size:,.1f} MiB를 지웠습니다. 마지막 {last}개 에폭과 가장 좋은 에폭은 온전히 "
         "남습니다",
-        "💾 Room on the disk: {size:.2f} GiB of module files given up, of epochs {epochs}; the last {last} and the best stay whole",
+        "💾 Room on the disk: {size:,.1f} MiB of module files given up, of epochs {epochs}; the last {last} and the best stay whole",
     ),
     "training.not_thinned": (
         "⚠️ 에폭 체크포인트를 줄이지 못했습니다: {reason}",

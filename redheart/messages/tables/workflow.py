@@ -36,6 +36,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ The disk will be full: {path} has {free:.1f} GiB left, and up to {wanted:.1f} GiB are needed (checkpoints of {epochs} epochs "
         "{of_epochs:.1f}, states to go on from {of_states:.1f}, combined models {of_models:.1f} GiB). {help}",
     ),
+    "workflow.low_disk_models": (
+        "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.2f} GiB 남음, 결합 모델에 {wanted:.2f} GiB 필요. `redheart checkpoints rm` 으로 "
+        "필요 없는 에폭을 지우십시오",
+        "⚠️ The disk will be full: {path} has {free:.2f} GiB left, and combined models need {wanted:.2f} GiB. `redheart checkpoints rm` "
+        "removes epochs that nothing needs",
+    ),
     "workflow.low_disk_bf16": (
         "training.checkpoint_dtype=bf16 이면 에폭 체크포인트가 절반이 됩니다. 또는 에폭을 줄이거나 --output 으로 다른 디스크를",
         "training.checkpoint_dtype=bf16 halves the epochs' checkpoints; or train fewer epochs, or name another disk with --output",
