@@ -14,8 +14,10 @@ from redheart.engine.launch_variables import is_first_process
 from redheart.errors import MissingRequirement
 from redheart.messages import info
 
-_ADAM, _SHARED_MEMORY = "cpu_adam", "deepspeed_shm_comm"
-_BUILDERS = {_ADAM: "CPUAdamBuilder", _SHARED_MEMORY: "ShareMemCommBuilder"}
+_ADAM = "cpu_adam"
+_BUILDERS = {_ADAM: "CPUAdamBuilder"}
+#: Built by DeepSpeed on a machine without a GPU for whoever makes a group; only its inference by tensor parallelism uses it.
+_SHARED_MEMORY = "ShareMemCommBuilder"
 
 
 def _folder(name: str) -> Path:
@@ -24,19 +26,15 @@ def _folder(name: str) -> Path:
     return Path(_get_build_directory(name, verbose=False))
 
 
-def extensions_used(config: DeepSpeedConfig, *, on_cuda: bool) -> list[str]:
-    """Names of the extensions that a run under DeepSpeed's ``config`` uses.
-
-    They are Adam on the CPU, where the optimizer is offloaded, and, without a GPU, the communication by shared memory.
-    """
+def extensions_used(config: DeepSpeedConfig) -> list[str]:
+    """Names of the extensions that a run under DeepSpeed's ``config`` uses: Adam on the CPU, where the optimizer is offloaded."""
     offload = section_of(section_of(config, "zero_optimization"), "offload_optimizer")
-    used = [_ADAM] if offload.get("device", "none") != "none" else []
-    return used if on_cuda else [*used, _SHARED_MEMORY]
+    return [_ADAM] if offload.get("device", "none") != "none" else []
 
 
-def extensions_to_build(config: DeepSpeedConfig, *, on_cuda: bool) -> list[str]:
+def extensions_to_build(config: DeepSpeedConfig) -> list[str]:
     """Those of them that no run here has built yet."""
-    return [name for name in extensions_used(config, on_cuda=on_cuda) if not (_folder(name) / f"{name}.so").exists()]
+    return [name for name in extensions_used(config) if not (_folder(name) / f"{name}.so").exists()]
 
 
 @contextlib.contextmanager
@@ -64,15 +62,26 @@ def provide_extensions(config: DeepSpeedConfig) -> None:
     import torch
 
     on_cuda = torch.cuda.is_available()
-    missing = extensions_to_build(config, on_cuda=on_cuda)
+    missing = extensions_to_build(config)
     if missing and is_first_process():
         info("training.building", names=", ".join(missing))
     if not on_cuda:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    load_extensions(config, on_cuda=on_cuda)
+        _leave_out_shared_memory()
+    load_extensions(config)
 
 
-def load_extensions(config: DeepSpeedConfig, *, on_cuda: bool) -> None:
+def _leave_out_shared_memory() -> None:
+    """Spares a minute of compiling what no training calls: in DeepSpeed's own table of what can be built here it can't be."""
+    import deepspeed
+    from deepspeed.accelerator import get_accelerator
+
+    builder = get_accelerator().create_op_builder(_SHARED_MEMORY)
+    if builder is not None:
+        deepspeed.ops.__compatible_ops__[builder.NAME] = False
+
+
+def load_extensions(config: DeepSpeedConfig) -> None:
     """Loads, and builds at their first use, the extensions of a run: one process at a time.
 
     DeepSpeed would do so later, all processes at once, and would wait for ever for one that was killed at it: see
@@ -82,13 +91,10 @@ def load_extensions(config: DeepSpeedConfig, *, on_cuda: bool) -> None:
         MissingRequirement: one can't be built.
         StorageError: PyTorch's folder of extensions can't be locked.
     """
-    import deepspeed
     from deepspeed.accelerator import get_accelerator
 
-    for name in extensions_used(config, on_cuda=on_cuda):
+    for name in extensions_used(config):
         builder = get_accelerator().create_op_builder(_BUILDERS[name])
-        if name == _SHARED_MEMORY and not deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
-            continue  # DeepSpeed does without it
         with sole_loader(_folder(name)), own_ninja_first():
             try:
                 builder.load(verbose=False)

@@ -8,30 +8,42 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from redheart.engine import launch
-from redheart.engine.deepspeed_extensions import extensions_to_build, own_ninja_first
+from redheart.engine.deepspeed_extensions import extensions_to_build, own_ninja_first, provide_extensions
 
 OFFLOADED = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
 
 @pytest.mark.parametrize(
-    "config, on_cuda, expected",
+    "config, expected",
     [
-        (OFFLOADED, False, ["cpu_adam", "deepspeed_shm_comm"]),
-        (OFFLOADED, True, ["cpu_adam"]),
-        ({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "none"}}}, True, []),
-        ({"zero_optimization": {"stage": 3}}, True, []),
-        ({}, False, ["deepspeed_shm_comm"]),
+        (OFFLOADED, ["cpu_adam"]),
+        ({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "none"}}}, []),
+        ({"zero_optimization": {"stage": 3}}, []),
+        ({}, []),
     ],
 )
-def test_what_a_strategy_uses_is_named_until_it_has_been_built(tmp_path, monkeypatch, config, on_cuda, expected):
+def test_what_a_strategy_uses_is_named_until_it_has_been_built(tmp_path, monkeypatch, config, expected):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    assert extensions_to_build(config, on_cuda=on_cuda) == expected
-    for name in ("cpu_adam", "deepspeed_shm_comm"):
-        (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / f"{name}.so").touch()
-    assert extensions_to_build(config, on_cuda=on_cuda) == []
+    assert extensions_to_build(config) == expected
+    (tmp_path / "cpu_adam").mkdir(exist_ok=True)
+    (tmp_path / "cpu_adam" / "cpu_adam.so").touch()
+    assert extensions_to_build(config) == []
+
+
+def test_what_deepspeed_would_build_for_inference_alone_is_not_built(tmp_path, monkeypatch):
+    pytest.importorskip("deepspeed")
+    if torch.cuda.is_available():
+        pytest.skip("it is for machines without a GPU")
+    from deepspeed.comm.torch import build_shm_op
+    from deepspeed.ops import __compatible_ops__
+
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setitem(__compatible_ops__, "deepspeed_shm_comm", True)
+    provide_extensions({"zero_optimization": {"stage": 2}})
+    assert build_shm_op() is None and not any(tmp_path.iterdir())
 
 
 def test_the_ninja_of_this_python_is_taken_before_another_and_the_path_is_as_before_afterwards(tmp_path, monkeypatch):
