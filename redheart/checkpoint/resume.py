@@ -67,6 +67,11 @@ def _generations(output: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("state_")))
 
 
+def _next_number(output: Path) -> int:
+    generations = _generations(output)
+    return int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1
+
+
 def save_resume_state(
     output: Path,
     cursor: msgspec.Struct | Mapping[str, Json | msgspec.Struct],
@@ -74,6 +79,8 @@ def save_resume_state(
     *,
     is_main: bool = True,
     any_rank: Callable[[bool], bool] = lambda failed: failed,
+    of_main: Callable[[int], int] = lambda number: number,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> Path | None:
     """Has every process ``write`` its part, then publishes the folder from the main process.
 
@@ -81,6 +88,9 @@ def save_resume_state(
         write: collective; puts the engine's files into the folder it is given.
         any_rank: whether the flag is set on any process, agreed by all; so one process's failure ends the save on
             every process, and none waits for another that has gone. It is also what they wait for each other by.
+        of_main: collective; the main process's number, told to all. It numbers the state: on a network's file system another
+            node may see a folder as it was some seconds ago.
+        check: raises on the main process where the folder lacks a file that another process has written.
 
     Returns:
         The published folder, on the main process.
@@ -89,8 +99,12 @@ def save_resume_state(
         StorageError: on every process; nothing was published, and the earlier state is intact.
     """
     folder = _folder(output)
-    generations = _generations(output)
-    number = int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1
+    number, unnumbered = 0, None
+    try:
+        number = _next_number(output) if is_main else 0
+    except OSError as error:  # the others must hear of it: see ``prepare``
+        unnumbered = error
+    number = of_main(number) or 1
     temporary = folder / f".state_{number:06d}.writing"
     target = folder / f"state_{number:06d}"
 
@@ -110,11 +124,14 @@ def save_resume_state(
         raise StorageError(f"{target}: resume state not written: {reason}; the earlier one is intact") from failure
 
     def prepare() -> None:
+        if unnumbered is not None:
+            raise unnumbered
         for left_over in folder.glob(".state_*.writing"):
             shutil.rmtree(left_over)
         temporary.mkdir(parents=True)
 
     def publish() -> None:
+        check(temporary)
         files: dict[str, _Hash] = {}
         for path in sorted(path for path in temporary.rglob("*") if path.is_file() and path.suffix != _DIGEST):
             follow_umask(path)

@@ -39,10 +39,15 @@ _SLICES, _OUTSIDE, _RANDOM, _SCALE = (
 
 
 class LossScale(msgspec.Struct, frozen=True):
-    """fp16's loss scaler: its scale, and the steps since it last changed."""
+    """fp16's loss scaler: its scale, and the steps since it last changed.
+
+    Attributes:
+        hysteresis: overflows until DeepSpeed's takes its scale down; None: of another, which does at once, or an earlier version's.
+    """
 
     scale: float
     good_steps: int
+    hysteresis: int | None = None
 
 
 class Holder(Protocol):
@@ -122,6 +127,26 @@ def save(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]
         kinds[kind] = {name: of_kind[name] for name in shards}
     written = write_slices(folder / _SLICES.format(engine.rank), kinds, places, steps)
     note_digest(written.path, written.sha256)
+
+
+def check_complete(folder: Path, world_size: int, *, shards_state: bool) -> None:
+    """Whether every process's files lie in a state's folder, as the first process sees it.
+
+    Args:
+        shards_state: each process wrote slices; else the first one alone did.
+
+    Raises:
+        StorageError: some are not there; names them.
+    """
+    ranks = range(world_size)
+    wanted = [_RANDOM.format(rank) for rank in ranks]
+    wanted += [_SLICES.format(rank) for rank in (ranks if shards_state else (0,))]
+    found = {path.name for path in folder.iterdir()}
+    if missing := [name for name in sorted(wanted) if name not in found]:
+        raise StorageError(
+            f"{folder}: found no {', '.join(missing)}, wanted the files of all {world_size} processes: is it the same "
+            "folder on every node, and does each node see at once what another writes there?"
+        )
 
 
 def load(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -1,6 +1,7 @@
 """Records of a training, ``metrics.jsonl``: one line for the run, then one per epoch; and which of them count.
 
-Of an epoch that was recorded twice the later record counts. A run's line cuts what was before it where it is another run's, or
+A run that goes on takes away the records of epochs that it trains again. Of an epoch that earlier versions recorded twice the
+later record counts. A run's line cuts what was before it where it is another run's, or
 says otherwise than the one before it whether this is a dry run. Lines of kinds that this version does not know are passed over.
 """
 
@@ -18,7 +19,8 @@ from redheart.errors import NotYetDone, StorageError
 from redheart.facts.scores import SplitScores
 from redheart.messages import debug
 from redheart.paths import OutputPaths
-from redheart.storage import append_line, as_struct, read_lines
+from redheart.storage import append_line, as_struct, read_lines, write_text
+from redheart.storage.atomic import to_json
 
 #: What the run's line was called in older files.
 _OLD_RUN_KIND = "start"
@@ -148,6 +150,29 @@ def append_record(path: Path, record: RunRecord | EpochRecord) -> None:
         StorageError: it could not be written; the lines that were there are intact.
     """
     append_line(path, record)
+
+
+def drop_records_from(path: Path, epoch: int) -> None:
+    """Takes away the records of ``epoch`` and those after it, which are trained again; a log with a damaged line stays as it is.
+
+    Raises:
+        StorageError: it could not be written; the file is as it was.
+    """
+    try:
+        lines = read_lines(path)
+    except StorageError:  # said by whoever reads it
+        return
+    kept = [line for line in lines if not _is_of_epoch(line, epoch)]
+    if len(kept) < len(lines):
+        write_text(path, "".join(f"{to_json(line)}\n" for line in kept))
+
+
+def _is_of_epoch(line: object, first: int) -> bool:
+    """Whether it is the record of epoch ``first`` or of a later one."""
+    if not isinstance(line, dict) or line.get("kind") != "epoch":
+        return False
+    found = line.get("epoch")
+    return isinstance(found, int) and found >= first
 
 
 def read_records(path: Path) -> TrainingRecords:

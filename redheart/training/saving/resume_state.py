@@ -16,6 +16,7 @@ from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save
 from redheart.checkpoint.restore import check_same_model
 from redheart.checkpoint.resume import MANIFEST, number_of, resume_state
 from redheart.engine.contract import Engine
+from redheart.engine.resume_files import check_complete
 from redheart.errors import AnotherModel, ConfigError, StorageError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
@@ -123,10 +124,14 @@ def _newest(
         state, reasons = newest_resume_state(output, Cursor, accepts=accepts)
         for reason in reasons:
             warn("training.resume_passed_over", reason=reason)
-    mine = 0.0 if state is None else float(number_of(state))
-    agreed = engine.sum_over_processes(torch.tensor([mine], dtype=torch.float64, device=engine.device))
-    number = int(agreed.item())
+    number = _of_main(engine, 0 if state is None else number_of(state))
     return resume_state(output, number, Cursor) if number and not engine.is_main else state
+
+
+def _of_main(engine: Engine, number: int) -> int:
+    """The number that the first process has. Collective."""
+    mine = torch.tensor([float(number if engine.is_main else 0)], dtype=torch.float64, device=engine.device)
+    return int(engine.sum_over_processes(mine).item())
 
 
 def _check_form(state: ResumeState[Cursor], engine: Engine) -> None:
@@ -273,5 +278,11 @@ def save_progress(
                 save_file(dict(one.tensors), str(_file(folder, name)))
 
     save_resume_state(
-        output, msgspec.structs.asdict(cursor) | values, write, is_main=engine.is_main, any_rank=engine.any_rank
+        output,
+        msgspec.structs.asdict(cursor) | values,
+        write,
+        is_main=engine.is_main,
+        any_rank=engine.any_rank,
+        of_main=lambda number: _of_main(engine, number),
+        check=lambda folder: check_complete(folder / ENGINE, engine.world_size, shards_state=engine.shards_state),
     )
