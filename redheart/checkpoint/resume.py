@@ -16,8 +16,9 @@ import msgspec
 
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
-from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
+from redheart.storage import Json, as_struct, sha256_of
 from redheart.storage.atomic import follow_umask, sync_file, sync_folder
+from redheart.storage.seal import read_sealed, write_sealed
 
 KEEP = 2
 #: Of a file that stands beside another until the folder is published: the hash that its writer computed on the way.
@@ -139,7 +140,7 @@ def save_resume_state(
             files[str(path.relative_to(temporary))] = _Hash(_digest_of(path), path.stat().st_size)
         for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):
             sync_folder(inner)  # the names of the files in it
-        write_json(temporary / MANIFEST, _Manifest(cursor, files))
+        write_sealed(temporary / MANIFEST, _Manifest(cursor, files))
         temporary.rename(target)
         sync_folder(folder)
         for old in _generations(output)[:-KEEP]:
@@ -194,14 +195,14 @@ def resume_state(output: Path, number: int, kind: type[C]) -> ResumeState[C]:
             f"{path}: the first process goes on from this state, and here there is none: is {output} the same folder on "
             "every node?"
         )
-    manifest = as_struct(content := read_json(path / MANIFEST), _Manifest[kind], f"{path / MANIFEST}")  # type: ignore[valid-type]
+    manifest = as_struct(content := read_sealed(path / MANIFEST), _Manifest[kind], f"{path / MANIFEST}")  # type: ignore[valid-type]
     return ResumeState(path, manifest.cursor, content["cursor"])
 
 
 def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeState[C] | None:
     """The state in the folder ``path``; None where its cursor is not wanted, before a hash is computed."""
     where = f"{path / MANIFEST}: not the manifest of a resume state"
-    content = read_json(path / MANIFEST)
+    content = read_sealed(path / MANIFEST)
     manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
     if not accepts(manifest.cursor):
         return None

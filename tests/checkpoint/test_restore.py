@@ -18,6 +18,7 @@ from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageErr
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.paths import OutputPaths
+from redheart.storage.seal import write_sealed
 from redheart.training.saving.resume_state import Cursor, newest_state
 from redheart.workflow.consolidate import consolidate
 from redheart.workflow.export import export
@@ -188,7 +189,7 @@ def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trai
     path = list_epochs(output)[0].path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["model"] = {**manifest["model"], "layers": 3}
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     with pytest.raises(AnotherModel) as found:
         run_crossover(config, output, analysis, table)
     for part in ("epoch_0001", "(width 96, 3 layers)", "epoch 2 has", "(width 96, 2 layers)", "layers 3 and 2"):

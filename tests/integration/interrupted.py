@@ -241,12 +241,12 @@ def _spoil(control: str) -> None:
 def perform(order: Order) -> int:
     """The command, with a trail, and with what ends it; its exit code."""
     torch.set_num_threads(1)
-    # As two processes have them that nobody seeded: whoever goes on has to take up those of the first.
-    random.seed(os.getpid())
-    np.random.seed(os.getpid() % (1 << 32))
-    if not Path(f"{order.trail}.{os.environ.get('RANK', '0')}.jsonl").exists():
-        random.seed(1)
-        np.random.seed(1)
+    output = Path(order.command[order.command.index("--output") + 1])
+    # Nobody seeds these: whoever goes on from a state has to take up those of the process that saved it.
+    seed = os.getpid() if any((output / "checkpoints" / "resume").glob("state_*")) else 1
+    random.seed(seed)
+    np.random.seed(seed)
+    os.fsync = lambda descriptor: None  # what a killed process wrote is not lost: the machine lives on
     trail, steps_taken = Trail(order.trail), [0]
     trail.add(start=os.getpid())
     initialise = ResumeStates.__init__
@@ -259,7 +259,6 @@ def perform(order: Order) -> int:
     if order.interruption is not None and int(os.environ.get("RANK", "0")) == order.interruption.rank:
         trigger = Trigger(order.interruption, is_launched=order.is_launched)
         _watch(trigger)
-        output = Path(order.command[order.command.index("--output") + 1])
         count_operations(output / "checkpoints", trigger.operation)
     _keep_trail(trail, trigger, steps_taken)
     _spoil(order.control)

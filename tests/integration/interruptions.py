@@ -29,7 +29,7 @@ from tests.integration.continuing import slices_differ
 from tests.integration.interrupted import ALL, ITSELF, LAUNCHER, Interruption, Order
 from tests.integration.launching import compile_extensions
 from tests.integration.resume_matrix import Group
-from tests.integration.starting import start, start_is_over
+from tests.integration.starting import load_beforehand, start, start_is_over
 from tests.training.runs import same_bits
 from tests.training.small_data import write_embedded
 
@@ -43,7 +43,7 @@ SETTINGS = [
     f"training.epochs={EPOCHS}",
     "training.global_batch_size=16",
     "training.ema_decay=0.5",
-    "training.checkpoint_dtype=fp32",
+    "training.liveness_steps=0",
     "model.preset=tiny",
 ]
 #: What is not brought back, and in what that has to show.
@@ -174,6 +174,7 @@ class Trainings:
     def __init__(self, name: str, dataset: Path, folder: Path) -> None:
         self.name, self.group, self.dataset, self.folder = name, ENGINES[name], dataset, folder
         folder.mkdir()
+        load_beforehand(self.group)
         self.undisturbed = self.run("undisturbed", 1, [])
 
     def run(self, name: str, every: int, planned: Sequence[Interruption], control: str = "") -> Seen:

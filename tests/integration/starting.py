@@ -6,6 +6,7 @@ signal on – is shown with it.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -23,8 +24,20 @@ from tests.integration.launching import PROJECT, launch
 from tests.integration.resume_matrix import Group
 
 #: Seconds until every process has to be gone: the launcher lets the others live for 30 after the first.
-PATIENCE = 120.0
+PATIENCE = 400.0
 STOPPED = 130
+
+
+#: What a training loads on its way, beside what is imported here.
+_LOADED = ("redheart.workflow.stages", "accelerate", "torch.utils.tensorboard", "torch.distributed.nn", "scipy.stats")
+_LOADED_BY_ZERO = ("deepspeed", "deepspeed.runtime.zero.stage3", "deepspeed.ops.adam", "ninja")
+
+
+def load_beforehand(group: Group) -> None:
+    """Imports what every fork would import for itself; and a fork is only one of a process with one thread."""
+    for name in (*_LOADED, *(_LOADED_BY_ZERO if group.launch is not None else ())):
+        importlib.import_module(name)
+    assert psutil.Process().num_threads() == 1, "threads do not survive a fork"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,17 @@ from tests.integration.launching import PROJECT
 
 
 def test_two_are_the_undisturbed_run_to_the_bit_and_one_that_forgets_its_sums_is_not() -> None:
-    command = [sys.executable, "-m", "tests.integration.interruptions", "--engine", "plain", "--runs", "2", "--seed", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.integration.interruptions",
+        "--engine",
+        "plain",
+        "--runs",
+        "2",
+        "--seed",
+        "2",
+    ]
     done = subprocess.run(
         [*command, "--controls", "sums"], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False
     )

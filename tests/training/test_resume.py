@@ -15,7 +15,8 @@ import pytest
 from redheart.checkpoint import list_epochs
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
-from redheart.storage import read_json, read_lines, write_json
+from redheart.storage import read_json, read_lines
+from redheart.storage.seal import write_sealed
 from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.trainer import Trainer
 from tests.training.operands import only_aligned_operands
@@ -188,7 +189,7 @@ def test_a_state_of_another_engine_is_gone_on_with_and_that_is_said(dataset, tmp
     (manifest,) = (output / "checkpoints" / "resume").glob("state_*/manifest.json")
     content = read_json(manifest)
     content["cursor"] |= {"engine": "zero3", "world_size": 4}
-    write_json(manifest, content)
+    write_sealed(manifest, content)
     train(dataset, output, config())
     assert "상태는 zero3(프로세스 4개)에서 저장됨, 지금은 plain(프로세스 1개)" in logged()
     assert_same_run(output, uninterrupted)
