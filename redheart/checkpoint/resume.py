@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -32,10 +32,10 @@ class _Hash(msgspec.Struct):
     bytes: int = 0
 
 
-class _Manifest(msgspec.Struct, Generic[C]):
+class _Manifest(msgspec.Struct):
     """What lies in a state's folder, and where the run was."""
 
-    cursor: C
+    cursor: Any
     files: dict[str, _Hash]
 
 
@@ -140,7 +140,7 @@ def save_resume_state(
             files[str(path.relative_to(temporary))] = _Hash(_digest_of(path), path.stat().st_size)
         for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):
             sync_folder(inner)  # the names of the files in it
-        write_sealed(temporary / MANIFEST, _Manifest(cursor, files))
+        write_sealed(temporary / MANIFEST, {"cursor": cursor, "files": files})
         temporary.rename(target)
         sync_folder(folder)
         for old in _generations(output)[:-KEEP]:
@@ -195,18 +195,22 @@ def resume_state(output: Path, number: int, kind: type[C]) -> ResumeState[C]:
             f"{path}: the first process goes on from this state, and here there is none: is {output} the same folder on "
             "every node?"
         )
-    manifest = as_struct(content := read_sealed(path / MANIFEST), _Manifest[kind], f"{path / MANIFEST}")  # type: ignore[valid-type]
-    return ResumeState(path, manifest.cursor, content["cursor"])
+    return _read(path, kind)[0]
+
+
+def _read(path: Path, kind: type[C]) -> tuple[ResumeState[C], dict[str, _Hash]]:
+    """What the manifest in the folder ``path`` says; no other file is looked at."""
+    where = f"{path / MANIFEST}: not the manifest of a resume state"
+    manifest = as_struct(read_sealed(path / MANIFEST), _Manifest, where)
+    cursor = as_struct(manifest.cursor, kind, f"{where}: cursor")
+    return ResumeState(path, cursor, manifest.cursor), manifest.files
 
 
 def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeState[C] | None:
     """The state in the folder ``path``; None where its cursor is not wanted, before a hash is computed."""
-    where = f"{path / MANIFEST}: not the manifest of a resume state"
-    content = read_sealed(path / MANIFEST)
-    manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
-    if not accepts(manifest.cursor):
+    state, files = _read(path, kind)
+    if not accepts(state.cursor):
         return None
-    files = manifest.files
     for name, expected in files.items():
         file = path / name
         if not file.is_file() or sha256_of(file) != expected.sha256:
@@ -214,7 +218,7 @@ def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeStat
     for file in path.rglob("*"):  # the loaders go by names and patterns: a file more might be read and unpickled
         if file.is_file() and str(file.relative_to(path)) not in (*files, MANIFEST):
             raise StorageError(f"{file}: was not written by the run that wrote {path.name}")
-    return ResumeState(path, manifest.cursor, content["cursor"])
+    return state
 
 
 def newest_resume_state(

@@ -174,7 +174,14 @@ def load(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]
     if (folder / _SCALE).exists():
         engine.set_loss_scale(read_struct(folder / _SCALE, LossScale))
     if (folder / _RANDOM.format(engine.rank)).exists():  # another number of processes: some have none
-        _set_random_state(read_struct(folder / _RANDOM.format(engine.rank), _RandomState))
+        path = folder / _RANDOM.format(engine.rank)
+        try:
+            _set_random_state(read_struct(path, _RandomState))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise StorageError(
+                f"{path}: no states of this version's random number generators: {error}; go on with the version of PyTorch "
+                "and Python that wrote it, or start anew with --force"
+            ) from error
 
 
 def _targets(
@@ -196,11 +203,18 @@ def _check_names(
     for name, shard in shards.items():
         for kind in (WEIGHT, *beside):
             if not slices.has(kind, name):
-                raise StorageError(f"{folder}: found no {kind} of {name!r} in {_SLICES.replace('{:04d}', '*')}")
+                raise _lacks(folder, kind, name)
+        for moment in MOMENTS:
+            if name in slices.steps and not slices.has(moment, name):
+                raise _lacks(folder, moment, name)
         if slices.shapes[name] != shard.shape:
             raise StorageError(
                 f"{folder}: tensor {name!r}: found shape {list(slices.shapes[name])}, wanted {list(shard.shape)}"
             )
+
+
+def _lacks(folder: Path, kind: str, name: str) -> StorageError:
+    return StorageError(f"{folder}: found no {kind} of {name!r} in {_SLICES.replace('{:04d}', '*')}")
 
 
 def _random_state() -> _RandomState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import torch
@@ -44,9 +44,9 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run: str
-    epoch: int
-    batches_done: int
-    global_step: int
+    epoch: Annotated[int, msgspec.Meta(ge=1)]
+    batches_done: Annotated[int, msgspec.Meta(ge=0)]
+    global_step: Annotated[int, msgspec.Meta(ge=0)]
     nonfinite_in_a_row: int
     engine: str
     world_size: int
@@ -179,6 +179,22 @@ def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
             )
 
 
+def _check_position(state: ResumeState[Cursor], loop: TrainingLoop) -> None:
+    """Whether the counters of a state fit each other, which in one of before nothing else vouches for.
+
+    Raises:
+        StorageError: they don't.
+    """
+    cursor, batches = state.cursor, loop.batches_an_epoch
+    steps = (cursor.epoch - 1) * batches + cursor.batches_done
+    if cursor.batches_done > batches or cursor.global_step != steps:
+        raise StorageError(
+            f"{state.path / MANIFEST}: cursor: found epoch {cursor.epoch}, batch {cursor.batches_done} and global_step "
+            f"{cursor.global_step}, wanted at most {batches} batches and {steps} steps: it is damaged; remove {state.path} to go on "
+            "from the one before it"
+        )
+
+
 def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     """Puts weights, optimizer and the loop's counters back; says where the run won't repeat bit by bit. Collective.
 
@@ -187,6 +203,7 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
         StorageError: a file does not hold what it should.
     """
     cursor, engine = state.cursor, loop.engine
+    _check_position(state, loop)
     _check_tensors(state, engine)
     if cursor.form == 1:
         _load_older(state, loop)
