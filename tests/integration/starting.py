@@ -23,7 +23,8 @@ from tests.integration.interrupted import ITSELF, LAUNCHER, Interruption, Order,
 from tests.integration.launching import PROJECT, launch
 from tests.integration.resume_matrix import Group
 
-#: Seconds until every process has to be gone: the launcher lets the others live for 30 after the first.
+#: Seconds until every process has to be gone, on a machine with much else to do: the launcher alone lets the others live for 30
+#: after the first.
 PATIENCE = 400.0
 STOPPED = 130
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.storage import as_struct
 from redheart.training.loop import TrainingLoop
+from redheart.training.saving.agreement import number_of_main
 
 T = TypeVar("T")
 #: Of the engine's files, as ``Cursor.form`` has it.
@@ -111,8 +111,8 @@ def newest_state(
         return None
     _check_form(state, engine)
     check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
-    missing = lost(state.cursor.epoch - 1)
-    return _before(missing, output, state, engine) if missing else state
+    missing = lost(state.cursor.epoch - 1) if engine.is_main else ()
+    return _before(missing, output, state, engine) if engine.any_rank(bool(missing)) else state
 
 
 def _newest(
@@ -124,14 +124,8 @@ def _newest(
         state, reasons = newest_resume_state(output, Cursor, accepts=accepts)
         for reason in reasons:
             warn("training.resume_passed_over", reason=reason)
-    number = _of_main(engine, 0 if state is None else number_of(state))
+    number = number_of_main(engine, 0 if state is None else number_of(state))
     return resume_state(output, number, Cursor) if number and not engine.is_main else state
-
-
-def _of_main(engine: Engine, number: int) -> int:
-    """The number that the first process has. Collective."""
-    mine = torch.tensor([float(number if engine.is_main else 0)], dtype=torch.float64, device=engine.device)
-    return int(engine.sum_over_processes(mine).item())
 
 
 def _check_form(state: ResumeState[Cursor], engine: Engine) -> None:
@@ -150,7 +144,11 @@ def _check_form(state: ResumeState[Cursor], engine: Engine) -> None:
 
 
 def _before(missing: Sequence[int], output: Path, newest: ResumeState[Cursor], engine: Engine) -> ResumeState[Cursor]:
-    """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them."""
+    """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them. Collective.
+
+    Args:
+        missing: as the first process sees it.
+    """
     now = newest.cursor
 
     def is_early_enough(cursor: Cursor) -> bool:
@@ -300,6 +298,6 @@ def save_progress(
         write,
         is_main=engine.is_main,
         any_rank=engine.any_rank,
-        of_main=lambda number: _of_main(engine, number),
+        of_main=lambda number: number_of_main(engine, number),
         check=lambda folder: check_complete(folder / ENGINE, engine.world_size, shards_state=engine.shards_state),
     )

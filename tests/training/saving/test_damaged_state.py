@@ -10,10 +10,14 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from redheart.batches.table import SituationTable
 from redheart.config import Config, load_config
+from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, StorageError
+from redheart.model.presets import dimensions
 from redheart.storage import read_json, sha256_of, write_json
 from redheart.storage.seal import write_sealed
+from redheart.training.saving.resume_state import newest_state
 from tests.training.runs import train
 
 
@@ -106,3 +110,22 @@ def test_a_moment_that_is_not_there_of_a_parameter_that_took_steps_is_named(data
     agree(state, file)
     with pytest.raises(StorageError, match=r"found no exp_avg_sq of 'backbone\.kind\.weight' in slices_\*"):
         goes_on(dataset, state)
+
+
+def test_which_epochs_are_lost_is_for_the_first_process_to_say(
+    state: Path, table: SituationTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that looked for itself, on a network's file system, might go another way, and wait there for ever."""
+    engine = make_engine(_config())
+    asked: list[bool] = []
+    monkeypatch.setattr(type(engine), "is_main", property(lambda self: False))
+    monkeypatch.setattr(engine, "sum_over_processes", lambda values: values + 1)  # the state's number
+    monkeypatch.setattr(engine, "any_rank", lambda flag: bool(asked.append(flag)))
+
+    def lost(epoch: int) -> list[int]:
+        raise AssertionError("asked of another than the first")
+
+    run = read_json(state / "manifest.json")["cursor"]["run"]
+    shape = dimensions("tiny", d_embed=table.d_embed, dropout=_config().model.dropout)
+    found = newest_state(state.parents[2], run, engine, shape, lost=lost)
+    assert found is not None and found.path == state and asked == [False]
