@@ -57,6 +57,12 @@ def test_the_error_names_the_place_both_checksums_and_the_cure(tmp_path: Path) -
     assert sealed({**CONTENT, "loss": 0.5})[SEAL] in said and said.endswith("; put it back")
 
 
+def test_a_number_that_is_none_was_never_sealed(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({**sealed(CONTENT), "loss": float("nan")}))
+    with pytest.raises(StorageError, match="damaged, or changed by hand"):
+        read_sealed(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("content", [CONTENT, [1, 2], None, "text", {}])
 def test_what_has_no_seal_is_read_as_it_is(tmp_path: Path, content: object) -> None:
     write_json(tmp_path / "a.json", content)
