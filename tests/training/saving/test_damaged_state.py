@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from redheart.batches.table import SituationTable
 from redheart.config import Config, load_config
+from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, StorageError
 from redheart.model.presets import dimensions
@@ -129,3 +131,20 @@ def test_which_epochs_are_lost_is_for_the_first_process_to_say(
     shape = dimensions("tiny", d_embed=table.d_embed, dropout=_config().model.dropout)
     found = newest_state(state.parents[2], run, engine, shape, lost=lost)
     assert found is not None and found.path == state and asked == [False]
+
+
+def test_a_state_that_lacks_a_process_s_file_is_not_published(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state = AcceleratedEngine.save_state
+
+    def lacking(self: AcceleratedEngine, folder: Path, beside: dict[str, Any]) -> None:
+        save_state(self, folder, beside)
+        (folder / "random_0000.json").unlink()
+
+    monkeypatch.setattr(AcceleratedEngine, "save_state", lacking)
+    with pytest.raises(
+        StorageError, match=r"state_000001: resume state not written: .*found no random_0000\.json, wanted"
+    ):
+        train(dataset, tmp_path / "out", _config(), should_stop=lambda: True)
+    assert not list((tmp_path / "out" / "checkpoints" / "resume").iterdir())
