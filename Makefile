@@ -21,8 +21,9 @@ test:            ## the test suite; REDHEART_REAL_DATA names a folder of real an
 fuzz:            ## random datasets, command lines, settings and environments: REDHEART_FUZZ of them, new ones each time
 	@OMP_NUM_THREADS=1 REDHEART_FUZZ=$${REDHEART_FUZZ:-20000} $(PYTHON) -m pytest tests/fuzz $(PYTEST_OPTIONS)
 
-faults:          ## faults of saving and going on, all of them: kills at each file operation, every engine from what every other left
+faults:          ## faults of saving and going on, all of them: kills at each file operation, 30 random interruptions, every engine from what every other left
 	@folder="$$(mktemp -d)" && OMP_NUM_THREADS=1 $(PYTHON) -m tests.checkpoint.killed_at_each "$$folder" $(FAULTS) && rm -r "$$folder"
+	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.interruptions $(INTERRUPTIONS)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.resume_matrix
 
 mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: facts of the model, its metrics, and a hash of every file; written last, read first."""
+"""The manifest of a checkpoint: facts of the model, its metrics, a hash of every file and one of its own; written last, read first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from redheart.errors import StorageError
 from redheart.facts.model import ModelDescription
 from redheart.facts.scores import SplitScores
-from redheart.storage import as_struct, fingerprint, read_json, write_json
+from redheart.storage import as_struct, fingerprint, read_json
+from redheart.storage.seal import check_seal, write_sealed
 from redheart.tasks import MODULES
 
 FORMAT = 1
@@ -56,7 +57,7 @@ class Manifest(ModelDescription, frozen=True, kw_only=True, omit_defaults=True):
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes ``folder/manifest.json``."""
-    write_json(folder / NAME, manifest)
+    write_sealed(folder / NAME, manifest)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -71,6 +72,7 @@ def load_manifest(folder: Path) -> Manifest:
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise StorageError(f"{path}: not a checkpoint manifest of format {FORMAT}")
+    check_seal(content, path)
     manifest = as_struct(content, Manifest, f"{path}: not a checkpoint manifest of format {FORMAT}")
     missing = [module for module in manifest.modules if f"{module}.safetensors" not in manifest.files]
     if missing:

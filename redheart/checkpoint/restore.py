@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -199,7 +200,7 @@ def _what_helps(path: Path) -> str:
 def _open(path: Path, *, verify: bool) -> Restored:
     combined = _combined_in(path)
     if combined.is_file():
-        return _open_combined(combined)
+        return _open_combined(combined, verify=verify)
     if not (path / MANIFEST).is_file():
         if (path / CONFIG).is_file():
             return Restored(path, read_config(path), UnifiedModel.from_pretrained(path))
@@ -211,13 +212,17 @@ def _open(path: Path, *, verify: bool) -> Restored:
     return Restored(path, read_manifest(path, verify=False), restore_model(path, verify=verify))
 
 
-def _open_combined(path: Path) -> Restored:
-    manifest, state = _read_combined(path)
+def _open_combined(path: Path, *, verify: bool) -> Restored:
+    manifest, state = _read_combined(path, verify=verify)
     return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
 
 
-def _read_combined(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
-    """What ``crossover_final.pth`` says of itself, and its tensors, which lie in the mapped file."""
+def _read_combined(path: Path, *, verify: bool = False) -> tuple[Manifest, dict[str, Tensor]]:
+    """What ``crossover_final.pth`` says of itself, and its tensors, which lie in the mapped file.
+
+    Args:
+        verify: compare every entry with its checksum in the archive, which PyTorch does not do.
+    """
     import torch
 
     if not zipfile.is_zipfile(path) and path.name == OutputPaths.combined.name:
@@ -225,11 +230,24 @@ def _read_combined(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
     if not zipfile.is_zipfile(path):
         raise UsageError(f"{path}: found a file that is no PyTorch archive; wanted crossover_final.pth or a folder")
     try:
+        if verify and (damaged := _damaged_entry(path)):
+            raise StorageError(f"{path}: damaged: {damaged}: its CRC-32 is not the archive's")
         content = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         stored, state = dict(content["manifest"]), dict(content["state_dict"])
+    except StorageError:
+        raise
+    except pickle.UnpicklingError as error:  # PyTorch's own words go on with how to run it all the same
+        raise StorageError(
+            f"{path}: can't be read as a crossover: it holds a pickle of other things than tensors and facts, which is not run"
+        ) from error
     except Exception as error:  # a damaged or foreign archive fails in as many ways as there are readers below
         raise StorageError(f"{path}: can't be read as a crossover: {type(error).__name__}: {error}") from error
     return as_struct(stored, Manifest, f"{path}: manifest"), state
+
+
+def _damaged_entry(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def describe(path: Path) -> ModelDescription:
@@ -252,7 +270,7 @@ def fill(model: UnifiedModel, path: Path) -> None:
     """
     combined = _combined_in(path)
     if combined.is_file():
-        state = _read_combined(combined)[1]
+        state = _read_combined(combined, verify=True)[1]
     elif (path / MANIFEST).is_file():
         read_manifest(path)
         state = load_modules(path)

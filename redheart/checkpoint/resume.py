@@ -10,14 +10,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from redheart.errors import StorageError
 from redheart.paths import OutputPaths
-from redheart.storage import Json, as_struct, read_json, sha256_of, write_json
+from redheart.storage import Json, as_struct, sha256_of
 from redheart.storage.atomic import follow_umask, sync_file, sync_folder
+from redheart.storage.seal import read_sealed, write_sealed
 
 KEEP = 2
 #: Of a file that stands beside another until the folder is published: the hash that its writer computed on the way.
@@ -31,10 +32,10 @@ class _Hash(msgspec.Struct):
     bytes: int = 0
 
 
-class _Manifest(msgspec.Struct, Generic[C]):
+class _Manifest(msgspec.Struct):
     """What lies in a state's folder, and where the run was."""
 
-    cursor: C
+    cursor: Any
     files: dict[str, _Hash]
 
 
@@ -67,6 +68,11 @@ def _generations(output: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("state_")))
 
 
+def _next_number(output: Path) -> int:
+    generations = _generations(output)
+    return int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1
+
+
 def save_resume_state(
     output: Path,
     cursor: msgspec.Struct | Mapping[str, Json | msgspec.Struct],
@@ -74,6 +80,8 @@ def save_resume_state(
     *,
     is_main: bool = True,
     any_rank: Callable[[bool], bool] = lambda failed: failed,
+    of_main: Callable[[int], int] = lambda number: number,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> Path | None:
     """Has every process ``write`` its part, then publishes the folder from the main process.
 
@@ -81,6 +89,9 @@ def save_resume_state(
         write: collective; puts the engine's files into the folder it is given.
         any_rank: whether the flag is set on any process, agreed by all; so one process's failure ends the save on
             every process, and none waits for another that has gone. It is also what they wait for each other by.
+        of_main: collective; the main process's number, told to all. It numbers the state: on a network's file system another
+            node may see a folder as it was some seconds ago.
+        check: raises on the main process where the folder lacks a file that another process has written.
 
     Returns:
         The published folder, on the main process.
@@ -89,8 +100,12 @@ def save_resume_state(
         StorageError: on every process; nothing was published, and the earlier state is intact.
     """
     folder = _folder(output)
-    generations = _generations(output)
-    number = int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1
+    number, unnumbered = 0, None
+    try:
+        number = _next_number(output) if is_main else 0
+    except OSError as error:  # the others must hear of it: see ``prepare``
+        unnumbered = error
+    number = of_main(number) or 1
     temporary = folder / f".state_{number:06d}.writing"
     target = folder / f"state_{number:06d}"
 
@@ -110,11 +125,14 @@ def save_resume_state(
         raise StorageError(f"{target}: resume state not written: {reason}; the earlier one is intact") from failure
 
     def prepare() -> None:
+        if unnumbered is not None:
+            raise unnumbered
         for left_over in folder.glob(".state_*.writing"):
             shutil.rmtree(left_over)
         temporary.mkdir(parents=True)
 
     def publish() -> None:
+        check(temporary)
         files: dict[str, _Hash] = {}
         for path in sorted(path for path in temporary.rglob("*") if path.is_file() and path.suffix != _DIGEST):
             follow_umask(path)
@@ -122,7 +140,7 @@ def save_resume_state(
             files[str(path.relative_to(temporary))] = _Hash(_digest_of(path), path.stat().st_size)
         for inner in sorted(path for path in temporary.rglob("*") if path.is_dir()):
             sync_folder(inner)  # the names of the files in it
-        write_json(temporary / MANIFEST, _Manifest(cursor, files))
+        write_sealed(temporary / MANIFEST, {"cursor": cursor, "files": files})
         temporary.rename(target)
         sync_folder(folder)
         for old in _generations(output)[:-KEEP]:
@@ -177,18 +195,22 @@ def resume_state(output: Path, number: int, kind: type[C]) -> ResumeState[C]:
             f"{path}: the first process goes on from this state, and here there is none: is {output} the same folder on "
             "every node?"
         )
-    manifest = as_struct(content := read_json(path / MANIFEST), _Manifest[kind], f"{path / MANIFEST}")  # type: ignore[valid-type]
-    return ResumeState(path, manifest.cursor, content["cursor"])
+    return _read(path, kind)[0]
+
+
+def _read(path: Path, kind: type[C]) -> tuple[ResumeState[C], dict[str, _Hash]]:
+    """What the manifest in the folder ``path`` says; no other file is looked at."""
+    where = f"{path / MANIFEST}: not the manifest of a resume state"
+    manifest = as_struct(read_sealed(path / MANIFEST), _Manifest, where)
+    cursor = as_struct(manifest.cursor, kind, f"{where}: cursor")
+    return ResumeState(path, cursor, manifest.cursor), manifest.files
 
 
 def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeState[C] | None:
     """The state in the folder ``path``; None where its cursor is not wanted, before a hash is computed."""
-    where = f"{path / MANIFEST}: not the manifest of a resume state"
-    content = read_json(path / MANIFEST)
-    manifest = as_struct(content, _Manifest[kind], where)  # type: ignore[valid-type]
-    if not accepts(manifest.cursor):
+    state, files = _read(path, kind)
+    if not accepts(state.cursor):
         return None
-    files = manifest.files
     for name, expected in files.items():
         file = path / name
         if not file.is_file() or sha256_of(file) != expected.sha256:
@@ -196,7 +218,7 @@ def _open(path: Path, kind: type[C], accepts: Callable[[C], bool]) -> ResumeStat
     for file in path.rglob("*"):  # the loaders go by names and patterns: a file more might be read and unpickled
         if file.is_file() and str(file.relative_to(path)) not in (*files, MANIFEST):
             raise StorageError(f"{file}: was not written by the run that wrote {path.name}")
-    return ResumeState(path, manifest.cursor, content["cursor"])
+    return state
 
 
 def newest_resume_state(

@@ -210,8 +210,9 @@ class AcceleratedEngine(ABC):
     def load_older_state(self, folder: Path) -> None:
         self.accelerator.load_state(str(folder))
 
-    def start_tracking(self, name: str) -> None:
-        self.accelerator.init_trackers(name)
+    def start_tracking(self, name: str, *, after_step: int = 0) -> None:
+        going_on = {"purge_step": after_step + 1} if after_step else {}
+        self.accelerator.init_trackers(name, init_kwargs={"tensorboard": going_on})
 
     def track(self, values: Mapping[str, float], *, step: int) -> None:
         self.accelerator.log(dict(values), step=step)

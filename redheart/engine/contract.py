@@ -201,8 +201,12 @@ class Engine(Protocol):
     def load_older_state(self, folder: Path) -> None:
         """Reads a state in the form of before, which the libraries wrote; its hashes were checked. Collective."""
 
-    def start_tracking(self, name: str) -> None:
-        """Opens the trackers' record of a run, if it was made with a folder for them."""
+    def start_tracking(self, name: str, *, after_step: int = 0) -> None:
+        """Opens the trackers' record of a run, if it was made with a folder for them.
+
+        Args:
+            after_step: from which the run goes on; what was told of later ones, before it was killed, counts no more.
+        """
 
     def track(self, values: Mapping[str, float], *, step: int) -> None:
         """Tells the trackers, which are those of the main process."""

@@ -179,12 +179,15 @@ class DeepSpeedEngine(AcceleratedEngine):
         scaler = self.model.optimizer.loss_scaler
         if not hasattr(scaler, "cur_iter"):  # a fixed scale, which the JSON says
             return None
-        return LossScale(float(scaler.cur_scale), scaler.cur_iter - scaler.last_overflow_iter - 1)
+        good = scaler.cur_iter - scaler.last_overflow_iter - 1
+        return LossScale(float(scaler.cur_scale), good, int(scaler.cur_hysteresis))
 
     def set_loss_scale(self, found: LossScale) -> None:
         scaler = self.model.optimizer.loss_scaler
         if self.scales_loss and hasattr(scaler, "cur_iter"):
             scaler.cur_scale, scaler.last_overflow_iter = found.scale, scaler.cur_iter - found.good_steps - 1
+            # The JSON may have fewer by now than when the state was saved.
+            scaler.cur_hysteresis = min(found.hysteresis or scaler.delayed_shift, scaler.delayed_shift)
 
 
 def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:

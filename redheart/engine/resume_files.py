@@ -39,10 +39,15 @@ _SLICES, _OUTSIDE, _RANDOM, _SCALE = (
 
 
 class LossScale(msgspec.Struct, frozen=True):
-    """fp16's loss scaler: its scale, and the steps since it last changed."""
+    """fp16's loss scaler: its scale, and the steps since it last changed.
+
+    Attributes:
+        hysteresis: overflows until DeepSpeed's takes its scale down; None: of another, which does at once, or an earlier version's.
+    """
 
     scale: float
     good_steps: int
+    hysteresis: int | None = None
 
 
 class Holder(Protocol):
@@ -124,6 +129,26 @@ def save(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]
     note_digest(written.path, written.sha256)
 
 
+def check_complete(folder: Path, world_size: int, *, shards_state: bool) -> None:
+    """Whether every process's files lie in a state's folder, as the first process sees it.
+
+    Args:
+        shards_state: each process wrote slices; else the first one alone did.
+
+    Raises:
+        StorageError: some are not there; names them.
+    """
+    ranks = range(world_size)
+    wanted = [_RANDOM.format(rank) for rank in ranks]
+    wanted += [_SLICES.format(rank) for rank in (ranks if shards_state else (0,))]
+    found = {path.name for path in folder.iterdir()}
+    if missing := [name for name in sorted(wanted) if name not in found]:
+        raise StorageError(
+            f"{folder}: found no {', '.join(missing)}, wanted the files of all {world_size} processes: is it the same "
+            "folder on every node, and does each node see at once what another writes there?"
+        )
+
+
 def load(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Reads what this process holds, whoever wrote it, and shows it to the forward pass. Collective.
 
@@ -149,7 +174,14 @@ def load(engine: Holder, folder: Path, beside: Mapping[str, Mapping[str, Tensor]
     if (folder / _SCALE).exists():
         engine.set_loss_scale(read_struct(folder / _SCALE, LossScale))
     if (folder / _RANDOM.format(engine.rank)).exists():  # another number of processes: some have none
-        _set_random_state(read_struct(folder / _RANDOM.format(engine.rank), _RandomState))
+        path = folder / _RANDOM.format(engine.rank)
+        try:
+            _set_random_state(read_struct(path, _RandomState))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise StorageError(
+                f"{path}: no states of this version's random number generators: {error}; go on with the version of PyTorch "
+                "and Python that wrote it, or start anew with --force"
+            ) from error
 
 
 def _targets(
@@ -171,11 +203,18 @@ def _check_names(
     for name, shard in shards.items():
         for kind in (WEIGHT, *beside):
             if not slices.has(kind, name):
-                raise StorageError(f"{folder}: found no {kind} of {name!r} in {_SLICES.replace('{:04d}', '*')}")
+                raise _lacks(folder, kind, name)
+        for moment in MOMENTS:
+            if name in slices.steps and not slices.has(moment, name):
+                raise _lacks(folder, moment, name)
         if slices.shapes[name] != shard.shape:
             raise StorageError(
                 f"{folder}: tensor {name!r}: found shape {list(slices.shapes[name])}, wanted {list(shard.shape)}"
             )
+
+
+def _lacks(folder: Path, kind: str, name: str) -> StorageError:
+    return StorageError(f"{folder}: found no {kind} of {name!r} in {_SLICES.replace('{:04d}', '*')}")
 
 
 def _random_state() -> _RandomState:

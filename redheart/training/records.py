@@ -1,7 +1,9 @@
 """Records of a training, ``metrics.jsonl``: one line for the run, then one per epoch; and which of them count.
 
-Of an epoch that was recorded twice the later record counts. A run's line cuts what was before it where it is another run's, or
-says otherwise than the one before it whether this is a dry run. Lines of kinds that this version does not know are passed over.
+A run that goes on takes away the records of epochs that it trains again. Of an epoch that earlier versions recorded twice the
+later record counts. A run's line cuts what was before it where it is another run's, or says otherwise than the one before it
+whether this is a dry run. Lines of kinds that this version does not know are passed over. Each line names a checksum of its own
+(see ``storage/seal.py``); those of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from redheart.errors import NotYetDone, StorageError
 from redheart.facts.scores import SplitScores
 from redheart.messages import debug
 from redheart.paths import OutputPaths
-from redheart.storage import append_line, as_struct, read_lines
+from redheart.storage import append_line, as_struct, read_lines, write_text
+from redheart.storage.atomic import to_json
+from redheart.storage.seal import check_seal, sealed
 
 #: What the run's line was called in older files.
 _OLD_RUN_KIND = "start"
@@ -147,7 +151,30 @@ def append_record(path: Path, record: RunRecord | EpochRecord) -> None:
     Raises:
         StorageError: it could not be written; the lines that were there are intact.
     """
-    append_line(path, record)
+    append_line(path, sealed(record))
+
+
+def drop_records_from(path: Path, epoch: int) -> None:
+    """Takes away the records of ``epoch`` and those after it, which are trained again; a log with a damaged line stays as it is.
+
+    Raises:
+        StorageError: it could not be written; the file is as it was.
+    """
+    try:
+        lines = read_lines(path)
+    except StorageError:  # said by whoever reads it
+        return
+    kept = [line for line in lines if not _is_of_epoch(line, epoch)]
+    if len(kept) < len(lines):
+        write_text(path, "".join(f"{to_json(line)}\n" for line in kept))
+
+
+def _is_of_epoch(line: object, first: int) -> bool:
+    """Whether it is the record of epoch ``first`` or of a later one."""
+    if not isinstance(line, dict) or line.get("kind") != "epoch":
+        return False
+    found = line.get("epoch")
+    return isinstance(found, int) and found >= first
 
 
 def read_records(path: Path) -> TrainingRecords:
@@ -200,6 +227,7 @@ def _record(line: object, where: str) -> RunRecord | EpochRecord | None:
     kind = line.get("kind") if isinstance(line, dict) else None
     if not isinstance(line, dict) or not isinstance(kind, str):
         raise StorageError(f"{where}: kind: found {line!r:.60}, wanted a record with its kind")
+    check_seal(line, where)
     if kind in ("run", _OLD_RUN_KIND):
         return as_struct({**line, "kind": "run", "config": None}, RunRecord, where)
     if kind == "epoch":

@@ -18,7 +18,8 @@ from redheart.crossover.evaluation import Scorer
 from redheart.crossover.strategies import EpochFiles, uniform
 from redheart.errors import AnotherModel, Interrupted
 from redheart.model.modules import backbone
-from redheart.storage import read_json, write_json
+from redheart.storage import read_json
+from redheart.storage.seal import write_sealed
 from tests.training.runs import train
 from tests.training.saving.older_state import writing_older_states
 
@@ -33,7 +34,7 @@ def cut_to_three_kinds(folder: Path, file: Path) -> None:
     manifest = read_json(folder / "manifest.json")
     entry = manifest["files"][str(file.relative_to(folder))]
     entry |= {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    write_json(folder / "manifest.json", manifest)
+    write_sealed(folder / "manifest.json", manifest)
 
 
 def after_a_step() -> Callable[[], bool]:
@@ -74,7 +75,7 @@ def test_a_state_of_a_model_with_another_shape_is_refused_before_it_is_read(data
     shutil.rmtree(state / "engine")
     manifest = read_json(state / "manifest.json")
     manifest["files"] = {name: entry for name, entry in manifest["files"].items() if not name.startswith("engine")}
-    write_json(state / "manifest.json", manifest)
+    write_sealed(state / "manifest.json", manifest)
     with pytest.raises(AnotherModel, match=r"backbone\.kind\.weight: found \[5, 96\], wanted \[4, 96\]; .*--force"):
         train(dataset, tmp_path / "out", settings(epochs=2))
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import msgspec
 import pytest
 import torch
 
-from redheart.checkpoint import list_epochs, newest_resume_state
-from redheart.checkpoint.restore import check_preset, check_same_model, check_vectors, open_model
+from redheart.checkpoint import list_epochs, load_modules, newest_resume_state
+from redheart.checkpoint.restore import check_preset, check_same_model, check_vectors, fill, open_model
 from redheart.config import Config, CrossoverConfig, ReportConfig, load_config
 from redheart.crossover import run_crossover
 from redheart.embedding import open_embedded
@@ -18,6 +19,7 @@ from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageErr
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model.presets import dimensions
 from redheart.paths import OutputPaths
+from redheart.storage.seal import write_sealed
 from redheart.training.saving.resume_state import Cursor, newest_state
 from redheart.workflow.consolidate import consolidate
 from redheart.workflow.export import export
@@ -138,6 +140,45 @@ def test_a_damaged_model_is_named_with_the_command_that_writes_it_anew_which_doe
         open_model(epoch)
 
 
+def test_a_flipped_byte_in_a_combined_model_is_found_before_a_number_of_it_is_used(trained, tmp_path):
+    """PyTorch compares no checksum: the model would be another one, and nothing would look damaged."""
+    epoch = list_epochs(trained)[-1]
+    path = tmp_path / "crossover_final.pth"
+    manifest = msgspec.to_builtins(epoch.manifest.without_files())
+    torch.save({"manifest": manifest, "state_dict": load_modules(epoch.path)}, path)
+    whole = path.read_bytes()
+    place = len(whole) // 2
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(
+        StorageError, match=r"crossover_final\.pth: damaged: crossover_final/data/\d+: its CRC-32 is not"
+    ):
+        open_model(path)
+    with pytest.raises(StorageError, match="CRC-32"):
+        fill(open_model(epoch.path).model, path)
+    path.write_bytes(whole)
+    assert same_bits(dict(open_model(path).model.state_dict()), load_modules(epoch.path))
+
+
+class Harmful:
+    """What runs where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_combined_model_that_holds_a_pickle_is_refused_unrun_and_without_advice_to_run_it(tmp_path):
+    path = tmp_path / "crossover_final.pth"
+    torch.save({"manifest": Harmful(str(tmp_path / "ran")), "state_dict": {}}, path)
+    with pytest.raises(
+        StorageError, match=r"crossover_final\.pth: .* holds a pickle of other things .* not run"
+    ) as refused:
+        open_model(path)
+    assert "weights_only" not in str(refused.value) and not (tmp_path / "ran").exists()
+
+
 def test_vectors_of_another_size_are_refused_with_both_sizes(trained, tmp_path):
     checkpoint = list_epochs(trained)[-1]
     with pytest.raises(AnotherEncoder) as found:
@@ -188,7 +229,7 @@ def test_a_crossover_of_epochs_of_two_models_or_on_other_vectors_is_refused(trai
     path = list_epochs(output)[0].path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["model"] = {**manifest["model"], "layers": 3}
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     with pytest.raises(AnotherModel) as found:
         run_crossover(config, output, analysis, table)
     for part in ("epoch_0001", "(width 96, 3 layers)", "epoch 2 has", "(width 96, 2 layers)", "layers 3 and 2"):

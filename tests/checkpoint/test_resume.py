@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from redheart.checkpoint import newest_resume_state, resume, save_resume_state
 from redheart.errors import StorageError
+from redheart.storage import read_json, write_json
 from tests.storage.full_disk import no_file_over
 
 
@@ -189,3 +190,78 @@ def test_a_state_that_the_disk_does_not_give_back_is_passed_over(
     state, reasons = newest_resume_state(tmp_path, Step)
     assert state is not None and state.cursor.global_step == 1
     assert len(reasons) == 1 and str(newest) in reasons[0] and "Input/output error" in reasons[0]
+
+
+def test_a_process_that_sees_the_folder_as_it_was_before_writes_where_the_first_one_says(tmp_path: Path) -> None:
+    """On a network's file system: the first process sees both states, the other one none of them."""
+    for step in (1, 2):
+        _save(tmp_path / "first", step)
+    numbers: list[int] = []
+    wrote: list[str] = []
+
+    def told(number: int) -> int:
+        numbers.append(number)
+        return 3
+
+    for folder, is_main in (("first", True), ("stale", False)):
+        save_resume_state(
+            tmp_path / folder, {}, lambda folder: wrote.append(folder.name), is_main=is_main, of_main=told
+        )
+    assert numbers == [3, 0]
+    assert wrote == [".state_000003.writing"] * 2
+
+
+def test_a_first_process_that_can_not_number_it_tells_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(output: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(output))
+
+    monkeypatch.setattr(resume, "_generations", fails)
+    numbers: list[int] = []
+    asked: list[bool] = []
+    with pytest.raises(StorageError, match=r"resume state not written: .*Permission denied"):
+        save_resume_state(
+            tmp_path,
+            {},
+            lambda folder: None,
+            any_rank=lambda failed: bool(asked.append(failed)) or failed,
+            of_main=lambda number: numbers.append(number) or number,
+        )
+    assert (numbers, asked) == ([0], [True])
+
+
+def test_a_state_that_lacks_a_process_s_file_is_not_published(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+
+    def lacks(folder: Path) -> None:
+        raise StorageError(f"{folder}: found no slices_0001.safetensors")
+
+    with pytest.raises(StorageError, match=r"state_000002: resume state not written: .*slices_0001.*intact"):
+        save_resume_state(tmp_path, {"global_step": 2}, lambda folder: None, check=lacks)
+    assert _names(tmp_path) == ["state_000001"]
+
+
+def test_a_cursor_that_a_flipped_bit_made_another_is_passed_over(tmp_path: Path) -> None:
+    """``2`` is 0x32 and ``3`` 0x33: the run would go on somewhere else, and no file of the state would look damaged."""
+    _save(tmp_path, 1)
+    manifest = _save(tmp_path, 2) / "manifest.json"
+    text = manifest.read_text()
+    assert text.count('"global_step": 2') == 1
+    manifest.write_text(text.replace('"global_step": 2', '"global_step": 3'))
+    state, reasons = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor == Step(1)
+    assert len(reasons) == 1 and f"{manifest}: damaged, or changed by hand: checksum" in reasons[0]
+    with pytest.raises(StorageError, match="changed by hand"):
+        resume.resume_state(tmp_path, 2, Step)
+    manifest.write_text(text)
+    assert newest_resume_state(tmp_path, Step)[0] is not None
+
+
+def test_a_state_of_before_has_no_checksum_of_its_own_and_is_read(tmp_path: Path) -> None:
+    manifest = _save(tmp_path, 2) / "manifest.json"
+    content = read_json(manifest)
+    del content["checksum"]
+    write_json(manifest, content)
+    state, reasons = newest_resume_state(tmp_path, Step)
+    assert state is not None and state.cursor == Step(2) and not reasons

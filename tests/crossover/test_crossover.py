@@ -19,6 +19,7 @@ from redheart.crossover.strategies import EpochFiles, crossover, uniform
 from redheart.errors import RedHeartError, StorageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.messages import set_language
+from redheart.storage.seal import write_sealed
 from redheart.tasks import MODULES
 from tests.crossover.small_run import SmallRun, analysis_of, mixed, small_table, train
 from tests.storage.full_disk import no_file_over
@@ -136,7 +137,7 @@ def test_a_start_of_another_model_is_refused(tmp_path: Path, run: SmallRun) -> N
     train(tmp_path / "other", small_table(tmp_path, 120), epochs=1, start=True)
     manifest = json.loads((tmp_path / "other" / "checkpoints" / "start" / "manifest.json").read_text())
     manifest["model"]["d_model"] *= 2
-    (tmp_path / "other" / "checkpoints" / "start" / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed(tmp_path / "other" / "checkpoints" / "start" / "manifest.json", manifest)
     (tmp_path / "other" / "checkpoints" / "start").rename(run.output / "checkpoints" / "start")
     with pytest.raises(RedHeartError, match="checkpoints/start"):
         run_crossover(CONFIG, run.output, analysis_of(mixed(6), epochs=6), run.table)

@@ -55,12 +55,16 @@ def run_unless_silent(
     return done
 
 
-def compile_extensions() -> None:
-    """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else."""
+def compile_extensions(strategy: str = "zero2_offload") -> None:
+    """What DeepSpeed compiles at its first use, silently and for minutes where others are at work: before anything else.
+
+    Args:
+        strategy: of ``ds_configs``; that of the default needs all there are.
+    """
     program = (
         "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
         "from redheart.engine.deepspeed_extensions import load_extensions\n"
-        "load_extensions(json.load(open('ds_configs/zero2_offload.json')))"
+        f"load_extensions(json.load(open('ds_configs/{strategy}.json')))"
     )
     done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)
     assert done.returncode == 0, done.stderr

@@ -33,7 +33,8 @@ from redheart.model import UnifiedModel, dimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.prediction.formatting import bar
 from redheart.prediction.predictor import Predictor
-from redheart.storage import read_json, write_json
+from redheart.storage import read_json
+from redheart.storage.seal import write_sealed
 from redheart.tasks import BENTHAM_OPTIONAL, BENTHAM_REQUIRED, EMOTIONS, LABELS, SURD, TASKS
 from redheart.training.trainer import Trainer
 from tests.training.operands import only_aligned_operands
@@ -182,7 +183,7 @@ def test_the_table_shows_every_number_with_a_bar_and_how_good_the_model_is(
         judge=judged,
         epochs={},
     )
-    write_json(Path("training/best_model/manifest.json"), manifest)
+    write_sealed(Path("training/best_model/manifest.json"), manifest)
     assert main(["predict", "I lied to my sister about the money.", "--title", "A lie", "--lang", "en"]) == 0
     shown = capsys.readouterr().out
     lines = shown.splitlines()
@@ -261,7 +262,7 @@ def test_texts_and_training_data_in_a_language_that_the_encoder_can_not_read_are
     manifest = Path(CHECKPOINT) / "manifest.json"
     content = read_json(manifest)
     assert "unread" not in content["data"]
-    write_json(manifest, {**content, "data": {**content["data"], "unread": 0.875}})
+    write_sealed(manifest, {**content, "data": {**content["data"], "unread": 0.875}})
     assert main(["predict", "I lied to her, and she never found out.", *words]) == 0
     shown = capsys.readouterr()
     assert said not in shown.err and "Of the stories that this model was trained on, 87.5 %" in shown.err

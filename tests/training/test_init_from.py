@@ -19,7 +19,8 @@ from redheart.config import Config, TrainingConfig, load_config
 from redheart.errors import AnotherModel, Interrupted, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import UnifiedModel, dimensions
-from redheart.storage import read_json, write_json
+from redheart.storage import read_json
+from redheart.storage.seal import write_sealed
 from redheart.training.identity import run_identity, trial_identity
 from redheart.training.init_from import (
     has_start,
@@ -135,7 +136,7 @@ def test_a_task_that_the_source_never_saw_is_measured_by_the_new_data(
     never = Path(shutil.copytree(epoch, tmp_path / "never"))
     manifest = read_json(never / "manifest.json")
     manifest["target_counts"]["regret"] = [19]
-    write_json(never / "manifest.json", manifest)
+    write_sealed(never / "manifest.json", manifest)
     own = table.statistics(table.split_indices["train"])
     shifted = replace(own.tasks["regret"], mean=(0.123,), scale=(0.321,))
     kept = statistics_with_source(never, type(own)({**own.tasks, "regret": shifted}), is_solved=False)

@@ -24,6 +24,7 @@ from redheart.training.records import (
     TrainLosses,
     UpdateRecord,
     append_record,
+    drop_records_from,
     read_records,
 )
 
@@ -156,3 +157,39 @@ def test_a_damaged_line_is_named_with_what_trains_the_run_again(tmp_path: Path) 
         read_records(path)
     assert str(found.value).startswith(f"{path}: line 2 is damaged")
     assert str(found.value).endswith(f"trained again: `redheart train --config {tmp_path}/config.yaml --force`")
+
+
+class TestEpochsThatAreTrainedAgain:
+    def test_their_records_go_and_all_other_lines_stay_as_they_are(self, tmp_path: Path) -> None:
+        run, other = {"kind": "run", "dry_run": False}, {"kind": "note", "epoch": 2}
+        path = file_of(tmp_path, run, epoch(1, 0.1), epoch(2), other, epoch(3))
+        drop_records_from(path, 2)
+        assert read_lines(path) == [run, epoch(1, 0.1), other]
+
+    def test_where_there_are_none_the_file_is_not_written_again(self, tmp_path: Path) -> None:
+        path = file_of(tmp_path, {"kind": "run", "dry_run": False}, epoch(1))
+        before = path.stat().st_ino
+        drop_records_from(path, 2)
+        assert path.stat().st_ino == before
+        drop_records_from(tmp_path / "none.jsonl", 1)
+        assert not (tmp_path / "none.jsonl").exists()
+
+    def test_a_file_with_a_damaged_line_is_left_to_whoever_reads_it(self, tmp_path: Path) -> None:
+        path = file_of(tmp_path, {"kind": "run", "dry_run": False}, epoch(1))
+        damaged = b"{damaged\n" + path.read_bytes()
+        path.write_bytes(damaged)
+        drop_records_from(path, 1)
+        assert path.read_bytes() == damaged
+
+
+class TestChecksums:
+    def test_a_digit_that_a_flipped_bit_made_another_is_named_with_its_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        append_record(path, RunRecord(run="one", dry_run=False))
+        append_record(path, EpochRecord(epoch=1, train=TrainLosses(loss=0.25)))
+        assert read_records(path).epochs[1].train == TrainLosses(loss=0.25)
+        text = path.read_text()
+        assert text.count("0.25") == 1
+        path.write_text(text.replace("0.25", "0.35"))
+        with pytest.raises(StorageError, match=r"metrics\.jsonl: line 2: damaged, or changed by hand: checksum: found"):
+            read_records(path)

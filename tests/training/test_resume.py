@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from redheart.checkpoint import list_epochs
+from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
-from redheart.storage import read_json, read_lines, write_json
+from redheart.storage import read_json, read_lines
+from redheart.storage.seal import write_sealed
 from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.trainer import Trainer
 from tests.training.operands import only_aligned_operands
@@ -187,7 +189,7 @@ def test_a_state_of_another_engine_is_gone_on_with_and_that_is_said(dataset, tmp
     (manifest,) = (output / "checkpoints" / "resume").glob("state_*/manifest.json")
     content = read_json(manifest)
     content["cursor"] |= {"engine": "zero3", "world_size": 4}
-    write_json(manifest, content)
+    write_sealed(manifest, content)
     train(dataset, output, config())
     assert "상태는 zero3(프로세스 4개)에서 저장됨, 지금은 plain(프로세스 1개)" in logged()
     assert_same_run(output, uninterrupted)
@@ -204,6 +206,19 @@ def test_tensorboard_events_are_written_and_closed_when_stopped_too(dataset, tmp
     assert [point.step for point in found.Scalars("train/loss")] == list(range(1, 9))
     assert [point.step for point in found.Scalars("choose/loss")] == [0, 6]
     assert {"train/learning_rate", "train/gradient_norm"} <= set(found.Tags()["scalars"])
+
+
+def test_steps_that_are_taken_again_after_a_kill_stand_once_in_the_curves(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first, after in ((1, 0), (3, 2)):  # killed behind step 4, with a state of step 2
+        engine = make_engine(config(), tracking_folder=tmp_path)
+        engine.start_tracking("run", after_step=after)
+        for step in range(first, first + 4):
+            engine.track({"train/loss": float(10 * after + step)}, step=step)
+        engine.finish_tracking()
+    points = EventAccumulator(str(tmp_path / "run")).Reload().Scalars("train/loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1), (2, 2), (3, 23), (4, 24), (5, 25), (6, 26)]
 
 
 def command(dataset: Path, output: Path) -> list[str]:

@@ -17,6 +17,7 @@ from redheart.errors import StorageError
 from redheart.facts.model import ModelDescription
 from redheart.model.exported import CONFIG, WEIGHTS, read_config
 from redheart.storage import as_struct, read_json
+from redheart.storage.seal import read_sealed
 
 #: In a resume state: what the engine wrote. By tensor, in slices of each process, and what no optimizer held.
 ENGINE, SLICES, OUTSIDE = "engine", "slices_*.safetensors", "outside.safetensors"
@@ -100,7 +101,9 @@ def read_resume_state(folder: Path) -> Source:
     Raises:
         StorageError: it is damaged, or holds no weights.
     """
-    state = as_struct(read_json(folder / MANIFEST), _State, f"{folder / MANIFEST}: not the manifest of a resume state")
+    state = as_struct(
+        read_sealed(folder / MANIFEST), _State, f"{folder / MANIFEST}: not the manifest of a resume state"
+    )
     cursor = state.cursor
     epoch = cursor.epoch - (0 if cursor.batches_done else 1)
     facts = msgspec.structs.replace(cursor.manifest, epoch=epoch, global_step=cursor.global_step, metrics={})

@@ -15,7 +15,7 @@ from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.start import StartCheckpoint, shown_skill
 from redheart.training.epoch_sums import EpochSums
-from redheart.training.records import EpochRecord, RunRecord, append_record
+from redheart.training.records import EpochRecord, RunRecord, append_record, drop_records_from
 from redheart.training.saving.resume_state import Kept
 from redheart.training.schedule import learning_rate_at
 from redheart.training.step_result import Step
@@ -46,8 +46,12 @@ class Metrics(Callback):
     def before_run(self, run: Run, kept: Kept | None) -> None:
         if kept is not None:
             self._sums = kept.read(EpochSums)
-        if run.engine.is_main and not run.is_resumed:
-            path = OutputPaths(self._output).metrics
+        if not run.engine.is_main:
+            return
+        path = OutputPaths(self._output).metrics
+        if run.is_resumed:
+            drop_records_from(path, run.position.epoch)  # what was recorded behind the state, before a kill
+        else:
             path.unlink(missing_ok=True)
             start = {"choose": self._start.scores, "checkpoint": self._start.checkpoint}
             append_record(path, msgspec.structs.replace(self._run_record, **start))

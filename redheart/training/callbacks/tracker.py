@@ -21,7 +21,7 @@ class Tracker(Callback):
         self._start = start
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
-        run.engine.start_tracking("redheart")
+        run.engine.start_tracking("redheart", after_step=run.loop.global_step)
         if self._start.scores is not None:
             run.engine.track(_values(self._start.scores), step=0)
 

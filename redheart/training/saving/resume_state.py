@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,11 +15,13 @@ from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save
 from redheart.checkpoint.restore import check_same_model
 from redheart.checkpoint.resume import MANIFEST, number_of, resume_state
 from redheart.engine.contract import Engine
+from redheart.engine.resume_files import check_complete
 from redheart.errors import AnotherModel, ConfigError, StorageError
 from redheart.messages import info, warn
 from redheart.model.presets import ModelDimensions
 from redheart.storage import as_struct
 from redheart.training.loop import TrainingLoop
+from redheart.training.saving.agreement import number_of_main
 
 T = TypeVar("T")
 #: Of the engine's files, as ``Cursor.form`` has it.
@@ -43,9 +44,9 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run: str
-    epoch: int
-    batches_done: int
-    global_step: int
+    epoch: Annotated[int, msgspec.Meta(ge=1)]
+    batches_done: Annotated[int, msgspec.Meta(ge=0)]
+    global_step: Annotated[int, msgspec.Meta(ge=0)]
     nonfinite_in_a_row: int
     engine: str
     world_size: int
@@ -110,8 +111,8 @@ def newest_state(
         return None
     _check_form(state, engine)
     check_same_model(state.cursor.manifest, state.path, shape, "this run (--force starts it anew)")
-    missing = lost(state.cursor.epoch - 1)
-    return _before(missing, output, state, engine) if missing else state
+    missing = lost(state.cursor.epoch - 1) if engine.is_main else ()
+    return _before(missing, output, state, engine) if engine.any_rank(bool(missing)) else state
 
 
 def _newest(
@@ -123,9 +124,7 @@ def _newest(
         state, reasons = newest_resume_state(output, Cursor, accepts=accepts)
         for reason in reasons:
             warn("training.resume_passed_over", reason=reason)
-    mine = 0.0 if state is None else float(number_of(state))
-    agreed = engine.sum_over_processes(torch.tensor([mine], dtype=torch.float64, device=engine.device))
-    number = int(agreed.item())
+    number = number_of_main(engine, 0 if state is None else number_of(state))
     return resume_state(output, number, Cursor) if number and not engine.is_main else state
 
 
@@ -145,7 +144,11 @@ def _check_form(state: ResumeState[Cursor], engine: Engine) -> None:
 
 
 def _before(missing: Sequence[int], output: Path, newest: ResumeState[Cursor], engine: Engine) -> ResumeState[Cursor]:
-    """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them."""
+    """A state from which the epochs ``missing`` come again; without one the newest. Says what is done about them. Collective.
+
+    Args:
+        missing: as the first process sees it.
+    """
     now = newest.cursor
 
     def is_early_enough(cursor: Cursor) -> bool:
@@ -174,6 +177,22 @@ def _check_tensors(state: ResumeState[Cursor], engine: Engine) -> None:
             )
 
 
+def _check_position(state: ResumeState[Cursor], loop: TrainingLoop) -> None:
+    """Whether the counters of a state fit each other, which in one of before nothing else vouches for.
+
+    Raises:
+        StorageError: they don't.
+    """
+    cursor, batches = state.cursor, loop.batches_an_epoch
+    steps = (cursor.epoch - 1) * batches + cursor.batches_done
+    if cursor.batches_done > batches or cursor.global_step != steps:
+        raise StorageError(
+            f"{state.path / MANIFEST}: cursor: found epoch {cursor.epoch}, batch {cursor.batches_done} and global_step "
+            f"{cursor.global_step}, wanted at most {batches} batches and {steps} steps: it is damaged; remove {state.path} to go on "
+            "from the one before it"
+        )
+
+
 def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
     """Puts weights, optimizer and the loop's counters back; says where the run won't repeat bit by bit. Collective.
 
@@ -182,6 +201,7 @@ def load_progress(state: ResumeState[Cursor], loop: TrainingLoop) -> Position:
         StorageError: a file does not hold what it should.
     """
     cursor, engine = state.cursor, loop.engine
+    _check_position(state, loop)
     _check_tensors(state, engine)
     if cursor.form == 1:
         _load_older(state, loop)
@@ -273,5 +293,11 @@ def save_progress(
                 save_file(dict(one.tensors), str(_file(folder, name)))
 
     save_resume_state(
-        output, msgspec.structs.asdict(cursor) | values, write, is_main=engine.is_main, any_rank=engine.any_rank
+        output,
+        msgspec.structs.asdict(cursor) | values,
+        write,
+        is_main=engine.is_main,
+        any_rank=engine.any_rank,
+        of_main=lambda number: number_of_main(engine, number),
+        check=lambda folder: check_complete(folder / ENGINE, engine.world_size, shards_state=engine.shards_state),
     )

@@ -17,6 +17,7 @@ from redheart.consolidation import Source, open_source
 from redheart.consolidation.forms.safetensors_files import read_slices
 from redheart.errors import RedHeartError, StorageError, UsageError
 from redheart.storage import read_json, write_json
+from redheart.storage.seal import write_sealed
 from redheart.training.saving.resume_state import Cursor
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 from tests.consolidation.made import cut_short, flip, model_of_ours, state_of, tensors_of
@@ -228,7 +229,7 @@ def test_a_resume_state_by_tensor_is_put_together_from_the_slices_of_all_process
     (state / "engine" / "slices_0001.safetensors").unlink()
     content = read_json(state / "manifest.json")
     del content["files"]["engine/slices_0001.safetensors"]
-    write_json(state / "manifest.json", content)
+    write_sealed(state / "manifest.json", content)
     with pytest.raises(StorageError, match=r"the slices that are there do not make up its 15 numbers"):
         open_source(state)
 
@@ -242,7 +243,7 @@ def test_a_resume_state_that_lacks_a_file_or_a_slice_is_refused(tmp_path: Path) 
         open_source(state)
     content = read_json(state / "manifest.json")
     del content["files"]["average_0000.safetensors"]
-    write_json(state / "manifest.json", content)
+    write_sealed(state / "manifest.json", content)
     with pytest.raises(
         StorageError, match=r"the slices that are there do not make up its 15 numbers of shape \[5, 3\]"
     ):
@@ -283,7 +284,7 @@ def test_a_manifest_of_another_version_or_of_other_files_is_refused(tmp_path, ch
     folder = save_model(tmp_path, "model", a_state(1), MANIFEST)
     manifest = read_json(folder / "manifest.json")
     change(manifest)
-    write_json(folder / "manifest.json", manifest)
+    write_sealed(folder / "manifest.json", manifest)
     with pytest.raises(StorageError, match=said):
         open_source(folder)
 

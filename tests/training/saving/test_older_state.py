@@ -11,7 +11,8 @@ from redheart.checkpoint.restore import restore_model
 from redheart.engine.factory import make_engine
 from redheart.errors import ConfigError, Interrupted, StorageError
 from redheart.paths import OutputPaths
-from redheart.storage import read_json, write_json
+from redheart.storage import read_json
+from redheart.storage.seal import write_sealed
 from redheart.training.saving.resume_state import newest_state
 from redheart.workflow.consolidate import consolidate
 from tests.training.runs import metrics, same_bits, train, weights
@@ -57,6 +58,6 @@ def test_under_another_engine_it_is_refused_and_so_is_one_of_a_later_version(dat
         ),
         ({"form": 3}, StorageError, "a state of form 3, and this version knows 2 at most"),
     ):
-        write_json(manifest, {**content, "cursor": content["cursor"] | change})
+        write_sealed(manifest, {**content, "cursor": content["cursor"] | change})
         with pytest.raises(error, match=said):
             newest_state(tmp_path / "cut", run, engine, None)

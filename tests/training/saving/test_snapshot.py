@@ -206,3 +206,20 @@ def test_where_the_other_process_fails_or_is_gone_nothing_is_published(
         first.failure
     )
     assert first.published is None and not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("generation, name", [(3, "epoch_0001.g3"), (2, "epoch_0001.g2"), (1, "epoch_0001")])
+def test_a_process_that_sees_other_folders_writes_into_that_of_the_first_one(
+    table: SituationTable,
+    settings: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    generation: int,
+    name: str,
+) -> None:
+    """On a network's file system: here one generation is seen, there two, or none."""
+    (tmp_path / "checkpoints" / "epoch_0001").mkdir(parents=True)
+    loop = make_loop(settings(), table)
+    monkeypatch.setattr(type(loop.engine), "is_main", property(lambda self: False))
+    monkeypatch.setattr(loop.engine, "sum_over_processes", lambda values: values + generation)
+    assert Snapshots("fp32").begin(loop, writer_at(tmp_path)) == tmp_path / "checkpoints" / name
