@@ -17,6 +17,7 @@ from redheart.embedding import EmbeddedDataset
 from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageError
 from redheart.facts.model import ModelDescription
 from redheart.model.exported import CONFIG, read_config
+from redheart.model.meta_device import meta_device
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
@@ -25,6 +26,7 @@ from redheart.storage import as_struct
 from redheart.storage.names import as_typed
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -41,6 +43,16 @@ def build_from_manifest(manifest: ModelDescription) -> UnifiedModel:
     model = UnifiedModel(dimensions, statistics).eval()
     model.facts = manifest.facts()
     return model
+
+
+def empty_model(manifest: ModelDescription, device: torch.device | str = "cpu") -> UnifiedModel:
+    """As ``build_from_manifest``, with weights and buffers that are to be filled in, each of them: what is in memory there.
+
+    Drawing 731M random numbers that are overwritten at once would take longer than reading the weights.
+    """
+    with meta_device():
+        model = build_from_manifest(manifest)
+    return model.to_empty(device=device)
 
 
 def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
@@ -213,7 +225,7 @@ def _open(path: Path, *, verify: bool) -> Restored:
 
 def _open_combined(path: Path) -> Restored:
     manifest, state = _read_combined(path)
-    return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
+    return Restored(path, manifest, _filled(empty_model(manifest), state, path))
 
 
 def _read_combined(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
@@ -304,5 +316,5 @@ def restore_model(path: Path, *, verify: bool = True) -> UnifiedModel:
         StorageError: the folder is damaged, or its tensors are not those of the model that its manifest describes; naming
             both shapes.
     """
-    model = build_from_manifest(read_manifest(path, verify=verify))
+    model = empty_model(read_manifest(path, verify=verify))
     return _filled(model, load_modules(path), path)
