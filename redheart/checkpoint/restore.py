@@ -232,6 +232,11 @@ def _read_combined(path: Path) -> tuple[Manifest, dict[str, Tensor]]:
     """What ``crossover_final.pth`` says of itself, and its tensors, which lie in the mapped file."""
     import torch
 
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise StorageError(f"{path}: can't be read: {error.strerror or error}") from error
     if not zipfile.is_zipfile(path) and path.name == OutputPaths.combined.name:
         raise StorageError(f"{path}: damaged: found no PyTorch archive (is its end missing?)")
     if not zipfile.is_zipfile(path):
