@@ -285,7 +285,7 @@ def statistics_of(manifest: ModelDescription) -> TargetStatistics:
         AnotherModel: it has other tasks than this version.
     """
     try:
-        return TargetStatistics.from_json(manifest.statistics)
+        return TargetStatistics.from_json(manifest.statistics, manifest.training_split)
     except (ValueError, TypeError) as error:
         raise AnotherModel(f"checkpoint manifest: its statistics are of another version: {error}") from error
 

@@ -78,7 +78,7 @@ def _mean_skill(tasks: Mapping[str, TaskScores]) -> float | None:
 
 def constant_predictor(task: str, statistics: TargetStatistics) -> NDArray[np.float64]:
     """What is always guessed by someone who knows the training split's targets and nothing else."""
-    one = statistics[task]
+    one = statistics.constant[task]
     return np.array(one.prior if TASK_BY_NAME[task].is_distribution else one.mean, dtype=np.float64)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.batches.trained_on import save_trained_on, with_texts
+from redheart.batches.trained_on import Source, save_trained_on, with_texts
 from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.embedding import EmbeddedDataset
@@ -41,7 +41,13 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
-from redheart.training.init_from import check_source_stays, initialise, solves_start, statistics_with_source
+from redheart.training.init_from import (
+    check_source_stays,
+    initialise,
+    solves_start,
+    statistics_with_source,
+    without_what_trained,
+)
 from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
@@ -99,11 +105,14 @@ class Trainer:
         self.learning_rate, self.rate_origin = learning_rate, rate_origin
         self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
-        self.table = SituationTable.open(dataset)
+        self.whole_table = self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
         self.preset, self.why = choose_preset(asked)
         identity = run_identity(asked, self.table.identity, self.preset, learning_rate)
         self.folder = RunFolder(output, with_texts(identity, output, self.table))
+        self.sources: list[Source] = []
+        if (source := config.training.init_from) is not None:
+            self.table, self.sources = without_what_trained(Path(source), self.whole_table)
 
     @cached_property
     def statistics(self) -> TargetStatistics:
@@ -182,7 +191,7 @@ class Trainer:
         run.callbacks = callbacks
         if engine.is_main:
             write_text(self.paths.settings, resolved_yaml(self.config))
-            save_trained_on(self.output, self.folder.run, self.table)
+            save_trained_on(self.output, self.folder.run, self.whole_table, self.sources)
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:
@@ -326,6 +335,7 @@ class Trainer:
             ),
             model=self.shape.to_json(),
             statistics=self.statistics.to_json(),
+            training_split=None if self.statistics.training_split is None else self.statistics.training_split.to_json(),
             seed=config.seed,
             learning_rate=self.learning_rate,
             ema_decay=config.training.ema_decay or None,

@@ -18,7 +18,7 @@ from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
-from redheart.errors import Interrupted, TrainingError, UsageError
+from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.machine import choose_preset
 from redheart.messages import text
@@ -27,7 +27,7 @@ from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
-from redheart.training.init_from import initialise, solves_start, statistics_with_source
+from redheart.training.init_from import initialise, solves_start, statistics_with_source, without_what_trained
 from redheart.training.linear_start import LinearStart, Stopping, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
@@ -57,6 +57,7 @@ class TrialRunner:
         self.train = train
         self.statistics = self.table.statistics(train)
         if config.training.init_from is not None:
+            self.table, _ = without_what_trained(Path(config.training.init_from), self.table, is_told=False)
             self.statistics = statistics_with_source(
                 Path(config.training.init_from), self.statistics, is_solved=solves_start(config.training)
             )
@@ -134,10 +135,7 @@ class TrialRunner:
         engine = make_engine(self.config)
         model = build(self.dimensions, self.statistics)
         if self.config.training.init_from is not None:
-            if not isinstance(model, UnifiedModel):
-                raise UsageError(
-                    "training.init_from: the weights of a checkpoint are those of the whole model; wanted it unset here"
-                )
+            assert isinstance(model, UnifiedModel)  # the ablation refuses it
             initialise(model, Path(self.config.training.init_from), self.table.dataset, model.config)
         if solves_start(self.config.training):
             apply_linear_start(model, self._linear_start(centres_of(model), stopping))
