@@ -12,6 +12,7 @@ import msgspec
 
 from redheart.checkpoint import Manifest, load_modules, read_manifest
 from redheart.checkpoint.manifest import NAME as MANIFEST
+from redheart.checkpoint.tensor_file import misfit_of
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageError
@@ -293,15 +294,6 @@ def statistics_of(manifest: ModelDescription) -> TargetStatistics:
 def _combined_in(path: Path) -> Path:
     """The file that the folder ``crossover`` is about, or ``path`` itself."""
     return OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
-
-
-def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
-    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape."""
-    for name in (*wanted, *found):
-        shapes = [tuple(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
-        if shapes[0] != shapes[1]:
-            return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
-    return None
 
 
 def _filled(model: UnifiedModel, state: Mapping[str, Tensor], path: Path) -> UnifiedModel:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.module_files import module_of
-from redheart.checkpoint.restore import empty_model, misfit_of
+from redheart.checkpoint.restore import empty_model
+from redheart.checkpoint.tensor_file import misfit_of
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
 from redheart.errors import AnotherModel, Interrupted
