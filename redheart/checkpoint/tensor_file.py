@@ -170,10 +170,19 @@ class _Shaped(Protocol):
     def shape(self) -> Sequence[int]: ...
 
 
-def misfit_of(found: Mapping[str, _Shaped], wanted: Mapping[str, _Shaped]) -> str | None:
-    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape."""
+def misfit_of(
+    found: Mapping[str, _Shaped],
+    wanted: Mapping[str, _Shaped],
+    *,
+    shown: type[tuple[int, ...]] | type[list[int]] = tuple,
+) -> str | None:
+    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape.
+
+    Args:
+        shown: how a shape is written, as Python does or as files have it.
+    """
     for name in (*wanted, *found):
-        shapes = [tuple(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
+        shapes = [shown(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
         if shapes[0] != shapes[1]:
             return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
     return None

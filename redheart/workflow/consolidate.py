@@ -126,7 +126,7 @@ def _with_facts(source: Source, other: Source) -> Source:
         raise UsageError(
             f"{other.path}: says nothing of its model; wanted a checkpoint of a run, an export or a resume state"
         )
-    if misfit := misfit_of(source.tensors, other.tensors):
+    if misfit := misfit_of(source.tensors, other.tensors, shown=list):
         raise AnotherModel(f"{source.path}: is not of the model of {other.path}: {misfit}")
     return replace(source, facts=_of_no_weights(facts))
 
