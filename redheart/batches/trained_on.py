@@ -26,6 +26,11 @@ from redheart.storage import fingerprint, read_struct, write_json
 from redheart.storage.structs import Settings
 
 FORMAT = 1
+#: What helps where too little is left to judge on.
+_ANEW = "train anew on this data (redheart train), or name the data that it was trained on with --data"
+_OTHER_WEIGHTS = (
+    "begin with other weights (training.init_from) or with none, or name data that these have not seen with --data"
+)
 #: Ids that a warning names.
 _NAMED = 5
 
@@ -243,7 +248,7 @@ def _without(
     if message is not None:
         told = ", ".join(f"{split} {count}" for split, count in counts.items())
         warn(message, path=table.path, counts=told, ids=", ".join(named))
-    _check_left(table, kept, counts)
+    _check_left(table, kept, counts, _ANEW if message == "data.trained_on_left_out" else _OTHER_WEIGHTS)
     return Judged(table.restricted(kept), counts)
 
 
@@ -281,7 +286,7 @@ def _warn_of_replaced(table: SituationTable, record: TrainedOn, judged: Mapping[
         warn("data.trained_on_replaced", path=table.path, gone=gone, new=new)
 
 
-def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: Mapping[str, int]) -> None:
+def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: Mapping[str, int], cure: str) -> None:
     problems = []
     for split in SPLITS:
         count, has_target = len(kept[split]), bool(table.dataset.facts.has_target[kept[split]].any())
@@ -293,7 +298,6 @@ def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: 
             )
     if problems:
         raise DataError(
-            f"{table.path}: nothing is left to judge the model on: train anew on this data (redheart train), or name "
-            "the data that it was trained on with --data",
+            f"{table.path}: nothing is left to judge the model on: {cure}",
             tuple(problems),
         )

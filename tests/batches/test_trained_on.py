@@ -252,3 +252,14 @@ def test_ids_of_other_data_that_happen_to_be_the_same_leave_nothing_out(
 
 def test_without_a_record_nothing_is_known_of_a_source(tmp_path: Path) -> None:
     assert find_sources("r", [tmp_path]) is None and find_sources(None, [tmp_path]) is None
+
+
+def test_where_all_that_would_be_judged_trained_the_source_other_weights_are_advised(
+    table: SituationTable, tmp_path: Path
+) -> None:
+    sources = find_sources("r", [tmp_path])
+    assert sources is not None
+    texts = {f"s{index}": edited(int(index), "judge") for index in table.split_indices["train"]}
+    texts |= {f"s{index}": edited(int(index), "train") for index in table.split_indices["judge"]}
+    with pytest.raises(DataError, match=r"begin with other weights \(training\.init_from\)"):
+        leave_out_sources(small_table(tmp_path, texts), sources, ("judge",))
