@@ -71,7 +71,6 @@ def run_ablation(
         StorageError: a file is damaged or can't be written.
         ConfigError: see ``check_begins_anew``.
     """
-    check_begins_anew(config)
     asked = resolve(config if asked is None else asked)
     config = resolve(config)
     folder = output / FOLDER
@@ -123,6 +122,7 @@ def _run_missing(
 ) -> None:
     if not missing:
         return
+    check_begins_anew(ablator.config)
     slots = plan_slots(environment, workers=ablator.config.ablation.workers, tasks=len(missing)).environments
     info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import time
@@ -105,14 +106,11 @@ class Trainer:
         self.learning_rate, self.rate_origin = learning_rate, rate_origin
         self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
-        self.whole_table = self.table = SituationTable.open(dataset)
+        self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
         self.preset, self.why = choose_preset(asked)
         identity = run_identity(asked, self.table.identity, self.preset, learning_rate)
         self.folder = RunFolder(output, with_texts(identity, output, self.table))
-        self.sources: list[Source] = []
-        if (source := config.training.init_from) is not None:
-            self.table, self.sources = without_what_trained(Path(source), self.whole_table)
 
     @cached_property
     def statistics(self) -> TargetStatistics:
@@ -152,14 +150,17 @@ class Trainer:
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
+        whole, sources = self.table, list[Source]()
+        if training.init_from is not None:
+            self.table, sources = without_what_trained(Path(training.init_from), whole)
         if engine.is_main:
             self.folder.remove_left_overs()
             self.folder.retire_other(force=self.force)
         engine.barrier()
-        self._train(engine)
+        self._train(engine, functools.partial(save_trained_on, self.output, self.folder.run, whole, sources))
         return result
 
-    def _train(self, engine: Engine) -> None:
+    def _train(self, engine: Engine, save_record: Callable[[], None]) -> None:
         announce_training(
             self.config,
             engine,
@@ -191,7 +192,7 @@ class Trainer:
         run.callbacks = callbacks
         if engine.is_main:
             write_text(self.paths.settings, resolved_yaml(self.config))
-            save_trained_on(self.output, self.folder.run, self.whole_table, self.sources)
+            save_record()
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -57,13 +58,18 @@ class TrialRunner:
         self.train = train
         self.statistics = self.table.statistics(train)
         if config.training.init_from is not None:
-            self.table, _ = without_what_trained(Path(config.training.init_from), self.table, is_told=False)
             self.statistics = statistics_with_source(
                 Path(config.training.init_from), self.statistics, is_solved=solves_start(config.training)
             )
         self._linear_starts: dict[int, LinearStart] = {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
+
+    @cached_property
+    def _judged_table(self) -> SituationTable:
+        """What trials are scored on."""
+        source = self.config.training.init_from
+        return self.table if source is None else without_what_trained(Path(source), self.table, is_told=False)[0]
 
     def _linear_start(self, centres: int, stopping: Stopping) -> LinearStart:
         """The same for all trials; the ablation has models with and without centres."""
@@ -142,7 +148,7 @@ class TrialRunner:
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         return TrainingLoop(
             engine,
-            self.table,
+            self._judged_table,
             self.train,
             self.statistics,
             learning_rate=learning_rate,

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from redheart.ablation import AblationResult, as_table, run_ablation
+from redheart.ablation.ablation import check_begins_anew
 from redheart.ablation.run import Ablator, BestEpoch, resolve
 from redheart.ablation.variants import LABELS, VARIANTS, builder, shapes
 from redheart.cli.main import main
@@ -320,9 +321,8 @@ def test_of_equal_epochs_the_first_is_the_best() -> None:
 def test_a_start_from_a_checkpoint_is_refused_before_anything_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = load_config(None, [*SETTINGS, "training.init_from=some"])
     with pytest.raises(ConfigError, match=r"training\.init_from: found some, wanted null.*training\.init_from=null"):
-        run_ablation(config, tmp_path / "none.embedded.json", tmp_path / "out", learning_rate=RATE)
+        check_begins_anew(load_config(None, [*SETTINGS, "training.init_from=some"]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("redheart.cli.main._starting_from", lambda asked: asked)
     monkeypatch.setattr("redheart.workflow.datasets.prepare", lambda *_, **__: pytest.fail("embedded"))
