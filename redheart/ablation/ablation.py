@@ -14,6 +14,7 @@ from redheart.ablation.variants import VARIANTS, WHOLE, shapes
 from redheart.ablation.worker import Job, Run
 from redheart.config import Config
 from redheart.embedding import EmbeddedDataset
+from redheart.errors import ConfigError
 from redheart.evaluation.bootstrap import Draws
 from redheart.messages import info, language, text
 from redheart.paths import OutputPaths
@@ -23,6 +24,20 @@ from redheart.worker_pool import own_environment, plan_slots
 
 FOLDER = OutputPaths.ablation.name
 RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
+
+
+def check_begins_anew(config: Config) -> None:
+    """Whether every variant can begin as the configuration says.
+
+    Raises:
+        ConfigError: it asks for a checkpoint's weights: those of the whole model fit no variant without a part, and one that began
+            anew beside one that did not would say nothing of the part.
+    """
+    if config.training.init_from is not None:
+        raise ConfigError(
+            f"training.init_from: found {config.training.init_from}, wanted null: an ablation trains every variant from the same "
+            "random start, and the weights of the whole model fit no other; leave --init-from out, or say training.init_from=null"
+        )
 
 
 def run_ablation(
@@ -54,6 +69,7 @@ def run_ablation(
         Interrupted: ``should_stop`` said so; finished runs are kept and the same call goes on.
         TrainingError: a variant diverged at this learning rate, or a worker died.
         StorageError: a file is damaged or can't be written.
+        ConfigError: see ``check_begins_anew``.
     """
     asked = resolve(config if asked is None else asked)
     config = resolve(config)
@@ -106,6 +122,7 @@ def _run_missing(
 ) -> None:
     if not missing:
         return
+    check_begins_anew(ablator.config)
     slots = plan_slots(environment, workers=ablator.config.ablation.workers, tasks=len(missing)).environments
     info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()

@@ -6,7 +6,7 @@ it trained on: it is known again by its id, and left out where it would be judge
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,20 @@ from redheart.storage import fingerprint, read_struct, write_json
 from redheart.storage.structs import Settings
 
 FORMAT = 1
+#: What helps where too little is left to judge on.
+_ANEW = "train anew on this data (redheart train), or name the data that it was trained on with --data"
+_OTHER_WEIGHTS = (
+    "begin with other weights (training.init_from) or with none, or name data that these have not seen with --data"
+)
 #: Ids that a warning names.
 _NAMED = 5
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """On which side of another run each situation was, with whose weights a run began; as in ``TrainedOn``."""
+
+    run: str
+    splits: dict[str, dict[str, str]]
 
 
 class TrainedOn(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +48,7 @@ class TrainedOn(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run, dataset, texts: identities of the run, of its data, and of the texts in it.
         splits: by split, ids and the hash of each one's text, 16 hex digits.
+        sources: of a run that began with another one's weights, that one, and those that that one began with in turn.
     """
 
     format: int = FORMAT
@@ -43,6 +56,7 @@ class TrainedOn(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     texts: str
     splits: dict[str, dict[str, str]]
+    sources: list[Source] = []
 
     @property
     def texts_by_id(self) -> dict[str, str]:
@@ -50,8 +64,11 @@ class TrainedOn(msgspec.Struct, frozen=True, kw_only=True):
         return {name: text for texts in self.splits.values() for name, text in texts.items()}
 
 
-def save_trained_on(output: Path, run: str, table: SituationTable) -> None:
+def save_trained_on(output: Path, run: str, table: SituationTable, sources: Sequence[Source] = ()) -> None:
     """Writes the record, on one line: of thousands of texts nobody reads it.
+
+    Args:
+        sources: what the weights were trained on that the run began with.
 
     Raises:
         StorageError: it could not be written; an earlier one is intact.
@@ -60,7 +77,13 @@ def save_trained_on(output: Path, run: str, table: SituationTable) -> None:
     splits: dict[str, dict[str, str]] = {
         split: {table.ids[index]: hashes[index] for index in indices} for split, indices in table.split_indices.items()
     }
-    record = TrainedOn(run=run, dataset=table.identity, texts=table.dataset.texts_identity, splits=splits)
+    record = TrainedOn(
+        run=run,
+        dataset=table.identity,
+        texts=table.dataset.texts_identity,
+        splits=splits,
+        sources=list(sources),
+    )
     write_json(OutputPaths(output).trained_on, record, indent=None)
 
 
@@ -79,6 +102,18 @@ def find_trained_on(run: str | None, outputs: Iterable[Path]) -> TrainedOn | Non
         if found is not None and found.run == run:
             return found
     return None
+
+
+def find_sources(run: str | None, outputs: Iterable[Path]) -> list[Source] | None:
+    """What the weights of ``run`` were trained on, by it and by those before it; None where it has no record in ``outputs``.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    record = find_trained_on(run, outputs) if run else None
+    if record is None:
+        return None
+    return list({one.run: one for one in (Source(run=record.run, splits=record.splits), *record.sources)}.values())
 
 
 def _read(output: Path) -> TrainedOn | None:
@@ -141,39 +176,90 @@ def leave_out_trained(
         if model.dataset != table.identity or table.dataset.sequences.has_older:
             warn("data.trained_on_unknown", path=table.path)
         return Judged(table, {})
-    if record.texts == table.dataset.texts_identity:
-        return Judged(table, {})
+    is_edited, found = record.texts != table.dataset.texts_identity, Judged(table, {})
+    if is_edited:
+        found = _without(table, [record.splits], splits, "data.trained_on_left_out")
+        _warn_of_replaced(table, record, {split: found.table.split_indices[split] for split in splits})
+    beside = leave_out_sources(found.table, record.sources, splits)
+    counts = {
+        split: count
+        for split in map(str, splits)
+        if (count := found.left_out.get(split, 0) + beside.left_out.get(split, 0))
+    }
+    return Judged(beside.table, counts, is_edited)
+
+
+def leave_out_sources(
+    table: SituationTable, sources: Iterable[Source], splits: Collection[Split], *, is_told: bool = True
+) -> Judged:
+    """``table`` without the situations of ``splits`` that trained, chose or judged the weights that a run began with.
+
+    As ``leave_out_trained``; but the source's data may be other data, whose ids mean other situations: they count where some
+    situation has its id and its text in both.
+
+    Args:
+        is_told: whether a warning is given.
+
+    Raises:
+        DataError: too few are left.
+    """
+    known = [one.splits for one in sources]
+    return _without(table, known, splits, "data.source_left_out" if is_told else None, by_id=_has_same_ids)
+
+
+_Sides = Mapping[str, Mapping[str, str]]
+
+
+def _has_same_ids(table: SituationTable, sides: _Sides) -> bool:
+    texts = {name: text for one in sides.values() for name, text in one.items()}
+    return any(texts.get(name) == text for name, text in zip(table.ids, _hashes(table), strict=True))
+
+
+def _without(
+    table: SituationTable,
+    runs: Sequence[_Sides],
+    splits: Collection[Split],
+    message: str | None,
+    *,
+    by_id: Callable[[SituationTable, _Sides], bool] = lambda table, sides: True,
+) -> Judged:
+    """``table`` without what had a part in one of ``runs``; said by ``message``, with counts and some ids.
+
+    Args:
+        by_id: whether a run's ids name the table's situations.
+
+    Raises:
+        DataError: too few are left.
+    """
     kept = dict(table.split_indices)
     left_out: dict[Split, Indices] = {}
+    knows_ids = [by_id(table, sides) for sides in runs]
     for split in splits:
-        had_part = _had_part(table, record, split)
         indices = table.split_indices[split]
+        parts = [_had_part(table, sides, split, by_id=known) for sides, known in zip(runs, knows_ids, strict=True)]
+        had_part = np.logical_or.reduce(parts) if parts else np.zeros(len(indices), np.bool_)
         if had_part.any():
             left_out[split] = indices[had_part]
             kept[split] = indices[~had_part]
-    _warn_of_replaced(table, record, {split: kept[split] for split in splits})
     if not left_out:
-        return Judged(table, {}, is_edited=True)
+        return Judged(table, {})
     named = [table.ids[index] for indices in left_out.values() for index in indices[:_NAMED]][:_NAMED]
     counts = {str(split): len(indices) for split, indices in left_out.items()}
-    warn(
-        "data.trained_on_left_out",
-        path=table.path,
-        counts=", ".join(f"{split} {count}" for split, count in counts.items()),
-        ids=", ".join(named),
-    )
-    _check_left(table, kept, counts)
-    return Judged(table.restricted(kept), counts, is_edited=True)
+    if message is not None:
+        told = ", ".join(f"{split} {count}" for split, count in counts.items())
+        warn(message, path=table.path, counts=told, ids=", ".join(named))
+    _check_left(table, kept, counts, _ANEW if message == "data.trained_on_left_out" else _OTHER_WEIGHTS)
+    return Judged(table.restricted(kept), counts)
 
 
-def _had_part(table: SituationTable, record: TrainedOn, split: Split) -> NDArray[np.bool_]:
-    """Which situations of ``split`` lay on an earlier side, by their text, else by their id."""
+def _had_part(table: SituationTable, sides: _Sides, split: Split, *, by_id: bool) -> NDArray[np.bool_]:
+    """Which situations of ``split`` lay on an earlier side of a run, by their text, else by their id."""
     earlier = SPLITS[: SPLITS.index(split)]
-    by_id = {name for one in earlier for name in record.splits.get(one, {})}
-    by_text = {text for one in earlier for text in record.splits.get(one, {}).values()}
-    known, hashes = set(record.texts_by_id.values()), _hashes(table)
+    ids = {name for one in earlier for name in sides.get(one, {})} if by_id else set()
+    texts = {text for one in earlier for text in sides.get(one, {}).values()}
+    known, hashes = {text for one in sides.values() for text in one.values()}, _hashes(table)
     found = [
-        hashes[index] in by_text or (hashes[index] not in known and table.ids[index] in by_id)
+        hashes[index] in texts or (hashes[index] not in known and table.ids[index] in ids)
         for index in table.split_indices[split]
     ]
     return np.array(found, np.bool_)
@@ -200,7 +286,7 @@ def _warn_of_replaced(table: SituationTable, record: TrainedOn, judged: Mapping[
         warn("data.trained_on_replaced", path=table.path, gone=gone, new=new)
 
 
-def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: Mapping[str, int]) -> None:
+def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: Mapping[str, int], cure: str) -> None:
     problems = []
     for split in SPLITS:
         count, has_target = len(kept[split]), bool(table.dataset.facts.has_target[kept[split]].any())
@@ -212,7 +298,6 @@ def _check_left(table: SituationTable, kept: Mapping[Split, Indices], left_out: 
             )
     if problems:
         raise DataError(
-            f"{table.path}: nothing is left to judge the model on: train anew on this data (redheart train), or name "
-            "the data that it was trained on with --data",
+            f"{table.path}: nothing is left to judge the model on: {cure}",
             tuple(problems),
         )

@@ -13,11 +13,13 @@ import msgspec
 
 from redheart.checkpoint import Manifest, load_modules, read_manifest
 from redheart.checkpoint.manifest import NAME as MANIFEST
+from redheart.checkpoint.tensor_file import misfit_of
 from redheart.config import EmbeddingConfig
 from redheart.embedding import EmbeddedDataset
 from redheart.errors import AnotherEncoder, AnotherModel, StorageError, UsageError
 from redheart.facts.model import ModelDescription
 from redheart.model.exported import CONFIG, read_config
+from redheart.model.meta_device import meta_device
 from redheart.model.presets import PRESETS, ModelDimensions
 from redheart.model.statistics import TargetStatistics
 from redheart.model.unified import UnifiedModel
@@ -26,6 +28,7 @@ from redheart.storage import as_struct
 from redheart.storage.names import as_typed
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -42,6 +45,16 @@ def build_from_manifest(manifest: ModelDescription) -> UnifiedModel:
     model = UnifiedModel(dimensions, statistics).eval()
     model.facts = manifest.facts()
     return model
+
+
+def empty_model(manifest: ModelDescription, device: torch.device | str = "cpu") -> UnifiedModel:
+    """As ``build_from_manifest``, with weights and buffers that are to be filled in, each of them: what is in memory there.
+
+    Drawing 731M random numbers that are overwritten at once would take longer than reading the weights.
+    """
+    with meta_device():
+        model = build_from_manifest(manifest)
+    return model.to_empty(device=device)
 
 
 def check_encoder(manifest: ModelDescription, dataset: EmbeddedDataset) -> None:
@@ -214,7 +227,7 @@ def _open(path: Path, *, verify: bool) -> Restored:
 
 def _open_combined(path: Path, *, verify: bool) -> Restored:
     manifest, state = _read_combined(path, verify=verify)
-    return Restored(path, manifest, _filled(build_from_manifest(manifest), state, path))
+    return Restored(path, manifest, _filled(empty_model(manifest), state, path))
 
 
 def _read_combined(path: Path, *, verify: bool = False) -> tuple[Manifest, dict[str, Tensor]]:
@@ -225,6 +238,11 @@ def _read_combined(path: Path, *, verify: bool = False) -> tuple[Manifest, dict[
     """
     import torch
 
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise StorageError(f"{path}: can't be read: {error.strerror or error}") from error
     if not zipfile.is_zipfile(path) and path.name == OutputPaths.combined.name:
         raise StorageError(f"{path}: damaged: found no PyTorch archive (is its end missing?)")
     if not zipfile.is_zipfile(path):
@@ -286,7 +304,7 @@ def statistics_of(manifest: ModelDescription) -> TargetStatistics:
         AnotherModel: it has other tasks than this version.
     """
     try:
-        return TargetStatistics.from_json(manifest.statistics)
+        return TargetStatistics.from_json(manifest.statistics, manifest.training_split)
     except (ValueError, TypeError) as error:
         raise AnotherModel(f"checkpoint manifest: its statistics are of another version: {error}") from error
 
@@ -294,15 +312,6 @@ def statistics_of(manifest: ModelDescription) -> TargetStatistics:
 def _combined_in(path: Path) -> Path:
     """The file that the folder ``crossover`` is about, or ``path`` itself."""
     return OutputPaths(path.parent).combined if (path / OutputPaths.candidates.name).is_file() else path
-
-
-def misfit_of(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
-    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape."""
-    for name in (*wanted, *found):
-        shapes = [tuple(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
-        if shapes[0] != shapes[1]:
-            return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
-    return None
 
 
 def _filled(model: UnifiedModel, state: Mapping[str, Tensor], path: Path) -> UnifiedModel:
@@ -322,5 +331,5 @@ def restore_model(path: Path, *, verify: bool = True) -> UnifiedModel:
         StorageError: the folder is damaged, or its tensors are not those of the model that its manifest describes; naming
             both shapes.
     """
-    model = build_from_manifest(read_manifest(path, verify=verify))
+    model = empty_model(read_manifest(path, verify=verify))
     return _filled(model, load_modules(path), path)

@@ -11,32 +11,18 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from redheart.checkpoint.number_types import BY_TORCH_NAME, RANK
 from redheart.storage import Json
 from redheart.storage.atomic import follow_umask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: PyTorch's names of types, those of a file's header (https://github.com/huggingface/safetensors#format), and their bytes; in the
-#: library's order.
-_TYPES = {
-    "bool": ("BOOL", 1),
-    "uint8": ("U8", 1),
-    "int8": ("I8", 1),
-    "int16": ("I16", 2),
-    "float16": ("F16", 2),
-    "bfloat16": ("BF16", 2),
-    "int32": ("I32", 4),
-    "float32": ("F32", 4),
-    "float64": ("F64", 8),
-    "int64": ("I64", 8),
-}
-_RANK = {name: rank for rank, name in enumerate(_TYPES)}
 #: Numbers that are brought to the host at a time.
 _BLOCK = 1 << 22
 
@@ -49,7 +35,7 @@ class TensorForm(NamedTuple):
 
     @property
     def item_bytes(self) -> int:
-        return _TYPES[self.dtype][1]
+        return BY_TORCH_NAME[self.dtype].size
 
     @property
     def bytes(self) -> int:
@@ -57,7 +43,7 @@ class TensorForm(NamedTuple):
 
     @property
     def is_floating_point(self) -> bool:
-        return "float" in self.dtype
+        return BY_TORCH_NAME[self.dtype].is_floating
 
 
 class Layout:
@@ -77,12 +63,16 @@ class Layout:
     def __init__(self, forms: Mapping[str, TensorForm], metadata: Mapping[str, str] | None = None) -> None:
         # As the library has it, so that equal tensors make equal files: the largest types first, so that in a mapped file each
         # number lies where its type wants it; then by name.
-        self.forms = dict(sorted(forms.items(), key=lambda item: (-_RANK[item[1].dtype], item[0].encode())))
+        self.forms = dict(sorted(forms.items(), key=lambda item: (-RANK[item[1].dtype], item[0].encode())))
         header: dict[str, Json] = {"__metadata__": {"format": "pt", **(metadata or {})}}
         ends = [0]
         for name, form in self.forms.items():
             ends.append(ends[-1] + form.bytes)
-            header[name] = {"dtype": _TYPES[form.dtype][0], "shape": [*form.shape], "data_offsets": [*ends[-2:]]}
+            header[name] = {
+                "dtype": BY_TORCH_NAME[form.dtype].name,
+                "shape": [*form.shape],
+                "data_offsets": [*ends[-2:]],
+            }
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         self.head = len(text).to_bytes(8, "little") + text
@@ -173,6 +163,29 @@ class TensorFile:
         with contextlib.suppress(OSError):  # what could not be written is told of already
             self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
+def misfit_of(
+    found: Mapping[str, _Shaped],
+    wanted: Mapping[str, _Shaped],
+    *,
+    shown: type[tuple[int, ...]] | type[list[int]] = tuple,
+) -> str | None:
+    """In words, the first of the tensors ``found`` that is not as in ``wanted``; None: they fit, each in name and shape.
+
+    Args:
+        shown: how a shape is written, as Python does or as files have it.
+    """
+    for name in (*wanted, *found):
+        shapes = [shown(of[name].shape) if hasattr(of.get(name), "shape") else "nothing" for of in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            return f"{name}: found {shapes[0]}, wanted {shapes[1]}"
+    return None
 
 
 def form_of(tensor: Tensor) -> TensorForm:

@@ -43,7 +43,7 @@ def advice_for(command: Command, output: Path, file: Path | None = None, *, opti
     Raises:
         StorageError: in place of one that a right caused, and of an operating system's own.
     """
-    from redheart.storage.writable import REFUSED, may_be_made
+    from redheart.storage.writable import REFUSED, closed_to_this_user, may_be_made
 
     try:
         yield
@@ -55,6 +55,11 @@ def advice_for(command: Command, output: Path, file: Path | None = None, *, opti
         # What may not be read is told as it is; a log file is only written.
         if place is None or not _is_within(place, output) or (place != file and may_be_made(Path(place))):
             raise
+        if (closed := closed_to_this_user(Path(place))) is not None:
+            raise StorageError(
+                f"{closed}: may not be read by this user ({cause.strerror}), and `redheart {command.name}` needs it: ask its owner "
+                "for the right to"
+            ) from error
         is_run = option == "--output" and output.exists()
         cure = f"{'take a copy of the folder (cp -r) and name it' if is_run else 'name another'} with {option}"
         raise StorageError(

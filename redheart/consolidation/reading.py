@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from redheart.consolidation.number_types import NumberType
+from redheart.checkpoint.number_types import NumberType
 from redheart.consolidation.source import Record, StoredTensor
 from redheart.errors import StorageError
 from redheart.storage.names import reason_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redheart.checkpoint import Manifest
-from redheart.consolidation.number_types import NumberType
+from redheart.checkpoint.number_types import NumberType
 from redheart.errors import StorageError
 
 

@@ -17,7 +17,7 @@ from redheart.checkpoint.module_files import INDEX, module_of
 from redheart.consolidation.forms.recognition import FACTS
 from redheart.consolidation.reading import Reader
 from redheart.consolidation.source import Source, StoredTensor
-from redheart.consolidation.writers.safetensors_file import header_of, write_safetensors
+from redheart.consolidation.writers.safetensors_file import layout_of, write_safetensors
 from redheart.consolidation.writers.torch_archive import pickle_of, size_of, write_archive
 from redheart.consolidation.writers.written_file import WrittenFile
 from redheart.errors import AnotherModel, UsageError
@@ -92,8 +92,8 @@ def _safetensors(name: str, tensors: Mapping[str, StoredTensor], metadata: Mappi
     def write(file: WrittenFile, reader: Reader) -> None:
         write_safetensors(file, reader, tensors, metadata)
 
-    head = header_of(tensors, metadata)
-    return PlannedFile(name, len(head) + sum(tensor.size for tensor in tensors.values()), head, tensors, write)
+    layout = layout_of(tensors, metadata)
+    return PlannedFile(name, layout.bytes, layout.head, tensors, write)
 
 
 class OneFile(Target):

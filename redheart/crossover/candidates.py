@@ -51,6 +51,15 @@ CANDIDATES: tuple[Callable[[Material], list[Recipe]], ...] = (
 )
 
 
+#: Those of them that evaluate models to be made.
+_MEASURING = frozenset({_soup})
+
+
 def recipes_of(material: Material) -> list[Recipe]:
     """All recipes, in the order of ``CANDIDATES``."""
     return [recipe for make in CANDIDATES for recipe in make(material)]
+
+
+def recipes_known_before(material: Material) -> list[Recipe]:
+    """The recipes that are known before anything is measured: where what is measured is one of them, it is not loaded again."""
+    return [recipe for make in CANDIDATES if make not in _MEASURING for recipe in make(material)]

@@ -16,7 +16,7 @@ from redheart.checkpoint import START_EPOCH, Manifest, save_streamed
 from redheart.checkpoint.restore import build_dimensions, check_preset, check_same_model, check_vectors
 from redheart.config import Config
 from redheart.crossover.beside_baseline import BesideBaseline, beside_baseline, save_beside_baseline
-from redheart.crossover.candidates import recipes_of
+from redheart.crossover.candidates import recipes_known_before, recipes_of
 from redheart.crossover.controls import last_epoch
 from redheart.crossover.decision import decide, explain
 from redheart.crossover.evaluation import Scorer, stop_if, whole_state
@@ -29,6 +29,7 @@ from redheart.crossover.result import (
     save_result,
 )
 from redheart.crossover.strategies import EpochFiles, Recipe
+from redheart.data.splits import Split
 from redheart.errors import StorageError
 from redheart.facts.candidate import Score
 from redheart.facts.model import Selection
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     import torch
 
 COMBINED_FORMAT = 1
+#: Where candidates are scored: to decide, and then to report.
+SCORED: tuple[Split, ...] = ("judge", "test")
 
 
 def recorded_choose_loss(metrics_file: Path, epochs: list[int]) -> dict[int, float]:
@@ -119,6 +122,7 @@ def _compared(
         settings=config.crossover,
         seed=config.seed,
     )
+    scorer.expect(recipes_known_before(material), SCORED)
     _, tried = material.soup
     recipes = recipes_of(material)
     soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in tried]
@@ -172,10 +176,12 @@ def run_crossover(
     if changed and choices is not None:
         compared = _compared(config, output, files, scorer, choices)
     recipes, comparisons = compared.recipes, compared.contenders(files)
+    scorer.expect(recipes, SCORED)
     comparisons_made = max(1, comparisons)
     candidates = _candidates(files, recipes, scorer.score_all(recipes, "judge", comparisons=comparisons_made))
     decision = decide(candidates, dry_run=analysis.dry_run, weights_changed=changed, epochs=len(files.all_epochs))
-    # The test split is read only now that nothing can follow from it.
+    # The test split's targets are read only now that nothing can follow from them. What the candidates give for its texts is
+    # there, from when their weights were in memory.
     tested = scorer.score_all(recipes, "test", comparisons=comparisons_made)
     candidates = [
         msgspec.structs.replace(c, scores={**c.scores, "test": score})

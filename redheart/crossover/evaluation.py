@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint.module_files import module_of
-from redheart.checkpoint.restore import build_from_manifest, misfit_of
+from redheart.checkpoint.restore import empty_model
+from redheart.checkpoint.tensor_file import misfit_of
 from redheart.crossover.strategies import EpochFiles, Recipe
 from redheart.data.splits import Split
 from redheart.errors import AnotherModel, Interrupted
 from redheart.evaluation.bootstrap import Array, Resamples, paired_difference
-from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model
+from redheart.evaluation.evaluate import Evaluation, constant_predictor, evaluate_model, predict_split
 from redheart.evaluation.resampled_metrics import draw, measures_of
 from redheart.facts.candidate import Score, TaskSkill
 from redheart.messages import text
 from redheart.model.losses import served_loss
-from redheart.model.unified import UnifiedModel
+from redheart.model.unified import Outputs, UnifiedModel
 from redheart.progress import Progress
 from redheart.storage import without_nonfinite
-from redheart.tasks import TASK_BY_NAME, TASKS
+from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
 
 
 def stop_if(should_stop: Callable[[], bool]) -> None:
@@ -33,19 +34,24 @@ def stop_if(should_stop: Callable[[], bool]) -> None:
 
 
 def load_into(
-    model: UnifiedModel, files: EpochFiles, recipe: Recipe, *, should_stop: Callable[[], bool] = lambda: False
+    model: UnifiedModel,
+    files: EpochFiles,
+    recipe: Recipe,
+    *,
+    modules: Collection[str] = MODULES,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Fills ``model`` with the recipe's weights, tensor by tensor, in place.
+    """Fills ``modules`` of ``model`` with the recipe's weights, tensor by tensor, in place.
 
     Raises:
         Interrupted: ``should_stop``, asked after every tensor, said so; the model is a mixture.
         StorageError: a file is missing or damaged.
         AnotherModel: one is of another model.
     """
-    wanted = model.state_dict()
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if module_of(name) in modules}
     left = dict(wanted)
     with torch.no_grad():
-        for name, tensor in files.tensors(recipe):
+        for name, tensor in files.tensors(recipe, modules):
             stop_if(should_stop)
             _check_fits(files, recipe, {name: tensor}, {name: wanted[name]} if name in wanted else {})
             left.pop(name).copy_(tensor)
@@ -68,7 +74,13 @@ def whole_state(files: EpochFiles, recipe: Recipe) -> dict[str, Tensor]:
 
 
 class Scorer:
-    """Scores recipes on splits of a table, each distinct one once."""
+    """Scores recipes on splits of a table, each distinct one once.
+
+    There is one model in memory, and reading and combining weights is what takes long. So a recipe's weights are put into it
+    once: what it gives on all splits that it will be scored on (``expect``) is kept, and set beside the targets of a split
+    when the split's turn has come. Until then nothing of the split's targets is looked at, so that it can decide nothing.
+    Modules that the model has from the recipe before stay.
+    """
 
     def __init__(
         self,
@@ -85,10 +97,17 @@ class Scorer:
         self.files, self.table = files, table
         self.samples, self.confidence, self.seed = samples, confidence, seed
         self.device, self.batch_size, self.should_stop = torch.device(device), batch_size, should_stop
-        self.model = build_from_manifest(files.manifest(files.epochs[-1])).to(self.device)
-        self._loaded: str | None = None
+        self.model = empty_model(files.manifest(files.epochs[-1]), self.device)
+        self._held: dict[str, list[str]] = {}
+        self._expected: dict[str, tuple[Split, ...]] = {}
+        self._predicted: dict[tuple[str, Split], Outputs] = {}
         self._reference: dict[str, Array] = {}
         self._scored: dict[tuple[str, Split], Evaluation] = {}
+
+    def expect(self, recipes: Iterable[Recipe], splits: Iterable[Split]) -> None:
+        """Says on which splits recipes will be scored: whenever one is in memory, what it gives on them is kept."""
+        there = tuple(split for split in splits if split in self.table.split_indices)
+        self._expected |= dict.fromkeys(map(self.files.identity, recipes), there)
 
     def evaluate(self, recipe: Recipe, split: Split, *, with_items: bool = True) -> Evaluation:
         """The recipe's model on a split.
@@ -98,10 +117,18 @@ class Scorer:
         """
         stop_if(self.should_stop)
         identity = self.files.identity(recipe)
-        if self._loaded != identity:
-            self._loaded = None
-            load_into(self.model, self.files, recipe, should_stop=self.should_stop)
-            self._loaded = identity
+        if (identity, split) not in self._predicted:
+            self._load(recipe)
+            for one in self._expected.get(identity, ()):
+                if (identity, one) not in self._predicted and (identity, one) not in self._scored:
+                    self._predicted[identity, one] = predict_split(
+                        self.model,
+                        self.table,
+                        one,
+                        device=self.device,
+                        batch_size=self.batch_size,
+                        should_stop=self.should_stop,
+                    )
         return evaluate_model(
             self.model,
             self.table,
@@ -109,8 +136,32 @@ class Scorer:
             device=self.device,
             batch_size=self.batch_size,
             with_items=with_items,
+            predicted=self._predicted.pop((identity, split), None),
             should_stop=self.should_stop,
         )
+
+    def _load(self, recipe: Recipe) -> None:
+        parts = self.files.parts(recipe)
+        missing = self._missing(recipe)
+        self._held = {module: held for module, held in self._held.items() if module not in missing}
+        load_into(self.model, self.files, recipe, modules=missing, should_stop=self.should_stop)
+        self._held = parts
+
+    def _missing(self, recipe: Recipe) -> list[str]:
+        """Modules of a recipe whose weights are not those in memory."""
+        return [module for module, part in self.files.parts(recipe).items() if self._held.get(module) != part]
+
+    def _next_first(self, recipes: Iterable[Recipe], split: Split) -> Iterator[Recipe]:
+        """Recipes in the order in which least is read: always the one with the most in memory already."""
+        left = list(recipes)
+        while left:
+            costs = [
+                0
+                if (self.files.identity(recipe), split) in self._predicted
+                else self.files.bytes_of(recipe, self._missing(recipe))
+                for recipe in left
+            ]
+            yield left.pop(costs.index(min(costs)))
 
     def scored(self, recipe: Recipe, split: Split) -> Evaluation:
         """What ``score_all`` found of a recipe that it was given."""
@@ -130,19 +181,15 @@ class Scorer:
             Interrupted: ``should_stop`` said so.
             StorageError: a chosen file is missing or damaged.
         """
-        seen: dict[str, Score] = {}
-        scores = []
+        distinct = {self.files.identity(recipe): recipe for recipe in recipes}
         what = text("progress.crossover", split=split)
-        for recipe in Progress(what, len(recipes), is_brief=True, unit="model").over(recipes):
-            identity = self.files.identity(recipe)
-            if identity not in seen:
-                seen[identity] = self._score(recipe, split, comparisons)
-            scores.append(seen[identity])
-        return scores
+        ordered = self._next_first(distinct.values(), split)
+        for recipe in Progress(what, len(distinct), is_brief=True, unit="model").over(ordered):
+            self._scored[self.files.identity(recipe), split] = self.evaluate(recipe, split)
+        scores = {name: self._score(self._scored[name, split], split, comparisons) for name in distinct}
+        return [scores[self.files.identity(recipe)] for recipe in recipes]
 
-    def _score(self, recipe: Recipe, split: Split, comparisons: int) -> Score:
-        evaluation = self.evaluate(recipe, split)
-        self._scored[self.files.identity(recipe), split] = evaluation
+    def _score(self, evaluation: Evaluation, split: Split, comparisons: int) -> Score:
         resamples = Resamples(evaluation.count, self.samples, self.seed, self.should_stop)
         losses = evaluation.item_losses
         reference = self._reference.setdefault(split, losses)

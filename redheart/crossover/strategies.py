@@ -7,7 +7,7 @@ are written to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,11 +115,24 @@ class EpochFiles:
 
     def identity(self, recipe: Recipe) -> str:
         """Equal for recipes that give the same weights: by the files' hashes, not by the numbers of the epochs."""
+        return fingerprint(self.parts(recipe))
+
+    def parts(self, recipe: Recipe) -> dict[str, list[str]]:
+        """By module, the hashes of the files that its weights come from: equal for equal weights."""
         parts: dict[str, list[str]] = {}
         for module, epochs in recipe.epochs.items():
             hashes = [self._sha256(epoch, module) for epoch in epochs]
             parts[module] = hashes[:1] if len(set(hashes)) == 1 else sorted(hashes)
-        return fingerprint(parts)
+        return parts
+
+    def bytes_of(self, recipe: Recipe, modules: Collection[str]) -> int:
+        """How much is read to put these modules of a recipe together."""
+        name = "{}.safetensors".format
+        return sum(
+            self._checkpoint(epoch, module).manifest.files[name(module)].bytes
+            for module in modules
+            for epoch in recipe.epochs[module]
+        )
 
     def forms(self, recipe: Recipe) -> dict[str, TensorForm]:
         """Names, types and shapes of the recipe's tensors; no weight is read.
@@ -144,15 +157,15 @@ class EpochFiles:
             forms = {name: max(form, others[name], key=lambda one: one.item_bytes) for name, form in forms.items()}
         return forms
 
-    def tensors(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
-        """The recipe's weights, one tensor after the other, module by module: full name and numbers.
+    def tensors(self, recipe: Recipe, modules: Collection[str] = MODULES) -> Iterator[tuple[str, Tensor]]:
+        """The weights of a recipe's modules, one tensor after the other, module by module: full name and numbers.
 
         What one epoch alone gives lies in the mapped file: it is to be copied or written, and computed with nowhere else.
 
         Raises:
             StorageError: a chosen file is missing or damaged; names the epoch, the module and what to do.
         """
-        for module in MODULES:
+        for module in modules:
             epochs = recipe.epochs[module]
             if len({self._sha256(epoch, module) for epoch in epochs}) == 1:
                 yield from self._load(epochs[0], module).items()

@@ -31,6 +31,7 @@ from redheart.progress import Progress
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
 
 EVALUATION_BATCH = 64
+_STOPPED = "stopped while evaluating; the same command goes on from there"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _mean_skill(tasks: Mapping[str, TaskScores]) -> float | None:
 
 def constant_predictor(task: str, statistics: TargetStatistics) -> NDArray[np.float64]:
     """What is always guessed by someone who knows the training split's targets and nothing else."""
-    one = statistics[task]
+    one = statistics.constant[task]
     return np.array(one.prior if TASK_BY_NAME[task].is_distribution else one.mean, dtype=np.float64)
 
 
@@ -160,7 +161,7 @@ def _predict(
         with torch.no_grad(), progress:
             for start in range(0, len(indices), batch_size):
                 if should_stop():
-                    raise Interrupted("stopped while evaluating; the same command goes on from there")
+                    raise Interrupted(_STOPPED)
                 batch = table.batch(indices[start : start + batch_size]).to(device)
                 with autocast():
                     outputs = model(*batch.inputs)
@@ -171,6 +172,34 @@ def _predict(
         if isinstance(model, nn.Module):
             model.train(was_training)
     return widths, torch.cat(predicted)
+
+
+def predict_split(
+    model: nn.Module | Callable[..., Outputs],
+    table: SituationTable,
+    split: Split,
+    *,
+    device: torch.device | str = "cpu",
+    batch_size: int = EVALUATION_BATCH,
+    rank: int = 0,
+    world_size: int = 1,
+    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    autocast: Callable[[], Any] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outputs:
+    """What ``model`` gives for the whole of ``split``, on the CPU; nothing is compared with a target.
+
+    Args, Raises: as of ``evaluate_model``.
+    """
+    indices = table.split_indices[split]
+    share = -(-len(indices) // world_size)
+    padded = np.concatenate([indices, np.repeat(indices[:1], share * world_size - len(indices))])
+    mine = padded[rank * share : (rank + 1) * share]
+    progress = Progress(text("progress.evaluating", split=split), len(mine), is_shown=rank == 0, is_brief=True)
+    widths, own = _predict(
+        model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop, progress
+    )
+    return _unflatten(widths, gather(own).cpu()[: len(indices)])
 
 
 def evaluate_model(
@@ -186,6 +215,7 @@ def evaluate_model(
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     autocast: Callable[[], Any] | None = None,
     with_items: bool = True,
+    predicted: Outputs | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Scores ``model`` on the whole of ``split``.
@@ -195,6 +225,7 @@ def evaluate_model(
         statistics: the training split's; the model's own if it is a bare ``UnifiedModel``.
         rank, world_size, gather: this process, all of them, and concatenation over them; collective.
         with_items: compute ``item_losses`` (not needed while training).
+        predicted: what ``predict_split`` gave of this model on this split: it is scored, and the model is not asked again.
         should_stop: asked before every batch; the answer must be the same on every process.
 
     Raises:
@@ -204,15 +235,20 @@ def evaluate_model(
         statistics = model.statistics  # type: ignore[union-attr,assignment]
     assert statistics is not None
     indices = table.split_indices[split]
-    share = -(-len(indices) // world_size)
-    padded = np.concatenate([indices, np.repeat(indices[:1], share * world_size - len(indices))])
-    mine = padded[rank * share : (rank + 1) * share]
-    progress = Progress(text("progress.evaluating", split=split), len(mine), is_shown=rank == 0, is_brief=True)
-    widths, own = _predict(
-        model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop, progress
+    if predicted is not None and should_stop():
+        raise Interrupted(_STOPPED)
+    outputs = predicted or predict_split(
+        model,
+        table,
+        split,
+        device=device,
+        batch_size=batch_size,
+        rank=rank,
+        world_size=world_size,
+        gather=gather,
+        autocast=autocast,
+        should_stop=should_stop,
     )
-    whole = gather(own).cpu()[: len(indices)]
-    outputs = _unflatten(widths, whole)
     batch = table.batch(indices)
     losses = compute_losses(outputs, batch, statistics)
     loss = float(losses.total)

@@ -13,6 +13,8 @@ from redheart.storage import Scalar
 
 #: A model's dimensions as JSON, see ``ModelDimensions.to_json``.
 Shape = dict[str, Scalar | list[str | int | float]]
+#: ``TargetStatistics`` as JSON.
+Statistics = dict[str, dict[str, list[float]]]
 
 
 class EncoderFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +74,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         epoch: 1-based; 0 is the model before its first step. None for what is no epoch.
         dataset: identity of the data.
         target_counts: task -> annotated training situations, per dimension.
+        training_split: ``TargetStatistics`` of the training split as JSON, where the model's own ``statistics`` are others: it began
+            with weights that were trained on other data.
     """
 
     run: str | None = None
@@ -88,6 +92,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ema_decay: float | None = None
     global_step: int | None = None
     selection: Selection | None = None
+    training_split: Statistics | None = None
 
 
 class ModelDescription(ModelFacts, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,7 +102,7 @@ class ModelDescription(ModelFacts, frozen=True, kw_only=True, omit_defaults=True
     """
 
     model: Shape = {}
-    statistics: dict[str, dict[str, list[float]]] = {}
+    statistics: Statistics = {}
 
     @property
     def weights_identity(self) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from redheart.inspection.checkpoints import Checkpoint
+from redheart.inspection.integrity import is_closed
 from redheart.inspection.sizes import shown_size
 from redheart.inspection.text_table import aligned, number, ranges, skill
 from redheart.messages import text
@@ -103,11 +104,13 @@ def verified_line(one: Checkpoint, faults: Sequence[str]) -> str:
     """One checkpoint's line: whole, or what is damaged of it."""
     if not faults:
         return text("inspection.whole", name=one.name, size=shown_size(one.bytes))
-    return text("inspection.not_whole", name=one.name, faults="; ".join(faults), cure=cure_of(one))
+    return text("inspection.not_whole", name=one.name, faults="; ".join(faults), cure=cure_of(one, faults))
 
 
-def cure_of(one: Checkpoint) -> str:
-    """What brings a damaged checkpoint back."""
+def cure_of(one: Checkpoint, faults: Sequence[str] = ()) -> str:
+    """What brings a damaged checkpoint back, or helps where it is only closed to this user."""
+    if is_closed(faults):
+        return text("inspection.cure_closed")
     path = Path(one.path)
     if one.kind == "state":
         return text("inspection.cure_state")

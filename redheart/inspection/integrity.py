@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,14 @@ import msgspec
 _BLOCK = 1 << 22
 #: The part of a PyTorch archive that says what the others are.
 PICKLE = "/data.pkl"
+
+
+_CLOSED = f"can't be read: {os.strerror(errno.EACCES)}"
+
+
+def is_closed(faults: Sequence[str]) -> bool:
+    """Whether all that is wrong is that this user may not read the files."""
+    return bool(faults) and all(_CLOSED in fault for fault in faults)
 
 
 class Entry(Protocol):

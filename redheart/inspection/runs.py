@@ -132,10 +132,13 @@ def open_run(folder: Path) -> StoredRun:
     Raises:
         UsageError: there is no such folder.
         NotYetDone: there is no run in it.
+        StorageError: nobody but others may look into it.
     """
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
         raise UsageError(f"{folder}: found {what}, wanted the folder of a run")
+    if not os.access(folder, os.X_OK):
+        raise StorageError(f"{folder}: may not be read by this user; ask its owner for the right to")
     if not is_run(folder):
         names = f"neither {OutputPaths.run.name} nor {OutputPaths.metrics.name}"
         raise NotYetDone(
@@ -197,8 +200,11 @@ def _scores_of_checkpoints(folder: Path) -> dict[int, SplitScores]:
     return {epoch: scores["choose"] for epoch, scores in sorted(found.items()) if scores and "choose" in scores}
 
 
-def find_runs(folders: Sequence[Path]) -> list[StoredRun]:
+def find_runs(folders: Sequence[Path], on_closed: Callable[[OSError], None] = lambda error: None) -> list[StoredRun]:
     """All runs in and below ``folders``, each once.
+
+    Args:
+        on_closed: told of each folder that may not be looked into.
 
     Raises:
         UsageError: one is no folder.
@@ -210,7 +216,7 @@ def find_runs(folders: Sequence[Path]) -> list[StoredRun]:
             raise UsageError(f"{folder}: found {what}, wanted a folder to look for runs in")
     found: dict[Path, StoredRun] = {}
     for folder in folders:
-        for place in _places(folder):
+        for place in _places(folder, on_closed):
             if (whole := place.resolve()) not in found:
                 found[whole] = _read(place)
     if not found:
@@ -219,10 +225,10 @@ def find_runs(folders: Sequence[Path]) -> list[StoredRun]:
     return list(found.values())
 
 
-def _places(folder: Path) -> Iterator[Path]:
+def _places(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[Path]:
     """Folders with a run in them. What a run's folder holds by name is not looked through, but for ``previous/``."""
     own = {place.relative for place in OutputPaths.declared()} - {OutputPaths.previous.relative}
-    for name, inner, _ in os.walk(folder):
+    for name, inner, _ in os.walk(folder, onerror=on_closed):
         place = Path(name)
         paths = OutputPaths(place)
         is_found = is_run(place)

@@ -157,7 +157,7 @@ def build_exported(
     """
     try:
         dimensions = ModelDimensions.from_json(config.model)
-        statistics = TargetStatistics.from_json(config.statistics)
+        statistics = TargetStatistics.from_json(config.statistics, config.training_split)
     except (ValueError, TypeError) as error:
         raise AnotherModel(f"{weights.parent / CONFIG}: describes no model of this version: {error}") from error
     if not weights.is_file():

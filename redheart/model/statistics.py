@@ -42,12 +42,23 @@ class TaskStatistics:
 
 @dataclass(frozen=True)
 class TargetStatistics:
-    """The statistics of each task, by its name. Fitted on the training split and stored with the model."""
+    """The statistics of each task, by its name. Fitted on the training split and stored with the model.
+
+    Attributes:
+        training_split: those of the training split, where the model measures its targets by another's: it began with the
+            weights of a model that was trained on other data. None: they are these.
+    """
 
     tasks: Mapping[str, TaskStatistics]
+    training_split: TargetStatistics | None = None
 
     def __getitem__(self, task: str) -> TaskStatistics:
         return self.tasks[task]
+
+    @property
+    def constant(self) -> TargetStatistics:
+        """What the constant predictor knows: the targets of the training split, whatever the model measures by."""
+        return self.training_split or self
 
     @staticmethod
     def neutral() -> TargetStatistics:
@@ -81,8 +92,14 @@ class TargetStatistics:
         }
 
     @staticmethod
-    def from_json(data: Mapping[str, Mapping[str, Sequence[float]]]) -> TargetStatistics:
+    def from_json(
+        data: Mapping[str, Mapping[str, Sequence[float]]],
+        training_split: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    ) -> TargetStatistics:
         """The inverse of ``to_json``.
+
+        Args:
+            training_split: that of its training split's statistics, where it has others.
 
         Raises:
             ValueError: a task is missing or has another number of dimensions than the table of tasks.
@@ -98,7 +115,7 @@ class TargetStatistics:
                     f"statistics of {task.name!r}: wanted {sorted(wanted)} of {len(task.dimensions)} numbers"
                 )
             tasks[task.name] = TaskStatistics(**{field: found[field] for field in wanted})  # type: ignore[arg-type]
-        return TargetStatistics(tasks)
+        return TargetStatistics(tasks, TargetStatistics.from_json(training_split) if training_split else None)
 
     def standardise(self, task: str, target: Tensor) -> Tensor:
         """Natural units (batch, dims) -> units of the training split's spread around its mean."""

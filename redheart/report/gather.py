@@ -55,7 +55,7 @@ from redheart.sweet_spot import Choice, load_analysis
 from redheart.sweet_spot.curves import ModuleCurve, read_history
 from redheart.tasks import MODULES, TASKS
 from redheart.training.records import RunRecord, read_run_record
-from redheart.training.run_folder import RunDescription, read_run
+from redheart.training.run_folder import RunDescription, dataset_of_run, read_run
 
 T = TypeVar("T")
 
@@ -254,28 +254,29 @@ def _data(config: Config, output: Path, record: RunRecord | None) -> DatasetFact
     counts = run.counts or (record.counts if record else None) or {}
     return DatasetFacts(
         dataset=run.dataset or config.data.path,
-        is_bundled_sample=_is_sample(run.dataset, counts),
+        is_bundled_sample=_is_sample(dataset_of_run(output, run), counts),
         counts=counts,
         embedding_model=config.embedding.model,
-        unread=_unread(run),
+        unread=_unread(output, run),
     )
 
 
-def _unread(run: RunDescription) -> Reading | None:
+def _unread(output: Path, run: RunDescription) -> Reading | None:
     """What the encoder can't read of the run's dataset, as embedding found it."""
     identity = run.identity.get("dataset") if run.identity else None
     if run.dataset is None or not isinstance(identity, str):
         return None
-    dataset = Path(run.dataset)
+    dataset = dataset_of_run(output, run) or Path(
+        run.dataset
+    )  # what was found is kept beside the vectors, which may be there
     return read_reading(paths_in(dataset.parent, dataset).vectors, identity)
 
 
-def _is_sample(dataset: str | None, counts: dict[str, int]) -> bool | None:
+def _is_sample(path: Path | None, counts: dict[str, int]) -> bool | None:
     """Whether the embedded dataset holds the bundled sample; None where it is not known which dataset it was."""
     sample = bundled_sample()
-    if dataset is None or not sample.exists():
+    if path is None or not sample.exists():
         return None
-    path = Path(dataset)
     if path.name != f"{sample.stem}{EMBEDDED_ENDING}" and path.name != sample.name:
         return False
     try:

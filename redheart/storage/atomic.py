@@ -33,14 +33,27 @@ def _naming(path: Path, doing: str) -> Iterator[None]:
 #: How JSON writes half of a surrogate pair, or both halves of one.
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _READING_UMASK = threading.Lock()
+_UMASK = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
 def follow_umask(path: Path) -> None:
     """Lets those read ``path`` who may read what this process writes: safetensors makes files for their owner alone."""
+    os.chmod(path, 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """What files of this process lack of rights.
+
+    Linux tells it. Elsewhere it can only be read by setting it, and what another thread makes at that moment – a snapshot is
+    written while training goes on – gets the rights that are set then: those of everybody would be the worse ones to give away.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
+        if found := _UMASK.search(status.read()):
+            return int(found[1], 8)
     with _READING_UMASK:
-        mask = os.umask(0o077)  # it can only be read by setting it; nobody else may do anything meanwhile
+        mask = os.umask(0o077)
         os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
+    return mask
 
 
 def sync_file(path: Path) -> None:

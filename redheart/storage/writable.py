@@ -1,4 +1,4 @@
-"""The question whether something may be written in a folder, asked before anything is."""
+"""The rights of this user in a folder: whether something may be written there, asked before anything is, or read."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def is_writable(folder: Path) -> bool:
         if error.errno in REFUSED:
             return False
         raise StorageError(f"{folder}: could not write: {error.strerror or error}") from error
+
+
+def closed_to_this_user(path: Path) -> Path | None:
+    """The first part of ``path`` that is there and may not be read by this user, or not be looked into; None: nothing is."""
+    for part in (*reversed(path.absolute().parents), path):
+        if not os.path.lexists(part):
+            return None
+        # A folder on the way need not be listed, only gone through.
+        wanted = os.R_OK if part == path else 0
+        if not os.access(part, wanted | (os.X_OK if os.path.isdir(part) else 0)):
+            return part
+    return None
 
 
 def may_be_made(path: Path) -> bool:

@@ -16,11 +16,13 @@ from redheart.checkpoint.manifest import NAME as MANIFEST
 from redheart.checkpoint.manifest import load_manifest
 from redheart.config import Config, TrainingConfig, with_settings
 from redheart.errors import UsageError
-from redheart.messages import info
+from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.storage import fingerprint, sha256_of
 
 if TYPE_CHECKING:
+    from redheart.batches.table import SituationTable
+    from redheart.batches.trained_on import Source
     from redheart.embedding import EmbeddedDataset
     from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel
 
@@ -82,6 +84,8 @@ def with_preset_of_source(config: Config) -> Config:
 def statistics_with_source(path: Path, own: TargetStatistics, *, is_solved: bool) -> TargetStatistics:
     """What targets are measured by: the source's for each task it has learnt, else the new training split's ``own``.
 
+    The constant predictor, beside which the run's skills stand, goes by ``own`` all the same: it knows what the run trained on.
+
     Args:
         is_solved: the start is found in closed form on top.
     """
@@ -97,7 +101,33 @@ def statistics_with_source(path: Path, own: TargetStatistics, *, is_solved: bool
             found[name] = replace(source[name], coverage=one.coverage, targets=max(one.targets, learnt))
         else:  # nothing of it starts at its best, unless it is solved for
             found[name] = one if is_solved else replace(one, targets=0)
-    return TargetStatistics(found)
+    return TargetStatistics(found, training_split=own if found != own.tasks else None)
+
+
+def without_what_trained(
+    path: Path, table: SituationTable, *, is_told: bool = True
+) -> tuple[SituationTable, list[Source]]:
+    """``table`` without what its halves would be judged on that the source has seen; and what that is, to be kept with the run.
+
+    Where the source's run is not at hand nothing is known, and that is said.
+
+    Args:
+        is_told: whether either is said; the trials of a sweep leave out the same.
+
+    Raises:
+        DataError: too little is left to judge on.
+        UsageError, StorageError: the source or its run's record is damaged.
+    """
+    from redheart.batches.trained_on import find_sources, leave_out_sources
+    from redheart.checkpoint.restore import describe
+
+    description = describe(path)
+    found = find_sources(description.run, [path, *list(path.absolute().parents)[:2]])
+    if found is None:
+        if is_told and (description.dataset != table.identity or table.dataset.sequences.has_older):
+            warn("data.source_unknown", source=path, path=table.path)
+        return table, []
+    return leave_out_sources(table, found, ("choose", "judge", "test"), is_told=is_told).table, found
 
 
 def check_source_stays(path: Path, output: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from redheart.checkpoint import list_epochs
 from redheart.checkpoint.epoch import START
 from redheart.checkpoint.thinning import remove_superseded
-from redheart.errors import NotYetDone, StorageError
+from redheart.errors import NotYetDone, RedHeartError, StorageError
 from redheart.facts.learning_rate import RateOrigin
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
@@ -28,7 +29,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run: fingerprint of ``identity``.
         finished: its last epoch was reached.
-        dataset: path of the embedded dataset; ``counts``: its situations by split.
+        dataset: where the embedded dataset was, see ``dataset_of_run``; ``counts``: its situations by split.
         rate_origin: where its learning rate is from; None: not on record.
         save_seconds: how long writing the last state took, which a job that is asked to stop needs time for; None: none was.
         updated: when this was written, in ISO 8601.
@@ -64,6 +65,36 @@ def remove_left_overs_of_checkpoints(output: Path) -> None:
     paths = OutputPaths(output)
     remove_left_overs(paths.checkpoints, lambda name: name == START or name.startswith("epoch_"))
     remove_left_overs(paths.resume, lambda name: name.startswith("state_"))
+
+
+def dataset_of_run(output: Path, run: RunDescription | None) -> Path | None:
+    """The embedded dataset that a run was trained on, if it is to be found.
+
+    A run that was moved or copied names where its dataset was. One of that name in the run's folder, beside it or here is the
+    run's if it holds the same.
+    """
+    if run is None or run.dataset is None:
+        return None
+    recorded = Path(run.dataset)
+    if recorded.exists():
+        return recorded
+    identity = run.identity.get("dataset") if run.identity else None
+    for folder in dict.fromkeys((output.absolute(), output.absolute().parent, Path.cwd())):
+        found = folder / recorded.name
+        if identity is not None and found.is_file() and _identity_of(found, found.stat().st_mtime_ns) == identity:
+            return found
+    return None
+
+
+@lru_cache(maxsize=8)
+def _identity_of(dataset: Path, modified: int) -> str | None:
+    """Of an embedded dataset; None where it can't be opened."""
+    from redheart.embedding import open_embedded
+
+    try:
+        return open_embedded(dataset).identity
+    except RedHeartError:
+        return None
 
 
 class RunFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.batches.trained_on import save_trained_on, with_texts
+from redheart.batches.trained_on import Source, save_trained_on, with_texts
 from redheart.checkpoint import Manifest, ResumeState
 from redheart.config import Config, resolved_yaml
 from redheart.embedding import EmbeddedDataset
@@ -41,7 +42,13 @@ from redheart.training.callbacks.start import StartCheckpoint
 from redheart.training.callbacks.tracker import Tracker
 from redheart.training.callbacks.update_check import UpdateCheck
 from redheart.training.identity import run_identity
-from redheart.training.init_from import check_source_stays, initialise, solves_start, statistics_with_source
+from redheart.training.init_from import (
+    check_source_stays,
+    initialise,
+    solves_start,
+    statistics_with_source,
+    without_what_trained,
+)
 from redheart.training.linear_start import Stopping, start_linear_paths
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer, slower_tasks
@@ -143,14 +150,17 @@ class Trainer:
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
+        whole, sources = self.table, list[Source]()
+        if training.init_from is not None:
+            self.table, sources = without_what_trained(Path(training.init_from), whole)
         if engine.is_main:
             self.folder.remove_left_overs()
             self.folder.retire_other(force=self.force)
         engine.barrier()
-        self._train(engine)
+        self._train(engine, functools.partial(save_trained_on, self.output, self.folder.run, whole, sources))
         return result
 
-    def _train(self, engine: Engine) -> None:
+    def _train(self, engine: Engine, save_record: Callable[[], None]) -> None:
         announce_training(
             self.config,
             engine,
@@ -182,7 +192,7 @@ class Trainer:
         run.callbacks = callbacks
         if engine.is_main:
             write_text(self.paths.settings, resolved_yaml(self.config))
-            save_trained_on(self.output, self.folder.run, self.table)
+            save_record()
             self._describe_run(finished=False, engine=engine)
         seconds = self._go_through(run, Callbacks(callbacks), state)
         if engine.is_main:
@@ -326,6 +336,7 @@ class Trainer:
             ),
             model=self.shape.to_json(),
             statistics=self.statistics.to_json(),
+            training_split=None if self.statistics.training_split is None else self.statistics.training_split.to_json(),
             seed=config.seed,
             learning_rate=self.learning_rate,
             ema_decay=config.training.ema_decay or None,

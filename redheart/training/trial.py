@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
-from redheart.errors import Interrupted, TrainingError, UsageError
+from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.machine import choose_preset
 from redheart.messages import text
@@ -27,7 +28,7 @@ from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.callbacks.trial_curve import TrialCurve, TrialOutcome
-from redheart.training.init_from import initialise, solves_start, statistics_with_source
+from redheart.training.init_from import initialise, solves_start, statistics_with_source, without_what_trained
 from redheart.training.linear_start import LinearStart, Stopping, apply_linear_start, centres_of, fit_linear_start
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
@@ -63,6 +64,12 @@ class TrialRunner:
         self._linear_starts: dict[int, LinearStart] = {}
         preset, _ = choose_preset(config)
         self.dimensions = dimensions(preset, d_embed=self.table.d_embed, dropout=config.model.dropout)
+
+    @cached_property
+    def _judged_table(self) -> SituationTable:
+        """What trials are scored on."""
+        source = self.config.training.init_from
+        return self.table if source is None else without_what_trained(Path(source), self.table, is_told=False)[0]
 
     def _linear_start(self, centres: int, stopping: Stopping) -> LinearStart:
         """The same for all trials; the ablation has models with and without centres."""
@@ -134,17 +141,14 @@ class TrialRunner:
         engine = make_engine(self.config)
         model = build(self.dimensions, self.statistics)
         if self.config.training.init_from is not None:
-            if not isinstance(model, UnifiedModel):
-                raise UsageError(
-                    "training.init_from: the weights of a checkpoint are those of the whole model; wanted it unset here"
-                )
+            assert isinstance(model, UnifiedModel)  # the ablation refuses it
             initialise(model, Path(self.config.training.init_from), self.table.dataset, model.config)
         if solves_start(self.config.training):
             apply_linear_start(model, self._linear_start(centres_of(model), stopping))
         engine.prepare(model, build_optimizer(model, learning_rate, self.config.training))
         return TrainingLoop(
             engine,
-            self.table,
+            self._judged_table,
             self.train,
             self.statistics,
             learning_rate=learning_rate,

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import Manifest, list_epochs, newest_resume_state
+from redheart.checkpoint.tensor_file import misfit_of
 from redheart.consolidation import Converted, Source, convert, open_source
 from redheart.consolidation.forms.own_forms import read_resume_state
 from redheart.consolidation.targets import ModuleFolder, target_of
@@ -125,12 +126,8 @@ def _with_facts(source: Source, other: Source) -> Source:
         raise UsageError(
             f"{other.path}: says nothing of its model; wanted a checkpoint of a run, an export or a resume state"
         )
-    for name in (*other.tensors, *source.tensors):
-        shapes = [list(of.tensors[name].shape) if name in of.tensors else "nothing" for of in (source, other)]
-        if shapes[0] != shapes[1]:
-            raise AnotherModel(
-                f"{source.path}: is not of the model of {other.path}: {name}: found {shapes[0]}, wanted {shapes[1]}"
-            )
+    if misfit := misfit_of(source.tensors, other.tensors, shown=list):
+        raise AnotherModel(f"{source.path}: is not of the model of {other.path}: {misfit}")
     return replace(source, facts=_of_no_weights(facts))
 
 

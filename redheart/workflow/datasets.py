@@ -10,7 +10,7 @@ import msgspec
 
 from redheart.config import Config
 from redheart.errors import RedHeartError, UsageError
-from redheart.messages import warn
+from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -89,22 +89,22 @@ def embed_once(config: Config, *, needs: Collection[Split] = (), should_stop: St
 
 def embedded_of_run(config: Config) -> Path | None:
     """The embedded dataset that the run in the output folder was trained on, if there is one."""
-    from redheart.training.run_folder import read_run
+    from redheart.training.run_folder import dataset_of_run, read_run
 
-    run = read_run(Path(config.output))
-    if run is None or run.dataset is None:
-        return None
-    dataset = Path(run.dataset)
-    return dataset if dataset.exists() else None
+    return dataset_of_run(Path(config.output), read_run(Path(config.output)))
 
 
 def open_dataset_of_run(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """The embedded dataset that the run in the output folder was trained on; without one, what is located and embedded."""
     from redheart.embedding.open_dataset import changed_source, open_embedded
+    from redheart.training.run_folder import read_run
 
     path = embedded_of_run(config)
     if path is None:
         return embed(config, should_stop=should_stop)
+    run = read_run(Path(config.output))
+    if run is not None and run.dataset is not None and path != Path(run.dataset):
+        info("workflow.dataset_moved", path=path, was=run.dataset)
     if (source := changed_source(path)) is not None:
         warn("workflow.source_changed", source=source, path=path)
     return open_embedded(path)
@@ -135,8 +135,9 @@ def check_dataset_of_run(config: Config) -> None:
         dataset = Path(run.dataset)
         seen_from = "" if dataset.is_absolute() else f" (seen from {Path.cwd()})"
         raise UsageError(
-            f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there; go to the folder that the "
-            "run was started in, make it again with `redheart embed`, or name a dataset with --data"
+            f"{OutputPaths(config.output).run}: the run's dataset {dataset}{seen_from} is not there, and no other file of that name "
+            f"in {config.output} or beside it holds the same; go to the folder that the run was started in, make it again with "
+            "`redheart embed`, or name a dataset with --data"
         )
 
 

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from redheart.ablation import AblationResult, as_table, run_ablation
+from redheart.ablation.ablation import check_begins_anew
 from redheart.ablation.run import Ablator, BestEpoch, resolve
 from redheart.ablation.variants import LABELS, VARIANTS, builder, shapes
+from redheart.cli.main import main
 from redheart.config import load_config, with_settings
 from redheart.data.splits import split_of
-from redheart.errors import Interrupted, StorageError, TrainingError
+from redheart.errors import ConfigError, Interrupted, StorageError, TrainingError
 from redheart.model import TargetStatistics, dimensions
 from redheart.model.losses import TERMS
 from redheart.model.modules.kalman import KalmanFilter
@@ -314,3 +316,16 @@ def test_of_equal_epochs_the_first_is_the_best() -> None:
     for epoch in (0, 1):
         best.see(epoch, scored, lambda split: scored)
     assert best.epoch == 0
+
+
+def test_a_start_from_a_checkpoint_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"training\.init_from: found some, wanted null.*training\.init_from=null"):
+        check_begins_anew(load_config(None, [*SETTINGS, "training.init_from=some"]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("redheart.cli.main._starting_from", lambda asked: asked)
+    monkeypatch.setattr("redheart.workflow.datasets.prepare", lambda *_, **__: pytest.fail("embedded"))
+    assert main(["ablate", "--lang", "en", "training.init_from=some"]) == 2
+    assert "redheart ablate: training.init_from: found some, wanted null" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,9 @@ from redheart.batches.table import SituationTable
 from redheart.batches.trained_on import (
     Judged,
     Settings,
+    find_sources,
     find_trained_on,
+    leave_out_sources,
     leave_out_trained,
     save_trained_on,
     with_texts,
@@ -216,3 +218,48 @@ def test_a_damaged_record_is_named_with_what_to_do(tmp_path: Path, table: Situat
     write_json(path, {**read_json(path), "splits": 3})
     with pytest.raises(StorageError, match=r"trained_on\.json: splits: found 3.*remove it"):
         judged(tmp_path, table, {"s1": "another story"})
+
+
+def test_what_trained_the_weights_that_a_run_began_with_is_left_out_too(
+    table: SituationTable, tmp_path: Path, said: list[str]
+) -> None:
+    """By any run in the chain: the record travels with each."""
+    sources = find_sources("r", [tmp_path])
+    assert sources is not None and [one.run for one in sources] == ["r"]
+    trained = table.split_indices["train"][:3]
+    texts = {f"s{index}": edited(int(index), "judge") for index in trained}
+    other = small_table(tmp_path, texts)
+    found = leave_out_sources(other, sources, SPLITS[1:])
+    assert found.left_out == {"judge": 3} and said == ["data.source_left_out"]
+    assert not set(found.table.split_indices["judge"]) & set(trained)
+    second, third = tmp_path / "second", tmp_path / "third"
+    save_trained_on(second, "second", other, sources)
+    chain = find_sources("second", [second])
+    assert chain is not None and [one.run for one in chain] == ["second", "r"]
+    save_trained_on(third, "third", other, chain)
+    again = leave_out_trained(other, ModelFacts(run="third", dataset=other.identity), [third], ("judge", "test"))
+    assert again.left_out == {"judge": 3} and again.table.counts == found.table.counts
+
+
+def test_ids_of_other_data_that_happen_to_be_the_same_leave_nothing_out(
+    table: SituationTable, tmp_path: Path, said: list[str]
+) -> None:
+    sources = find_sources("r", [tmp_path])
+    assert sources is not None
+    other = small_run.small_table(tmp_path, COUNT, seed=1)  # the same ids, every text another
+    assert leave_out_sources(other, sources, SPLITS[1:]).left_out == {} and said == []
+
+
+def test_without_a_record_nothing_is_known_of_a_source(tmp_path: Path) -> None:
+    assert find_sources("r", [tmp_path]) is None and find_sources(None, [tmp_path]) is None
+
+
+def test_where_all_that_would_be_judged_trained_the_source_other_weights_are_advised(
+    table: SituationTable, tmp_path: Path
+) -> None:
+    sources = find_sources("r", [tmp_path])
+    assert sources is not None
+    texts = {f"s{index}": edited(int(index), "judge") for index in table.split_indices["train"]}
+    texts |= {f"s{index}": edited(int(index), "train") for index in table.split_indices["judge"]}
+    with pytest.raises(DataError, match=r"begin with other weights \(training\.init_from\)"):
+        leave_out_sources(small_table(tmp_path, texts), sources, ("judge",))

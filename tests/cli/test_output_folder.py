@@ -12,6 +12,7 @@ from redheart.cli.commands import COMMANDS
 from redheart.cli.output_folder import advice_for, begin_log
 from redheart.cli.parser import parse_arguments
 from redheart.errors import StorageError
+from tests.other_user import as_another_user, let_others_reach
 
 CURE = "take a copy of the folder (cp -r) and name it with --output"
 
@@ -61,6 +62,25 @@ def test_of_a_folder_that_is_named_otherwise_its_option_is_told(theirs: Path, in
             raise wrapped(theirs / inner)
         except StorageError as error:
             raise StorageError("not exported") from error
+
+
+def test_a_folder_that_is_closed_to_this_user_is_not_said_to_be_written_in(theirs: Path) -> None:
+    let_others_reach(theirs.parent)
+    within = theirs / "lr_sweep_results"
+
+    def told() -> str:
+        try:
+            with advice_for(COMMANDS["evaluate"], theirs):
+                raise wrapped(within / "best_model" / "manifest.json")
+        except StorageError as error:
+            return str(error)
+
+    assert f"{theirs}: may not be written" in told()
+    within.chmod(0o700)
+    assert as_another_user(told) == (
+        f"{within}: may not be read by this user (Permission denied), and `redheart evaluate` needs it: ask its owner for the "
+        "right to"
+    )
 
 
 def test_what_may_not_be_read_is_told_as_it_is(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from redheart.batches.table import SituationTable
 from redheart.data import read_dataset
 from redheart.data.splits import normalise
 from redheart.errors import Interrupted
-from redheart.evaluation.evaluate import evaluate_model
+from redheart.evaluation.evaluate import evaluate_model, predict_split
 from redheart.model import UnifiedModel, dimensions
 from redheart.model.losses import TERMS
 from redheart.tasks import MODULES
@@ -162,3 +162,15 @@ def test_too_few_situations_are_refused_with_the_counts(tmp_path):
     path = write_embedded(tmp_path, embedded_items()[:8])
     with pytest.raises(DataError, match="wanted at least"):
         SituationTable.open(path)
+
+
+def test_what_was_predicted_before_is_scored_without_asking_the_model_again(model, table):
+    def never(*inputs):
+        raise AssertionError("asked again")
+
+    predicted = predict_split(model, table, "judge")
+    scored = evaluate_model(never, table, "judge", statistics=model.statistics, predicted=predicted)
+    whole = evaluate_model(model, table, "judge")
+    assert scored.scores() == whole.scores() and (scored.item_losses == whole.item_losses).all()
+    with pytest.raises(Interrupted):
+        evaluate_model(model, table, "judge", predicted=predicted, should_stop=lambda: True)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from redheart.checkpoint.restore import open_model
+from redheart.errors import StorageError
 from tests.inspection.conftest import Said, flip
 from tests.inspection.test_checkpoints import a_stopped_run
+from tests.other_user import as_another_user, let_others_reach
 
 Command = Callable[..., Said]
 
@@ -83,3 +86,28 @@ def test_a_state_is_damaged_where_training_would_pass_it_over(tmp_path: Path, re
     assert said.code == 4 and "1 of 3 checkpoints are damaged: state_000002" in said.err
     assert "training goes on from an older state" in said.out
     assert ("optimizer.bin: was not written by the run" if harm == "more" else str(file)) in said.out
+
+
+def test_files_that_another_user_may_not_read_are_not_called_damaged(runs: Path, redheart: Command) -> None:
+    let_others_reach(runs)
+    folder = runs / "training" / "best_model"
+    assert redheart("checkpoints", "verify", "--output", runs / "training").code == 0, "all is imported"
+    for file in (*folder.glob("*.safetensors"), runs / "training" / "crossover_final.pth"):
+        file.chmod(0o600)
+
+    def said(*words: object) -> str:
+        told = redheart(*words)
+        return f"{told.code} {told.out} {told.err}"
+
+    told = as_another_user(lambda: said("checkpoints", "verify", "--output", runs / "training"))
+    assert "checkpoints are damaged, or may not be read by this user: best_model, crossover_final.pth" in told
+    assert told.count("ask its owner for the right to read it") == 2 and "Put it back from a copy" not in told
+    combined = runs / "training" / "crossover_final.pth"
+
+    def opened() -> str:
+        try:
+            return str(open_model(combined))
+        except StorageError as error:
+            return str(error)
+
+    assert as_another_user(opened).startswith(f"{combined}: can't be read: Permission denied")

@@ -152,6 +152,23 @@ def test_what_another_user_may_not_read_is_named_and_the_rest_is_shown(runs: Pat
     assert str(output / "metrics.jsonl") in named and str(output / "best_model" / "manifest.json") in named
 
 
+def test_a_run_that_another_user_keeps_closed_is_not_said_to_be_none(runs: Path, redheart: Command) -> None:
+    let_others_reach(runs)
+    assert redheart("runs", "ls", runs).code == 0, "all is imported"
+    (runs / "training").chmod(0o700)
+
+    def said(*words: object) -> str:
+        told = redheart("runs", *words)
+        return f"{told.code} {told.err}"
+
+    shown = as_another_user(lambda: said("show", runs / "training"))
+    assert (
+        shown == f"4 redheart runs: {runs / 'training'}: may not be read by this user; ask its owner for the right to\n"
+    )
+    listed = as_another_user(lambda: said("ls", runs))
+    assert listed.startswith("0 ") and f"{runs / 'training'}: can't be looked into (Permission denied)" in listed
+
+
 def test_numbers_that_are_not_finite_stand_for_nothing(runs: Path, redheart: Command) -> None:
     path = OutputPaths(runs / "training").metrics
     lines = [json.loads(line) for line in path.read_text().splitlines()]

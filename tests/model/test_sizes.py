@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from redheart.model import PRESETS, ModelDimensions, count_parameters, dimensions, meta_model, modules_of
 from redheart.tasks import MODULES
@@ -27,6 +28,17 @@ def test_the_shares_of_730m_are_the_designs() -> None:
 
 def test_counting_does_not_allocate() -> None:
     assert all(parameter.is_meta for parameter in meta_model(PRESETS["730m"]).parameters())
+
+
+def test_a_model_of_shapes_draws_no_numbers_for_which_torch_would_load_its_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def drawn(*args: object, **values: object) -> None:
+        raise AssertionError("drawn")
+
+    for name in ("normal_", "sign"):
+        monkeypatch.setattr(torch.Tensor, name, drawn)
+    assert meta_model(PRESETS["tiny"])
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

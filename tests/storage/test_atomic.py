@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file
 
 from redheart.errors import StorageError
 from redheart.storage import (
+    atomic,
     fingerprint,
     read_json,
     replace_file,
@@ -162,3 +164,25 @@ def test_a_file_may_be_read_by_those_whom_the_umask_lets_whoever_wrote_it(tmp_pa
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+
+
+def test_a_file_that_another_thread_makes_meanwhile_has_the_rights_that_the_umask_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot is written while training goes on: nobody's umask is touched where the system tells it."""
+    if "Umask:" not in Path("/proc/self/status").read_text():
+        pytest.skip("this system does not tell the umask")
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("set for all threads"))
+    write_text(tmp_path / "text", "a")
+
+
+def test_where_the_system_does_not_tell_the_umask_it_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atomic, "_UMASK", re.compile(rb"not told"))
+    before = os.umask(0o026)
+    try:
+        write_text(tmp_path / "text", "a")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "text").stat().st_mode & 0o777 == 0o640

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 import torch
 
 from redheart.batches.table import SituationTable
+from redheart.batches.trained_on import find_trained_on, leave_out_trained
 from redheart.checkpoint import find_start, list_epochs, load_modules
 from redheart.checkpoint.restore import restore_model
 from redheart.config import Config, TrainingConfig, load_config
+from redheart.data.splits import split_of
 from redheart.errors import AnotherModel, Interrupted, StorageError, UsageError
 from redheart.evaluation.evaluate import evaluate_model
 from redheart.model import UnifiedModel, dimensions
@@ -29,11 +32,13 @@ from redheart.training.init_from import (
     source_identity,
     statistics_with_source,
     with_preset_of_source,
+    without_what_trained,
 )
 from redheart.training.optimizer import learning_rate_scales
 from redheart.training.trial import TrialRunner
 from redheart.workflow.export import export
 from tests.training.runs import metrics, same_bits, train, weights
+from tests.training.small_data import write_embedded
 from tests.training.test_average import StopAt
 
 
@@ -208,3 +213,47 @@ def test_a_trial_begins_with_it_too_and_a_solved_start_is_had_where_asked_for(
     assert not solves_start(config.training) and has_start(config.training)
     assert solves_start(settings(init_from=str(epoch), linear_start=True).training)
     assert solves_start(settings().training) and not has_start(settings(linear_start=False).training)
+
+
+def test_skills_stand_beside_what_is_constant_in_the_new_data_and_what_trained_the_source_is_not_judged(
+    dataset: Path, settings: Callable[..., Config], tmp_path: Path, source: Path, epoch: Path, logged: Callable[[], str]
+) -> None:
+    """On other data: regret has another mean, and texts that trained the source were edited into the validation half."""
+    items = json.loads(dataset.read_text(encoding="utf-8"))
+    moved = []
+    for item in items:
+        item["regret_factor"] = round(0.6 + 0.3 * item["regret_factor"], 3)
+        if len(moved) < 3 and split_of(item["text"]) == "train":
+            edits = (f"{item['text']} Edit {number}." for number in range(1000))
+            item["text"] = next(text for text in edits if split_of(text) == "choose")
+            moved.append(item["id"])
+    (tmp_path / "data").mkdir()
+    other = write_embedded(tmp_path / "data", items)
+    output, whole = tmp_path / "out", SituationTable.open(other)
+    train(other, output, settings(epochs=1, init_from=str(epoch)))
+    assert "choose 3" in logged() and moved[0] in logged()
+    manifest = list_epochs(output)[-1].manifest
+    own = whole.statistics(whole.split_indices["train"])
+    model = restore_model(list_epochs(output)[-1].path)
+    assert model.statistics["regret"].mean != own["regret"].mean == model.statistics.constant["regret"].mean
+    assert manifest.metrics is not None and manifest.metrics["choose"].count == whole.counts["choose"] - 3
+    judged = leave_out_trained(whole, manifest, [output], ("choose", "judge", "test"))
+    assert judged.left_out == {"choose": 3}, "wherever it is judged from now on"
+    scored = evaluate_model(model, judged.table, "choose")
+    error = np.mean((scored.predictions["regret"] - scored.targets["regret"]) ** 2)
+    constant = np.mean((np.array(own["regret"].mean) - scored.targets["regret"]) ** 2)
+    assert scored.tasks["regret"].skill == pytest.approx(1 - error / constant, abs=1e-6)
+    assert manifest.metrics["choose"].tasks["regret"].skill == pytest.approx(scored.tasks["regret"].skill, abs=1e-4)
+    record = find_trained_on(manifest.run, [output])
+    assert record is not None and [one.run for one in record.sources] == [list_epochs(source)[-1].manifest.run]
+    exported = export(list_epochs(output)[-1].path, tmp_path / "exported")
+    found = UnifiedModel.from_pretrained(exported)
+    assert found.statistics.constant["regret"].mean == own["regret"].mean
+    # What has no record of a run beside it is said to be unknown, and used.
+    kept, known = without_what_trained(tmp_path / "exported", whole)
+    assert kept is whole and known == [] and "trained_on.json" in logged()
+
+
+def test_a_run_on_the_sources_own_data_has_one_constant_predictor(table: SituationTable, epoch: Path) -> None:
+    own = table.statistics(table.split_indices["train"])
+    assert statistics_with_source(epoch, own, is_solved=False).training_split is None

@@ -47,26 +47,29 @@ def _verify(arguments: Namespace, output: Path) -> int:
     from redheart.errors import StorageError
     from redheart.inspection.checkpoint_table import Verification, Verified, cure_of, verified_line
     from redheart.inspection.checkpoints import damage, stored_checkpoints
+    from redheart.inspection.integrity import is_closed
     from redheart.inspection.references import read_references
     from redheart.messages import text
     from redheart.progress import Progress
 
     stored = stored_checkpoints(output, read_references(output))
-    damaged, told = [], []
+    damaged, told, unreadable = [], [], False
     total = sum(one.facts.bytes for one in stored)
     with Progress(text("inspection.verifying"), total, unit="B", is_brief=True) as progress:
         for one in stored:
             faults = damage(one, progress.update)
             if faults:
                 damaged.append(one.facts.name)
-            cure = cure_of(one.facts) if faults else None
+            unreadable = unreadable or is_closed(faults)
+            cure = cure_of(one.facts, faults) if faults else None
             told.append(Verified(name=one.facts.name, path=one.facts.path, faults=faults, cure=cure))
             if not arguments.json:
                 show(verified_line(one.facts, faults))
     if arguments.json:
         print_struct(Verification(output=str(output), checkpoints=told))
     if damaged:
-        raise StorageError(f"{output}: {len(damaged)} of {len(stored)} checkpoints are damaged: {', '.join(damaged)}")
+        are = "damaged" if not unreadable else "damaged, or may not be read by this user"
+        raise StorageError(f"{output}: {len(damaged)} of {len(stored)} checkpoints are {are}: {', '.join(damaged)}")
     return 0
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 def _ablate(arguments: Namespace, config: Config) -> int:
     from redheart.ablation import as_table
+    from redheart.ablation.ablation import check_begins_anew
     from redheart.workflow import datasets, stages
 
+    check_begins_anew(config)  # before anything is embedded
     with stop_requested() as should_stop:
         dataset = datasets.prepare(config, should_stop=should_stop)
         result = stages.ablate(config, dataset, groups=arguments.groups, force=arguments.force, should_stop=should_stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +29,16 @@ def _runs(arguments: Namespace, config: Config) -> int:
 def _list(arguments: Namespace, folders: list[Path]) -> int:
     from redheart.inspection.run_table import list_of
     from redheart.inspection.runs import find_runs, summary_of
+    from redheart.messages import text
 
-    found = [summary_of(run) for run in find_runs(folders or [Path(".")])]
+    closed: list[OSError] = []
+    found = [summary_of(run) for run in find_runs(folders or [Path(".")], closed.append)]
     if arguments.json:
         print_struct(found)
     else:
         show(list_of(found))
+    for error in closed:
+        print(text("inspection.not_looked_into", path=error.filename, reason=error.strerror), file=sys.stderr)
     return 0
 
 

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from redheart.consolidation.number_types import BY_STORAGE, BY_TORCH_NAME, NumberType
+from redheart.checkpoint.number_types import BY_TORCH_NAME, NumberType
+from redheart.consolidation.number_types import BY_STORAGE
 
 
 class _Fixed(type):

@@ -13,8 +13,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, cast
 
+from redheart.checkpoint.number_types import NumberType
 from redheart.consolidation.forms.torch_archive import row_major
-from redheart.consolidation.number_types import NumberType
 from redheart.consolidation.reading import Reader
 from redheart.consolidation.source import StoredTensor
 from redheart.consolidation.writers.written_file import WrittenFile

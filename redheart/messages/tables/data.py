@@ -45,6 +45,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: left out of the judging, because the model was made with them before their texts were edited: {counts} "
         "(such as {ids})",
     ),
+    "data.source_left_out": (
+        "⚠️ {path}: 시작 가중치를 만드는 데 쓰인 뒤 텍스트가 수정된 상황을 제외하고 평가합니다: {counts} (예: {ids})",
+        "⚠️ {path}: left out of the judging, because the weights that the training began with were made with them, before their "
+        "texts were edited: {counts} (such as {ids})",
+    ),
+    "data.source_unknown": (
+        "⚠️ {source}: 이 가중치가 무엇으로 학습되었는지 기록(trained_on.json)이 없습니다. {path} 의 검증·테스트 텍스트 가운데 "
+        "이미 학습된 것이 있다면 처음 보는 텍스트로 평가됩니다",
+        "⚠️ {source}: there is no record of what these weights were trained on (trained_on.json) where they lie, so what of the "
+        "validation and test texts of {path} trained them is judged as if it were new",
+    ),
     "data.trained_on_replaced": (
         "⚠️ {path}: 모델을 만드는 데 쓰인 텍스트 {gone}개가 id와 함께 사라졌고, 평가할 상황 {new}개는 새 id의 새 텍스트입니다. 다른 id로 "
         "수정된 것이라면 처음 보는 텍스트로 평가됩니다",

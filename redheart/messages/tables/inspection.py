@@ -1,6 +1,10 @@
 """Messages of the package ``inspection``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
+    "inspection.not_looked_into": (
+        "⚠️ {path}: 들여다볼 수 없습니다 ({reason}). 그 안의 실행은 빠집니다",
+        "⚠️ {path}: can't be looked into ({reason}); runs in it are left out",
+    ),
     "inspection.column_checkpoint": ("체크포인트", "checkpoint"),
     "inspection.column_size": ("크기", "size"),
     "inspection.column_dtype": ("자료형", "dtype"),
@@ -29,6 +33,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.verifying": ("체크포인트 확인", "Verifying checkpoints"),
     "inspection.whole": ("✅ {name}: 정상 ({size})", "✅ {name}: whole ({size})"),
     "inspection.not_whole": ("❌ {name}: {faults}. {cure}", "❌ {name}: {faults}. {cure}"),
+    "inspection.cure_closed": ("소유자에게 읽기 권한을 요청하십시오", "ask its owner for the right to read it"),
     "inspection.cure_state": (
         "사본에서 되돌리지 않으면, 학습은 이전의 온전한 상태에서, 없으면 처음부터 이어집니다",
         "Put it back from a copy; else training goes on from an older state that is whole, or begins anew where there is none",

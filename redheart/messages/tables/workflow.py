@@ -97,6 +97,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ {path}: 학습 후 데이터가 바뀌었습니다. 분석하는 기록은 학습 당시의 데이터에 대한 것입니다",
         "⚠️ {path}: the data has changed since training. The records that are analysed are of what it was then",
     ),
+    "workflow.dataset_moved": (
+        "📦 실행의 데이터를 {path} 에서 찾았습니다 (학습 당시 위치: {was}, 내용은 같음)",
+        "📦 The run's data is found at {path} (when it was trained: {was}; it holds the same)",
+    ),
     "workflow.source_changed": (
         "⚠️ {source}: 임베딩 이후 바뀌었습니다. 임베딩 당시의 데이터인 {path} 를 사용합니다. 바뀐 데이터를 쓰려면 --data {source}",
         "⚠️ {source} has changed since it was embedded. What is used is {path}, which is as it was; --data {source} takes it as it "

@@ -70,6 +70,8 @@ class RadialPath(Projection):
 
     def reset_parameters(self) -> None:
         """All of one size, with random signs: a centre whose read-outs happened to be nearly 0 would have no gradient."""
+        if self.weight.is_meta:  # no numbers to draw, and torch would load its compiler for it: a second
+            return
         with torch.no_grad():
             signs = torch.empty_like(self.weight).normal_().sign()
             self.weight.copy_(self.gain * self.in_features**-0.5 * signs)
