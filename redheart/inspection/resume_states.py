@@ -12,7 +12,8 @@ from redheart.checkpoint.resume import MANIFEST
 from redheart.errors import StorageError
 from redheart.inspection.integrity import StoredFile, faults_of
 from redheart.paths import OutputPaths
-from redheart.storage import read_struct
+from redheart.storage import as_struct
+from redheart.storage.seal import read_sealed
 
 #: Types of a safetensors file's floating-point tensors, and what manifests call them.
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -69,7 +70,7 @@ def stored_states(output: Path) -> list[StoredState]:
 
 def _read(path: Path) -> StoredState:
     try:
-        manifest = read_struct(path / MANIFEST, _Manifest)
+        manifest = as_struct(read_sealed(path / MANIFEST), _Manifest, str(path / MANIFEST))
     except StorageError as error:
         return StoredState(path, None, {}, (str(error),))
     return StoredState(path, manifest.cursor, manifest.files, tuple(faults_of(path, manifest.files, MANIFEST)))

@@ -2,8 +2,7 @@
 
 A run that goes on takes away the records of epochs that it trains again. Of an epoch that earlier versions recorded twice the
 later record counts. A run's line cuts what was before it where it is another run's, or says otherwise than the one before it
-whether this is a dry run. Lines of kinds that this version does not know are passed over. Each line names a checksum of its own
-(see ``storage/seal.py``); those of earlier versions have none.
+whether this is a dry run. Lines of kinds that this version does not know are passed over.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from redheart.messages import debug
 from redheart.paths import OutputPaths
 from redheart.storage import append_line, as_struct, read_lines, write_text
 from redheart.storage.atomic import to_json
-from redheart.storage.seal import check_seal, sealed
 
 #: What the run's line was called in older files.
 _OLD_RUN_KIND = "start"
@@ -151,7 +149,7 @@ def append_record(path: Path, record: RunRecord | EpochRecord) -> None:
     Raises:
         StorageError: it could not be written; the lines that were there are intact.
     """
-    append_line(path, sealed(record))
+    append_line(path, record)
 
 
 def drop_records_from(path: Path, epoch: int) -> None:
@@ -227,7 +225,6 @@ def _record(line: object, where: str) -> RunRecord | EpochRecord | None:
     kind = line.get("kind") if isinstance(line, dict) else None
     if not isinstance(line, dict) or not isinstance(kind, str):
         raise StorageError(f"{where}: kind: found {line!r:.60}, wanted a record with its kind")
-    check_seal(line, where)
     if kind in ("run", _OLD_RUN_KIND):
         return as_struct({**line, "kind": "run", "config": None}, RunRecord, where)
     if kind == "epoch":

@@ -101,7 +101,7 @@ class Seen:
 
     def records(self) -> list[dict[str, Any]]:
         """All lines of ``metrics.jsonl``, without what a clock decides and where a run lies."""
-        own = ("seconds", "checkpoint", "config", "checksum")
+        own = ("seconds", "checkpoint", "config")
         return [
             {key: value for key, value in line.items() if key not in own}
             for line in lines_of(OutputPaths(self.output).metrics)

@@ -180,16 +180,3 @@ class TestEpochsThatAreTrainedAgain:
         path.write_bytes(damaged)
         drop_records_from(path, 1)
         assert path.read_bytes() == damaged
-
-
-class TestChecksums:
-    def test_a_digit_that_a_flipped_bit_made_another_is_named_with_its_line(self, tmp_path: Path) -> None:
-        path = tmp_path / "metrics.jsonl"
-        append_record(path, RunRecord(run="one", dry_run=False))
-        append_record(path, EpochRecord(epoch=1, train=TrainLosses(loss=0.25)))
-        assert read_records(path).epochs[1].train == TrainLosses(loss=0.25)
-        text = path.read_text()
-        assert text.count("0.25") == 1
-        path.write_text(text.replace("0.25", "0.35"))
-        with pytest.raises(StorageError, match=r"metrics\.jsonl: line 2: damaged, or changed by hand: checksum: found"):
-            read_records(path)
