@@ -28,6 +28,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.by_crossover": ("교차×{count}", "crossover×{count}"),
     "inspection.verifying": ("체크포인트 확인", "Verifying checkpoints"),
     "inspection.whole": ("✅ {name}: 정상 ({size})", "✅ {name}: whole ({size})"),
+    "inspection.whole_of_thinned": (
+        "✅ {name}: 정상, 모듈 {left}/{all} ({size})",
+        "✅ {name}: undamaged, {left} of {all} modules ({size})",
+    ),
     "inspection.not_whole": ("❌ {name}: {faults}. {cure}", "❌ {name}: {faults}. {cure}"),
     "inspection.cure_state": (
         "사본에서 되돌리지 않으면, 학습은 이전의 온전한 상태에서, 없으면 처음부터 이어집니다",
