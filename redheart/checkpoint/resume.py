@@ -86,7 +86,7 @@ def save_resume_state(
         The published folder, on the main process.
 
     Raises:
-        StorageError: on every process; nothing was published, and the earlier state is intact.
+        StorageError: on every process; nothing was published, and an earlier state is intact.
     """
     folder = _folder(output)
     generations = _generations(output)
@@ -107,7 +107,8 @@ def save_resume_state(
         if failure is not None and not _is_of_storage(failure):
             raise failure
         reason = failure or "another process failed; its message says why"
-        raise StorageError(f"{target}: resume state not written: {reason}; the earlier one is intact") from failure
+        earlier = "the earlier one is intact" if generations else "there is no earlier one"
+        raise StorageError(f"{target}: resume state not written: {reason}; {earlier}") from failure
 
     def prepare() -> None:
         for left_over in folder.glob(".state_*.writing"):
