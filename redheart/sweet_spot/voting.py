@@ -71,7 +71,10 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote], *, among: Container[i
     }
     if all(votes[name].abstains for name in _ABOUT_PREDICTION):
         return abstain("sweet_spot.voting.nobody", evidence=evidence)
-    winner = _winner(curve, total, among)
+    winner = _winner(curve, total, None)
+    if among is not None and int(curve.epochs[winner]) not in among:
+        # Far from all votes what is left of them is next to nothing: health's own epoch would win by itself.
+        winner = _winner(curve, scores(curve.epochs, {name: votes[name] for name in _ABOUT_PREDICTION}), among)
     epoch = int(curve.epochs[winner])
     cast = {name: vote for name, vote in votes.items() if vote.epoch is not None}
     weights = sum(max(vote.confidence, _LEAST_WEIGHT) for vote in cast.values())
