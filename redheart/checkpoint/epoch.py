@@ -267,12 +267,8 @@ def read_manifest(path: Path, *, verify: bool = True, takes_thinned: bool = Fals
         UsageError: it was thinned, and is no whole model.
     """
     manifest = load_manifest(path)
-    if manifest.thinned and not takes_thinned:
-        raise UsageError(
-            f"{path}: found an epoch of which {len(manifest.modules)} of {len(MODULES)} modules are kept "
-            f"({', '.join(manifest.modules) or 'none'}), wanted a whole model: the others were given up for room on the disk "
-            "(training.keep_epochs); take an epoch that is whole – the last ones are –, or best_model"
-        )
+    if not takes_thinned:
+        check_not_thinned(path, manifest)
     for name, expected in manifest.files.items():
         file = path / name
         if not file.is_file() or file.stat().st_size != expected.bytes:
@@ -281,6 +277,20 @@ def read_manifest(path: Path, *, verify: bool = True, takes_thinned: bool = Fals
         if verify and sha256_of(file) != expected.sha256:
             raise StorageError(f"{file}: its SHA-256 is not the manifest's: the file is damaged")
     return manifest
+
+
+def check_not_thinned(path: Path, manifest: Manifest) -> None:
+    """Whether the checkpoint in folder ``path`` is a whole model.
+
+    Raises:
+        UsageError: it was thinned.
+    """
+    if manifest.thinned:
+        raise UsageError(
+            f"{path}: found an epoch of which {len(manifest.modules)} of {len(MODULES)} modules are kept "
+            f"({', '.join(manifest.modules) or 'none'}), wanted a whole model: the others were given up for room on the disk "
+            "(training.keep_epochs); take an epoch that is whole – the last ones are –, or best_model"
+        )
 
 
 def list_epochs(output: Path, *, verify: bool = False) -> list[EpochCheckpoint]:

@@ -74,6 +74,11 @@ def load_manifest(folder: Path) -> Manifest:
         raise StorageError(f"{path}: not a checkpoint manifest of format {FORMAT}")
     check_seal(content, path)
     manifest = as_struct(content, Manifest, f"{path}: not a checkpoint manifest of format {FORMAT}")
+    for module in manifest.thinned:
+        if module not in MODULES or f"{module}.safetensors" in manifest.files or manifest.thinned.count(module) > 1:
+            raise StorageError(
+                f"{path}: not a checkpoint manifest of format {FORMAT}: thinned: found {module!r}, wanted modules without a file, each once"
+            )
     missing = [module for module in manifest.modules if f"{module}.safetensors" not in manifest.files]
     if missing:
         raise StorageError(

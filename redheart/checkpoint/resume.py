@@ -97,7 +97,7 @@ def save_resume_state(
         The published folder, on the main process.
 
     Raises:
-        StorageError: on every process; nothing was published, and the earlier state is intact.
+        StorageError: on every process; nothing was published, and an earlier state is intact.
     """
     folder = _folder(output)
     number, unnumbered = 0, None
@@ -122,7 +122,8 @@ def save_resume_state(
         if failure is not None and not _is_of_storage(failure):
             raise failure
         reason = failure or "another process failed; its message says why"
-        raise StorageError(f"{target}: resume state not written: {reason}; the earlier one is intact") from failure
+        earlier = "the earlier one is intact" if generations else "there is no earlier one"
+        raise StorageError(f"{target}: resume state not written: {reason}; {earlier}") from failure
 
     def prepare() -> None:
         if unnumbered is not None:

@@ -107,7 +107,7 @@ def run(arguments: Namespace) -> int:
     if loaded.config.training.init_from is not None:
         from dataclasses import replace
 
-        loaded = replace(loaded, config=_starting_from(loaded.config))
+        loaded = replace(loaded, config=_starting_from(loaded.config, trains=command.trains))
     output = Path(loaded.config.output)
     check_name(output, "output")  # as it may stand in a file of settings too
     check_can_be_a_folder(output, "output")
@@ -122,12 +122,17 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _starting_from(config: Config) -> Config:
+def _starting_from(config: Config, *, trains: bool) -> Config:
     """With the preset of the checkpoint that training begins with, where none is asked for."""
     from redheart.storage.names import check_name
-    from redheart.training.init_from import with_preset_of_source
+    from redheart.training.init_from import source_identity, with_preset_of_source
 
-    check_name(Path(str(config.training.init_from)), "training.init_from")
+    path = Path(str(config.training.init_from))
+    check_name(path, "training.init_from")
+    if (
+        trains and not path.is_file()
+    ):  # what is no source is refused before anything is embedded; a file's hash takes a while
+        source_identity(path)
     return with_preset_of_source(config)
 
 

@@ -22,7 +22,7 @@ def _best_epoch(material: Material) -> list[Recipe]:
 
 
 def _last_average(material: Material) -> list[Recipe]:
-    return [controls.last_average(material.epochs, material.settings.average_last)]
+    return [controls.last_average(material.epochs, material.settings.average_last, material.thinned)]
 
 
 def _soup(material: Material) -> list[Recipe]:

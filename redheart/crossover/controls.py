@@ -7,7 +7,7 @@ epochs (Kaddour, LAWA, arXiv 2209.14981) and greedy soups (Wortsman et al., arXi
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from redheart.checkpoint import START_EPOCH
@@ -30,9 +30,17 @@ def best_epoch(choose_loss: Mapping[int, float]) -> Recipe:
     return uniform("best_epoch", [min(choose_loss, key=lambda epoch: (choose_loss[epoch], epoch))])
 
 
-def last_average(epochs: Sequence[int], count: int) -> Recipe:
-    """The uniform average of the last ``count`` epochs, or of as many as there are."""
-    return uniform("average", sorted(epochs)[-count:])
+def last_average(epochs: Sequence[int], count: int, thinned: Collection[int] = ()) -> Recipe:
+    """The uniform average of the last ``count`` epochs, or of as many as there are.
+
+    Args:
+        epochs: whole ones.
+        thinned: epochs that no whole model is left of. Only what came after the last of them, up to the last whole one, is
+            averaged: an earlier one that is whole was kept as one of the best, and is not one of the last.
+    """
+    last = max(epochs)
+    since = max((epoch for epoch in thinned if epoch < last), default=0)
+    return uniform("average", [epoch for epoch in sorted(epochs) if epoch > since][-count:])
 
 
 @dataclass(frozen=True)

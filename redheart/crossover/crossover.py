@@ -108,6 +108,18 @@ class Compared:
         return len({files.identity(one) for one in others if not one.is_control} - {files.identity(last)})
 
 
+def _warn_of_fewer(material: Material, average: Recipe) -> None:
+    """Where the thinning left fewer of the last epochs whole than are to be averaged – more were asked for than of the training –,
+    and where the last of all is not whole any more."""
+    wanted = min(material.settings.average_last, len(material.epochs) + len(material.thinned))
+    averaged = average.epochs["backbone"]
+    later = [epoch for epoch in material.thinned if epoch > max(material.epochs)]
+    if later:
+        warn("crossover.last_thinned", last=max(material.epochs), epochs=", ".join(map(str, later)))
+    if material.thinned and len(averaged) < wanted:
+        warn("crossover.fewer_whole", wanted=wanted, epochs=", ".join(map(str, averaged)))
+
+
 def _compared(
     config: Config, output: Path, files: EpochFiles, scorer: Scorer, choices: Mapping[str, Choice]
 ) -> Compared:
@@ -115,6 +127,7 @@ def _compared(
     material = Material(
         epochs=files.epochs,
         kept=files.kept,
+        thinned=files.thinned,
         has_start=files.has_start,
         chosen={module: choices[module].epoch for module in MODULES},
         choose_loss=recorded_choose_loss(OutputPaths(output).metrics, files.epochs),
@@ -125,6 +138,7 @@ def _compared(
     scorer.expect(recipes_known_before(material), SCORED)
     _, tried = material.soup
     recipes = recipes_of(material)
+    _warn_of_fewer(material, next(one for one in recipes if one.name == "average"))
     soup = [SoupIngredient(step.epoch, step.loss, step.kept) for step in tried]
     return Compared(recipes, dict(material.choose_loss), soup)
 

@@ -18,6 +18,7 @@ class Material:
     Attributes:
         epochs: those with a checkpoint of the whole model, ascending.
         kept: by module those that its weights are kept of, ascending; more than ``epochs`` where some were thinned.
+        thinned: those of which the files of some modules were given up.
         has_start: whether the model before training was kept, as epoch 0.
         chosen: the epoch that the analysis chose, by module.
         choose_loss: each epoch's recorded loss on ``choose``.
@@ -26,6 +27,7 @@ class Material:
 
     epochs: Sequence[int]
     kept: Mapping[str, Sequence[int]]
+    thinned: Sequence[int]
     has_start: bool
     chosen: Mapping[str, int]
     choose_loss: Mapping[int, float]

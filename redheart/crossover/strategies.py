@@ -67,6 +67,7 @@ class EpochFiles:
     Attributes:
         epochs: the epochs with a valid checkpoint of the whole model, ascending; the start is none.
         kept: by module all epochs that its file is there of, ascending: those, and thinned ones.
+        thinned: epochs of which files were given up, ascending; of some nothing is left.
         has_start: whether the model before training was kept; recipes name it as epoch 0.
     """
 
@@ -90,6 +91,7 @@ class EpochFiles:
             for module in MODULES
         }
         self.epochs = [epoch for epoch, one in self._checkpoints.items() if one.is_whole]
+        self.thinned = [epoch for epoch, one in self._checkpoints.items() if not one.is_whole]
         if not self.epochs:
             raise StorageError(
                 f"{self.folder}: found thinned epochs only, wanted one with the files of all modules; put one back from a copy, or "

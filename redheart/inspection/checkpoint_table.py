@@ -101,9 +101,12 @@ def _about(one: Checkpoint) -> str:
 
 
 def verified_line(one: Checkpoint, faults: Sequence[str]) -> str:
-    """One checkpoint's line: whole, or what is damaged of it."""
+    """One checkpoint's line: whole, undamaged and thinned, or what is damaged of it."""
     if not faults:
-        return text("inspection.whole", name=one.name, size=shown_size(one.bytes))
+        size, left = shown_size(one.bytes), len(MODULES) - len(one.thinned)
+        if one.thinned:
+            return text("inspection.whole_of_thinned", name=one.name, left=left, all=len(MODULES), size=size)
+        return text("inspection.whole", name=one.name, size=size)
     return text("inspection.not_whole", name=one.name, faults="; ".join(faults), cure=cure_of(one, faults))
 
 

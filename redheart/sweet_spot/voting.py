@@ -19,6 +19,7 @@ import math
 from collections.abc import Collection, Container, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Choice, Evidence, Reason, Vote, abstain
@@ -71,7 +72,7 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote], *, among: Container[i
     }
     if all(votes[name].abstains for name in _ABOUT_PREDICTION):
         return abstain("sweet_spot.voting.nobody", evidence=evidence)
-    winner = _winner(curve, total, among)
+    winner = _winner(curve, votes, total, among)
     epoch = int(curve.epochs[winner])
     cast = {name: vote for name, vote in votes.items() if vote.epoch is not None}
     weights = sum(max(vote.confidence, _LEAST_WEIGHT) for vote in cast.values())
@@ -88,9 +89,18 @@ def combine(curve: ModuleCurve, votes: Mapping[str, Vote], *, among: Container[i
     return Vote(epoch, confidence, Reason("sweet_spot.voting.winner", values), evidence)
 
 
-def _winner(curve: ModuleCurve, total: Numbers, among: Container[int] | None) -> int:
-    """The position with the highest score ``among`` some epochs; of equal ones that with the lower loss, then the earlier."""
-    allowed = np.array([among is None or int(epoch) in among for epoch in curve.epochs])
+def _winner(curve: ModuleCurve, votes: Mapping[str, Vote], total: Numbers, among: Container[int] | None) -> int:
+    """The position with the highest score, or where that is not ``among`` those to be had, of these by votes on predictions."""
+    free = _leader(curve, total, np.full(len(total), True))
+    if among is None or int(curve.epochs[free]) in among:
+        return free
+    # Far from all votes what is left of them is next to nothing: health's own epoch would win by itself.
+    about_prediction = scores(curve.epochs, {name: votes[name] for name in _ABOUT_PREDICTION})
+    return _leader(curve, about_prediction, np.array([int(epoch) in among for epoch in curve.epochs]))
+
+
+def _leader(curve: ModuleCurve, total: Numbers, allowed: NDArray[np.bool_]) -> int:
+    """The position with the highest score of those allowed; of equal ones that with the lower loss, then the earlier."""
     leaders = np.flatnonzero(allowed & (total >= total[allowed].max() * (1 - 1e-9)))
     loss = np.where(np.isfinite(curve.loss), curve.loss, math.inf)
     return int(min(leaders, key=lambda position: (loss[position], curve.epochs[position])))

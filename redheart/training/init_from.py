@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redheart.checkpoint.epoch import check_not_thinned
 from redheart.checkpoint.manifest import NAME as MANIFEST
 from redheart.checkpoint.manifest import load_manifest
 from redheart.config import Config, TrainingConfig, with_settings
@@ -44,13 +45,15 @@ def source_identity(path: Path) -> str:
     """16 hex digits that tell a source's weights from others'; no weights are read but those of a single file.
 
     Raises:
-        UsageError: there is nothing of that kind.
+        UsageError: there is nothing of that kind, or an epoch that was thinned.
         StorageError: it is damaged.
     """
     if path.is_file():
         return fingerprint(sha256_of(path))
     if (path / MANIFEST).is_file():
-        found = load_manifest(path).weights_identity
+        manifest = load_manifest(path)
+        check_not_thinned(path, manifest)
+        found = manifest.weights_identity
     else:
         from redheart.model.exported import CONFIG, read_config
 

@@ -62,7 +62,7 @@ def consolidate(
         warn("training.resume_passed_over", reason=reason)
     if state is None:
         kind = StorageError if reasons else NotYetDone
-        epochs = list_epochs(output)
+        epochs = [one for one in list_epochs(output) if one.is_whole]
         what_to_do = (
             f"the last epoch is whole as it is: {epochs[-1].path}"
             if epochs

@@ -125,14 +125,18 @@ def foretell_disk(config: Config, *, crosses: bool) -> None:
                 )
             return
     is_halved = config.training.checkpoint_dtype == "bf16"
+    what_helps = [] if keep == "all" else [text("workflow.low_disk_keep")]
+    what_helps.append(text("workflow.low_disk_fewer" if is_halved else "workflow.low_disk_bf16"))
     warn(
         "workflow.low_disk",
         path=output.absolute(),
         free=free / GIB,
         wanted=(sum(parts.values()) - there) / GIB,
-        epochs=config.training.epochs,
+        epochs=text(
+            "workflow.low_disk_all" if keep == "all" else "workflow.low_disk_thinned", count=config.training.epochs
+        ),
         of_epochs=parts["epochs"] / GIB,
         of_states=parts["states"] / GIB,
         of_models=parts["models"] / GIB,
-        help=text("workflow.low_disk_fewer" if is_halved else "workflow.low_disk_bf16"),
+        help=" ".join(what_helps),
     )

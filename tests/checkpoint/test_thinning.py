@@ -72,6 +72,20 @@ def test_a_file_that_is_missing_is_not_one_that_was_given_up(tmp_path: Path) -> 
         read_manifest(left.path, takes_thinned=True)
 
 
+@pytest.mark.parametrize("also", ["nonsense", "phases", "backbone"])
+def test_a_manifest_whose_list_of_what_was_given_up_can_not_be_true_is_damaged(tmp_path: Path, also: str) -> None:
+    """An unknown module, one whose file is listed, and one that stands there twice."""
+    left = thin(tmp_path, save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST), KEEP)
+    path = left.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "thinned": [*manifest["thinned"], also]}))
+    assert list_epochs(tmp_path) == []
+    with pytest.raises(
+        StorageError, match=rf"manifest\.json: .*thinned: found '{also}', wanted modules without a file"
+    ):
+        read_manifest(left.path, takes_thinned=True)
+
+
 def test_without_hard_links_files_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST)
 

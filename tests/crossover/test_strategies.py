@@ -67,6 +67,15 @@ def test_an_average_of_more_epochs_than_there_are_takes_those_there_are() -> Non
     assert last_average([2, 1], 5).epochs["phases"] == (1, 2)
 
 
+def test_an_average_of_the_last_epochs_holds_no_earlier_one_that_was_kept_as_one_of_the_best() -> None:
+    """Epoch 2 is whole as one of the best, 3 and 4 were thinned since: with 5 and 6 it would be no average of the last."""
+    assert last_average([2, 5, 6], 4, thinned=[1, 3, 4]).epochs["phases"] == (5, 6)
+    assert last_average([2, 5, 6], 1, thinned=[1, 3, 4]).epochs["phases"] == (6,)
+    assert last_average([1, 2], 4, thinned=[3]).epochs["phases"] == (1, 2), (
+        "the last whole ones, where later ones are thinned"
+    )
+
+
 def test_weights_come_one_tensor_at_a_time(trained: SmallRun) -> None:
     files, recipe = EpochFiles(trained.output), uniform("average", [1, 2])
     names = [name for name, _ in files.tensors(recipe)]

@@ -115,7 +115,12 @@ def test_a_thinned_epoch_says_how_many_of_its_modules_are_left(tmp_path: Path, r
     said = redheart("checkpoints", "ls", "--output", tmp_path)
     (row,) = [line for line in said.out.splitlines() if line.startswith("epoch_0001.g2")]
     assert "2 of 17 modules" in row
-    assert redheart("checkpoints", "verify", "--output", tmp_path).code == 0
+    verified = redheart("checkpoints", "verify", "--output", tmp_path)
+    assert (
+        verified.code == 0
+        and "epoch_0001.g2: undamaged, 2 of 17 modules" in verified.out
+        and "whole" not in verified.out
+    )
     phases = tmp_path / "checkpoints/epoch_0001.g2/phases.safetensors"
     phases.write_bytes(phases.read_bytes()[:-1] + b"x")
     said = redheart("checkpoints", "verify", "--output", tmp_path)

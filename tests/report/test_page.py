@@ -102,6 +102,15 @@ def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(o
     assert "random crossover 1" in page.text and "5.6e-05" in page.text and "Times that memory ran out: 1" in page.text
 
 
+def test_a_choice_that_is_not_the_free_one_says_which_that_was_and_the_others_say_nothing(output: Path) -> None:
+    path = OutputPaths(output).analysis
+    analysis = json.loads(path.read_text())
+    analysis["choices"]["phases"]["not_kept"] = 3
+    path.write_text(json.dumps(analysis))
+    page = read(build_report(CONFIG, output))
+    assert page.text.count("would be 3, not kept") == page.text.count("not kept") == 1
+
+
 def test_a_task_whose_targets_are_all_alike_has_no_skill_and_the_reason(output: Path) -> None:
     path = OutputPaths(output).candidates
     result = json.loads(path.read_text())

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from redheart.checkpoint import list_epochs
+from redheart.checkpoint.thinning import thin
 from redheart.config import Config, load_config
 from redheart.config.schema import SweetSpotConfig
+from redheart.crossover import crossover as crossover_module
 from redheart.crossover import run_crossover
 from redheart.errors import StorageError
 from redheart.messages import set_up_logging
@@ -103,6 +105,29 @@ def test_analysis_crossover_and_controls_choose_among_what_is_kept_and_say_so(
     assert set(result.epochs) == {epoch for epoch, modules in there.items() if len(modules) == len(MODULES)}
     best = min(free_losses := _recorded(run), key=lambda epoch: (free_losses[epoch], epoch))
     assert result["best_epoch"].epochs["backbone"] == [best], "the best whole epoch is never given up"
+
+
+@pytest.mark.parametrize(
+    "wanted, said",
+    [([EPOCHS - 1, EPOCHS], ["fewer_whole"]), ([EPOCHS - 1], ["last_thinned", "fewer_whole"])],
+)
+def test_a_crossover_that_averages_more_than_the_training_kept_takes_the_last_whole_ones_alone_and_says_so(
+    run: SmallRun, monkeypatch: pytest.MonkeyPatch, wanted: list[int], said: list[str]
+) -> None:
+    settings = ("report.bootstrap_samples=100", "crossover.random_controls=0", "crossover.average_last=6")
+    _after(Retention(run.output, _config("training.keep_epochs=thinned"), lambda epoch: False), EPOCHS)
+    checkpoints = list_epochs(run.output)
+    assert min(one.epoch for one in checkpoints if one.is_whole) < EPOCHS - 1, (
+        "only the last are whole: this shows nothing"
+    )
+    if EPOCHS not in wanted:
+        thin(run.output, checkpoints[-1], ["phases"])
+    analysis = analyze(run.output / "metrics.jsonl", run.output, SweetSpotConfig(), plots=False)
+    warned: list[str] = []
+    monkeypatch.setattr(crossover_module, "warn", lambda key, **values: warned.append(key.removeprefix("crossover.")))
+    result = run_crossover(load_config(None, settings), run.output, analysis, run.table, device="cpu")
+    assert result["average"].epochs["backbone"] == wanted
+    assert [key for key in warned if key in ("fewer_whole", "last_thinned")] == said
 
 
 def _recorded(run: SmallRun) -> dict[int, float]:

@@ -189,6 +189,13 @@ def test_a_tie_goes_to_the_epoch_with_the_lower_loss() -> None:
     assert voting.combine(curve(loss), four(10, 50, None, None)).epoch == 50
 
 
+def test_where_the_free_choice_was_given_up_gradient_health_alone_does_not_choose_among_what_is_kept() -> None:
+    """In short runs the votes hardly reach other epochs; what reaches them of one that says nothing of predictions is no reason."""
+    module = curve(np.array([0.5, 0.6, 0.7, 0.8, 0.9]))
+    choice = voting.choose({"backbone": module}, {"backbone": four(1, 1, 1, 5)}, kept={"backbone": [2, 5]})["backbone"]
+    assert (choice.epoch, choice.not_kept) == (2, 1)
+
+
 def test_gradient_health_alone_chooses_no_epoch_and_the_module_goes_with_the_backbone() -> None:
     spiky = np.ones(40)
     spiky[5] = 30.0

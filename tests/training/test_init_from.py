@@ -16,7 +16,10 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.batches.trained_on import find_trained_on, leave_out_trained
 from redheart.checkpoint import find_start, list_epochs, load_modules
+from redheart.checkpoint.epoch import epochs_folder
 from redheart.checkpoint.restore import restore_model
+from redheart.checkpoint.thinning import thin
+from redheart.cli.main import main
 from redheart.config import Config, TrainingConfig, load_config
 from redheart.data.splits import split_of
 from redheart.errors import AnotherModel, Interrupted, StorageError, UsageError
@@ -199,6 +202,19 @@ def test_the_preset_is_the_sources_where_none_is_asked_for(epoch: Path) -> None:
     assert with_preset_of_source(config).model.preset == "tiny"
     asked = load_config(None, [f"training.init_from={epoch}", "model.preset=small"])
     assert with_preset_of_source(asked) is asked
+
+
+@pytest.mark.parametrize("preset", ["auto", "tiny"])
+def test_what_is_no_source_is_refused_before_anything_is_embedded_whatever_the_preset(
+    tmp_path: Path, epoch: Path, preset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(epoch, epochs_folder(output) / epoch.name)
+    left = thin(output, list_epochs(output)[0], ["phases"])
+    for path, said in ((left.path, "1 of 17 modules are kept"), (tmp_path / "nothing", "found no such file or folder")):
+        words = ["train", "--output", str(tmp_path / "out"), "--preset", preset, "--init-from", str(path)]
+        assert main(words) == 2 and said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_trial_begins_with_it_too_and_a_solved_start_is_had_where_asked_for(

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from redheart.checkpoint import load_modules, read_manifest, save_epoch, save_resume_state
+from redheart.checkpoint.thinning import thin
 from redheart.cli.main import main
 from redheart.consolidation import open_source
 from redheart.errors import NotYetDone, StorageError, UsageError
@@ -99,6 +100,14 @@ def test_where_a_finished_run_has_no_state_any_more_its_last_epoch_is_named(tmp_
     for epoch in (1, 2):
         save_epoch(tmp_path, epoch=epoch, state=a_state(epoch), manifest=MANIFEST)
     with pytest.raises(NotYetDone, match=r"the last epoch is whole as it is: .*/checkpoints/epoch_0002$"):
+        consolidate(tmp_path)
+
+
+def test_of_a_thinned_run_without_a_state_the_last_epoch_that_is_whole_is_named(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        last = save_epoch(tmp_path, epoch=epoch, state=a_state(epoch), manifest=MANIFEST)
+    thin(tmp_path, last, ["phases"])
+    with pytest.raises(NotYetDone, match=r"the last epoch is whole as it is: .*/checkpoints/epoch_0001$"):
         consolidate(tmp_path)
 
 

@@ -95,6 +95,8 @@ def test_where_all_epochs_have_no_room_it_is_said_that_they_are_thinned_and_wher
         monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
         foretell_disk(config, crosses=True)
         assert expected in said()[before:] and bool(expected) == bool(said()[before:])
+    assert "(checkpoints of 60 epochs, thinned by module, 0." in said()
+    assert "training.keep_last" in said().partition("The disk will be full")[2]
     asked = load_config(None, [f"output={tmp_path / 'run'}", "model.preset=tiny", "training.keep_epochs=thinned"])
     monkeypatch.setattr(disk, "inspect_machine", lambda output: SimpleNamespace(disk_bytes=thinned))
     before = len(said())

@@ -14,6 +14,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "   {name}: judge 손실 {loss} ({other}와(과) 가중치가 동일)",
         "   {name}: judge loss {loss} (the same weights as {other})",
     ),
+    "crossover.fewer_whole": (
+        "⚠️ 마지막 에포크 {wanted}개를 평균해야 하지만 디스크 공간 때문에 온전히 남은 것은 에포크 {epochs}뿐이므로, 이것만 "
+        "평균합니다. 수프도 온전히 남은 에포크에서만 만듭니다 (학습할 때의 training.keep_last, crossover.average_last)",
+        "⚠️ The last {wanted} epochs are to be averaged, and for room on the disk only epoch {epochs} of them stayed whole: the "
+        "average is of these, and the soup too of whole epochs only (training.keep_last and crossover.average_last of the training)",
+    ),
+    "crossover.last_thinned": (
+        "⚠️ 에포크 {epochs}은(는) 디스크 공간 때문에 모듈 일부만 남았고 그 뒤의 온전한 에포크는 없습니다. 여기서 마지막 에포크는 "
+        "{last}입니다",
+        "⚠️ Of epoch {epochs} not all modules are left, for room on the disk, and no later one is whole: the last epoch is epoch "
+        "{last} here",
+    ),
     "crossover.sentence": ("🔀 {sentence}", "🔀 {sentence}"),
     "crossover.saved": (
         "💾 크로스오버 저장: {path}; 사용할 모델: {best}",

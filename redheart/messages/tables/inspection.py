@@ -32,6 +32,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "inspection.by_crossover": ("교차×{count}", "crossover×{count}"),
     "inspection.verifying": ("체크포인트 확인", "Verifying checkpoints"),
     "inspection.whole": ("✅ {name}: 정상 ({size})", "✅ {name}: whole ({size})"),
+    "inspection.whole_of_thinned": (
+        "✅ {name}: 정상, 모듈 {left}/{all} ({size})",
+        "✅ {name}: undamaged, {left} of {all} modules ({size})",
+    ),
     "inspection.not_whole": ("❌ {name}: {faults}. {cure}", "❌ {name}: {faults}. {cure}"),
     "inspection.cure_closed": ("소유자에게 읽기 권한을 요청하십시오", "ask its owner for the right to read it"),
     "inspection.cure_state": (

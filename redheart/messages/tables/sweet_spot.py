@@ -7,9 +7,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🎯 Sweet spots: modules {modules}, epochs {epochs}",
     ),
     "sweet_spot.no_checkpoint": (
-        "⚠️ {path}: 기록은 있으나 온전한 체크포인트가 없는 에포크는 선택에서 제외합니다: {epochs}. `{command}` "
+        "⚠️ {path}: 기록은 있으나 유효한 체크포인트가 없는 에포크는 선택에서 제외합니다: {epochs}. `{command}` "
         "명령이 되돌릴 수 있는 것을 되돌립니다",
-        "⚠️ {path}: these epochs have a record and no whole checkpoint, so none is chosen: {epochs}. `{command}` "
+        "⚠️ {path}: these epochs have a record and no valid checkpoint, so none is chosen: {epochs}. `{command}` "
         "brings back what it can",
     ),
     "sweet_spot.no_record": (

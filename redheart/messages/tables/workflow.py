@@ -31,10 +31,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "training.keep_epochs",
     ),
     "workflow.low_disk": (
-        "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.1f} GiB 남음, 최대 {wanted:.1f} GiB 필요 (에폭 체크포인트 {epochs}개 {of_epochs:.1f}, "
+        "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.1f} GiB 남음, 최대 {wanted:.1f} GiB 필요 ({epochs} {of_epochs:.1f}, "
         "재개 상태 {of_states:.1f}, 결합 모델 {of_models:.1f} GiB). {help}",
-        "⚠️ The disk will be full: {path} has {free:.1f} GiB left, and up to {wanted:.1f} GiB are needed (checkpoints of {epochs} epochs "
+        "⚠️ The disk will be full: {path} has {free:.1f} GiB left, and up to {wanted:.1f} GiB are needed ({epochs} "
         "{of_epochs:.1f}, states to go on from {of_states:.1f}, combined models {of_models:.1f} GiB). {help}",
+    ),
+    "workflow.low_disk_all": ("에폭 체크포인트 {count}개", "checkpoints of {count} epochs"),
+    "workflow.low_disk_thinned": (
+        "에폭 {count}개의 모듈별로 줄인 체크포인트",
+        "checkpoints of {count} epochs, thinned by module,",
+    ),
+    "workflow.low_disk_keep": (
+        "training.keep_last 나 training.keep_best 를 줄이거나",
+        "Keep less with training.keep_last or training.keep_best;",
     ),
     "workflow.low_disk_models": (
         "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.2f} GiB 남음, 결합 모델에 {wanted:.2f} GiB 필요. `redheart checkpoints rm` 으로 "

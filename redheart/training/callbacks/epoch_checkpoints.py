@@ -47,8 +47,8 @@ class EpochCheckpoints(Callback):
 
 
 def last_good(output: Path) -> str:
-    """The newest checkpoint of a run, in words: no epoch whose loss on ``choose`` is not finite gets one."""
-    epochs = list_epochs(output)
+    """The newest checkpoint of a whole model of a run, in words: no epoch whose loss on ``choose`` is not finite gets one."""
+    epochs = [one for one in list_epochs(output) if one.is_whole]
     if not epochs:
         return "no epoch was finished, so there is no checkpoint of one yet"
     return f"the last good checkpoint is {epochs[-1].path}"
