@@ -21,10 +21,11 @@ test:            ## the test suite; REDHEART_REAL_DATA names a folder of real an
 fuzz:            ## random datasets, command lines, settings and environments: REDHEART_FUZZ of them, new ones each time
 	@OMP_NUM_THREADS=1 REDHEART_FUZZ=$${REDHEART_FUZZ:-20000} $(PYTHON) -m pytest tests/fuzz $(PYTEST_OPTIONS)
 
-faults:          ## faults of saving and going on, all of them: kills at each file operation, 30 random interruptions, every engine from what every other left
+faults:          ## faults of saving and going on, all of them: kills at each file operation, 30 random interruptions, every engine from what every other left, a state of an old version
 	@folder="$$(mktemp -d)" && OMP_NUM_THREADS=1 $(PYTHON) -m tests.checkpoint.killed_at_each "$$folder" $(FAULTS) && rm -r "$$folder"
 	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.interruptions $(INTERRUPTIONS)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.resume_matrix
+	@OMP_NUM_THREADS=1 REDHEART_FAULTS=1 $(PYTHON) -m pytest tests/old_runs $(PYTEST_OPTIONS)
 
 mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"
 	@. launch/environment.sh && find_python && ensure_installed "offline,test,mutants" && "$$ENVIRONMENT/bin/python" -m tests.mutants --reach .reach $(MUTANTS)

@@ -6,6 +6,7 @@ everything in it is on disk, and checks every hash before they are read again.
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def save_resume_state(
     any_rank: Callable[[bool], bool] = lambda failed: failed,
     of_main: Callable[[int], int] = lambda number: number,
     check: Callable[[Path], None] = lambda folder: None,
+    needs: int = 0,
 ) -> Path | None:
     """Has every process ``write`` its part, then publishes the folder from the main process.
 
@@ -92,6 +94,7 @@ def save_resume_state(
         of_main: collective; the main process's number, told to all. It numbers the state: on a network's file system another
             node may see a folder as it was some seconds ago.
         check: raises on the main process where the folder lacks a file that another process has written.
+        needs: about how many bytes all of it takes, to be named where the disk is full.
 
     Returns:
         The published folder, on the main process.
@@ -121,8 +124,10 @@ def save_resume_state(
             shutil.rmtree(temporary, ignore_errors=True)
         if failure is not None and not _is_of_storage(failure):
             raise failure
-        reason = failure or "another process failed; its message says why"
-        earlier = "the earlier one is intact" if generations else "there is no earlier one"
+        reason = str(failure or "another process failed; its message says why")
+        if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT) and needs:
+            reason += f" ({needs / 2**20:,.0f} MiB are needed)"
+        earlier = "the earlier one is intact" if number > 1 or unnumbered else "there is no earlier one"
         raise StorageError(f"{target}: resume state not written: {reason}; {earlier}") from failure
 
     def prepare() -> None:

@@ -26,17 +26,27 @@ class Retention(Callback):
 
     Args:
         is_short: whether the disk has no room for what comes after an epoch, by its number, and so thinning is due.
+        say_if_full: says so where, with all that was given up, it has none for what comes next.
     """
 
-    def __init__(self, output: Path, config: Config, is_short: Callable[[int], bool]) -> None:
-        self._output, self._config, self._is_short = output, config, is_short
+    def __init__(
+        self,
+        output: Path,
+        config: Config,
+        is_short: Callable[[int], bool],
+        say_if_full: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
+        self._output, self._config = output, config
+        self._is_short, self._say_if_full = is_short, say_if_full
         self._counts = Counts.of(config)
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
-        if not run.engine.is_main or self._config.training.keep_epochs == "all":
+        if not run.engine.is_main:
             return
-        if self._config.training.keep_epochs == "thinned" or self._is_short(end.epoch):
+        keep = self._config.training.keep_epochs
+        if keep == "thinned" or (keep == "auto" and self._is_short(end.epoch)):
             self._thin(end.epoch)
+        self._say_if_full(end.epoch)
 
     def _thin(self, newest: int) -> None:
         """What can't be given up stays, and is told of: the run goes on."""

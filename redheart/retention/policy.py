@@ -1,9 +1,9 @@
 """The rule of what stays: the last epochs and the best ones whole, and of each module the files of its own best epochs.
 
 A module's best are meant as the analysis may come to mean it: by loss, by its task's skill, by the sum of the decision analysis,
-and by loss smoothed over its neighbours. An epoch's rank by loss or skill only falls as others come, so what is among the best at
-the end has never been given up before. The other two may change their mind – each epoch's sum hangs on the range of all –, and the
-analysis says where its free choice was gone.
+and by loss smoothed over its neighbours; and those that its techniques would vote for, were the run at its end. An epoch's rank by
+loss or skill only falls as others come, so what is among the best at the end has never been given up before. The others may change
+their mind – each epoch's sum hangs on the range of all, a plateau grows –, and the analysis says where its free choice was gone.
 
 The last epochs and the best by the served loss stay whole because models are made of them as they are: ``last``, ``best_epoch``,
 the average and the soup. A rule that left them to chance would make them weak beside the crossover that they judge.
@@ -19,7 +19,9 @@ import numpy as np
 from redheart.config import Config
 from redheart.config.schema import SweetSpotConfig
 from redheart.sweet_spot.curves import History, ModuleCurve, Numbers
+from redheart.sweet_spot.techniques import TECHNIQUES, VOTERS
 from redheart.sweet_spot.techniques.mcda import weighted_scores
+from redheart.sweet_spot.voting import combine
 from redheart.tasks import MODULES
 
 _SMOOTHED_OVER = 2  # on either side
@@ -32,7 +34,7 @@ class Counts:
     Attributes:
         last: of the last epochs, whole.
         whole: of the best epochs by the served loss on ``choose``, whole.
-        best: of each module's best epochs by each of the four measures.
+        best: of each module's best epochs by each of the four measures; beside those that are voted for.
     """
 
     last: int
@@ -47,7 +49,7 @@ class Counts:
 
     def most(self, epochs: int) -> int:
         """How many whole epochs' room the files that stay of ``epochs`` take at the most, while the next is written."""
-        return min(epochs, self.last + self.whole + 4 * self.best + 1)
+        return min(epochs, self.last + self.whole + 4 * self.best + len(TECHNIQUES) + 1)
 
 
 def modules_to_keep(
@@ -64,6 +66,8 @@ def modules_to_keep(
     by_loss = sorted(served_loss, key=lambda epoch: (served_loss[epoch], epoch))
     whole = {*epochs[-counts.last :], *by_loss[: counts.whole]}
     best = {module: _best_of(curve, counts.best, config) for module, curve in history.curves.items()}
+    for module, voted in _voted_for(history, config).items():
+        best[module] |= voted
     return {
         epoch: frozenset(module for module in MODULES if epoch in whole or epoch in best.get(module, ()))
         for epoch in epochs
@@ -73,6 +77,16 @@ def modules_to_keep(
 def _best_of(curve: ModuleCurve, count: int, config: SweetSpotConfig) -> set[int]:
     measures = (-curve.loss, curve.skill, _decided(curve, config), -smoothed(curve.loss))
     return {epoch for measure in measures for epoch in _highest(curve, measure, count)}
+
+
+def _voted_for(history: History, config: SweetSpotConfig) -> dict[str, set[int]]:
+    """By module the epochs that techniques would vote for now, and the winner of their votes."""
+    by_technique = {one.name: one.votes(history.curves, config) for one in VOTERS}
+    voted = {}
+    for module, curve in history.curves.items():
+        votes = {name: of[module] for name, of in by_technique.items()}
+        voted[module] = {one.epoch for one in (*votes.values(), combine(curve, votes)) if one.epoch is not None}
+    return voted
 
 
 def _decided(curve: ModuleCurve, config: SweetSpotConfig) -> Numbers:

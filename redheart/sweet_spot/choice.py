@@ -106,6 +106,8 @@ class SweetSpotAnalysis(msgspec.Struct, frozen=True, kw_only=True):
 def save_analysis(output: Path, analysis: SweetSpotAnalysis) -> None:
     """Writes ``sweet_spot_analysis.json``, each reason with its sentence in the language of this process.
 
+    ``not_kept`` is left out where it is None: so it was before there was any.
+
     Raises:
         StorageError: it could not be written; an earlier one is intact.
     """
@@ -115,7 +117,7 @@ def save_analysis(output: Path, analysis: SweetSpotAnalysis) -> None:
 def _with_sentences(value: object) -> object:
     if not isinstance(value, dict):
         return value
-    told = {name: _with_sentences(inner) for name, inner in value.items()}
+    told = {name: _with_sentences(inner) for name, inner in value.items() if (name, inner) != ("not_kept", None)}
     return {**told, "text": text(value["key"], **value["values"])} if value.keys() == {"key", "values"} else told
 
 

@@ -81,6 +81,28 @@ def is_short_after(config: Config, epoch: int) -> bool:
     return wanted > inspect_machine(Path(config.output)).disk_bytes
 
 
+def say_if_full_after(config: Config, epoch: int) -> None:
+    """Warns where the disk does not hold what a run writes next after an epoch: the next one's checkpoint, if there is one, and a
+    state beside those that are there.
+
+    Args:
+        config: resolved.
+    """
+    parameters, output = _parameters_of(config), Path(config.output)
+    is_last = epoch >= config.training.epochs
+    of_epoch = 0 if is_last else parameters * _OF_EPOCH[config.training.checkpoint_dtype]
+    of_state = parameters * (_OF_STATE + (_OF_AVERAGE if config.training.ema_decay else 0))
+    free = inspect_machine(output).disk_bytes
+    if of_epoch + of_state > free:
+        warn(
+            "workflow.disk_full_next",
+            path=output.absolute(),
+            free=free / GIB,
+            of_epoch=of_epoch / GIB,
+            of_state=of_state / GIB,
+        )
+
+
 def _parameters_of(config: Config) -> int:
     from redheart.model.parameters import count_parameters
 

@@ -116,7 +116,7 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.retention.callback import Retention
     from redheart.training.trainer import Trainer
-    from redheart.workflow.disk import is_short_after
+    from redheart.workflow.disk import is_short_after, say_if_full_after
 
     resolution, origin = _resolve_aloud(config, dataset)
     Trainer(
@@ -128,7 +128,14 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
         asked=config,
         force=force,
         should_stop=should_stop,
-        callbacks=[Retention(Path(config.output), resolution.config, partial(is_short_after, resolution.config))],
+        callbacks=[
+            Retention(
+                Path(config.output),
+                resolution.config,
+                partial(is_short_after, resolution.config),
+                partial(say_if_full_after, resolution.config),
+            )
+        ],
     ).run()
 
 

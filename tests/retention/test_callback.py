@@ -86,6 +86,9 @@ def test_analysis_crossover_and_controls_choose_among_what_is_kept_and_say_so(
     retention = Retention(run.output, config, lambda epoch: False)
     for epoch in range(1, EPOCHS + 1):
         _after(retention, epoch)
+    lost = next(module for module, epoch in wanted.items() if epoch < EPOCHS - 1)  # one that no rule would give up
+    chosen = list_epochs(run.output)[wanted[lost] - 1]
+    thin(run.output, chosen, set(chosen.manifest.modules) - {lost})
     there = _modules(run.output)
     thinned = analyze(run.output / "metrics.jsonl", run.output, SweetSpotConfig(), plots=False)
     assert thinned.choices is not None and thinned.epochs == free.epochs and thinned.inputs != free.inputs
@@ -141,6 +144,15 @@ def test_epochs_of_before_a_state_that_the_run_went_back_to_are_left_alone(run: 
     there = _modules(run.output)
     assert all(len(there[epoch]) == len(MODULES) for epoch in range(5, EPOCHS + 1))
     assert any(len(there[epoch]) < len(MODULES) for epoch in range(1, 5))
+
+
+@pytest.mark.parametrize("keep", ["auto", "all", "thinned"])
+def test_after_each_epoch_the_main_process_looks_whether_there_is_room_for_the_next(run: SmallRun, keep: str) -> None:
+    looked: list[int] = []
+    retention = Retention(run.output, _config(f"training.keep_epochs={keep}"), lambda epoch: False, looked.append)
+    _after(retention, EPOCHS)
+    _after(retention, EPOCHS, is_main=False)
+    assert looked == [EPOCHS]
 
 
 def test_what_can_not_be_thinned_stays_and_the_run_goes_on(

@@ -10,7 +10,9 @@ import pytest
 
 from redheart.config import load_config
 from redheart.config.schema import SweetSpotConfig
+from redheart.retention import policy
 from redheart.retention.policy import Counts, modules_to_keep, smoothed
+from redheart.sweet_spot.analysis import choose_epochs
 from redheart.sweet_spot.curves import History, ModuleCurve, read_history
 from redheart.sweet_spot.techniques.mcda import weighted_scores
 from redheart.tasks import MODULES
@@ -23,7 +25,10 @@ def _history(curves: dict[str, ModuleCurve]) -> History:
     return History(False, True, next(iter(curves.values())).epochs, curves)
 
 
-def test_the_last_and_the_best_by_the_served_loss_stay_whole_and_each_module_keeps_its_own_best() -> None:
+def test_the_last_and_the_best_by_the_served_loss_stay_whole_and_each_module_keeps_its_own_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(policy, "_voted_for", lambda history, config: {module: set() for module in MODULES})
     falling = curve(np.linspace(1.0, 0.1, 12))
     early = curve([9, 9, 0.1, 4, 4, 4, 4, 4, 4, 4, 4, 4], skill=[0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0])
     curves = {module: early if module == "phases" else falling for module in MODULES}
@@ -89,4 +94,13 @@ def test_no_fewer_last_epochs_stay_than_the_average_is_made_of() -> None:
     config = load_config(None, ["training.keep_last=2", "crossover.average_last=7", "training.keep_best=4"])
     assert Counts.of(config) == Counts(last=7, whole=7, best=4)
     assert Counts.of(load_config(None, ["training.keep_last=9"])) == Counts(last=9, whole=5, best=3)
-    assert Counts(last=7, whole=7, best=4).most(60) == 31 and Counts(last=7, whole=7, best=4).most(12) == 12
+    assert Counts(last=7, whole=7, best=4).most(60) == 36 and Counts(last=7, whole=7, best=4).most(12) == 12
+
+
+def test_what_the_techniques_vote_for_as_things_stand_stays_too(tmp_path: Path) -> None:
+    history = read_history(realistic_run(tmp_path / "metrics.jsonl", 40, seed=1))
+    keep = modules_to_keep(history, {}, Counts(last=1, whole=1, best=1), CONFIG)
+    voted = policy._voted_for(history, CONFIG)
+    assert all(module in keep[epoch] for module, epochs in voted.items() for epoch in epochs)
+    choices = choose_epochs(history, CONFIG)
+    assert all(choice.epoch in voted[module] for module, choice in choices.items() if choice.confidence)

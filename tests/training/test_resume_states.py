@@ -10,7 +10,7 @@ import pytest
 
 from redheart.batches.table import SituationTable
 from redheart.config import Config
-from redheart.errors import Interrupted
+from redheart.errors import Interrupted, StorageError
 from redheart.training import trainer
 from redheart.training.callbacks import resume_states
 from redheart.training.callbacks.callback import Callback
@@ -128,3 +128,21 @@ def test_a_stop_saves_whatever_the_clock_says_and_only_once(
                 callbacks=[clock],
             )
         assert positions == expected
+
+
+def test_a_last_state_without_room_leaves_the_run_finished_and_one_before_it_ends_the_run(
+    settings: Callable[..., Config],
+    table: SituationTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*arguments: object) -> None:
+        raise StorageError("state_000001: resume state not written: No space left on device")
+
+    monkeypatch.setattr(resume_states, "save_progress", full)
+    output = tmp_path / "kept"
+    train(table.path, output, settings(save_every_minutes=10))
+    run = read_run(output)
+    assert run is not None and run.finished and not list((output / "checkpoints").glob("resume/state_*"))
+    with pytest.raises(StorageError, match="No space left"):
+        train(table.path, tmp_path / "lost", settings(save_every_minutes=0))

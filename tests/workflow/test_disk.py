@@ -12,7 +12,7 @@ from redheart.checkpoint import save_epoch
 from redheart.config import load_config
 from redheart.messages import language, set_language, set_up_logging
 from redheart.workflow import disk
-from redheart.workflow.disk import bytes_by_part, foretell_disk, is_short_after
+from redheart.workflow.disk import bytes_by_part, foretell_disk, is_short_after, say_if_full_after
 from tests.checkpoint.states import MANIFEST, a_state
 
 GIB = 2**30
@@ -89,7 +89,7 @@ def test_where_all_epochs_have_no_room_it_is_said_that_they_are_thinned_and_wher
     whole, thinned = (
         sum(bytes_by_part(config, disk_parameters(), crosses=True, is_thinned=one).values()) for one in (False, True)
     )
-    assert thinned < 0.5 * whole
+    assert thinned < 0.7 * whole
     for free, expected in ((whole, ""), (whole - 1, "once room runs short"), (thinned - 1, "The disk will be full")):
         before = len(said())
         monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
@@ -129,3 +129,15 @@ def test_a_crossover_says_before_it_begins_that_its_models_have_no_room(
         monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
         disk.foretell_models(tmp_path)
         assert ("combined models need" in said()) == is_said
+
+
+@pytest.mark.parametrize("epoch, wanted", [(1, 1 + 3), (10, 3)])
+def test_what_comes_next_and_has_no_room_is_said_before_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str], epoch: int, wanted: int
+) -> None:
+    config = load_config(None, [f"output={tmp_path / 'run'}", "model.preset=tiny", "training.epochs=10"])
+    for lacks in (0, 1):
+        free = 4 * wanted * disk_parameters() - lacks
+        monkeypatch.setattr(disk, "inspect_machine", lambda output, free=free: SimpleNamespace(disk_bytes=free))
+        say_if_full_after(config, epoch)
+        assert ("The disk is about to be full" in said()) == bool(lacks)

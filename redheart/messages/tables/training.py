@@ -202,6 +202,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🏁 Training done: {epochs} epochs, {seconds:.0f} s",
     ),
     "training.oom_stats": ("💾 OOM 통계 저장: {path} ({count}건)", "💾 OOM statistics saved: {path} ({count} events)"),
+    "training.last_state_not_saved": (
+        "⚠️ 마지막 재개 상태를 쓰지 못했습니다: {reason}. 모든 에폭이 학습되어 남아 있으므로 실행은 끝난 것으로 봅니다",
+        "⚠️ The last resume state could not be written: {reason}. All epochs are trained and kept, so the run counts as finished",
+    ),
     "training.thinned": (
         "💾 디스크 공간을 위해 에폭 {epochs}에서 모듈 파일 {size:,.1f} MiB를 지웠습니다. 마지막 {last}개 에폭과 가장 좋은 에폭은 온전히 "
         "남습니다",

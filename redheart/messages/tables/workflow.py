@@ -45,6 +45,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "training.keep_last 나 training.keep_best 를 줄이거나",
         "Keep less with training.keep_last or training.keep_best;",
     ),
+    "workflow.disk_full_next": (
+        "⚠️ 디스크가 곧 찹니다: {path}에 {free:.2f} GiB 남음, 다음 에폭 체크포인트에 {of_epoch:.2f} GiB, 재개 상태에 {of_state:.2f} "
+        "GiB 필요. 지금 자리를 만들지 않으면 학습이 거기서 끝납니다 (이 폴더 밖의 파일을 지우십시오. `redheart checkpoints rm` 은 실행이 "
+        "멈춘 뒤에)",
+        "⚠️ The disk is about to be full: {path} has {free:.2f} GiB left; the next epoch's checkpoint needs {of_epoch:.2f} GiB and a "
+        "resume state {of_state:.2f} GiB. The run ends there unless room is made now (outside of this folder; `redheart checkpoints rm` "
+        "once it has stopped)",
+    ),
     "workflow.low_disk_models": (
         "⚠️ 디스크가 모자랄 것입니다: {path}에 {free:.2f} GiB 남음, 결합 모델에 {wanted:.2f} GiB 필요. `redheart checkpoints rm` 으로 "
         "필요 없는 에폭을 지우십시오",

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from redheart.checkpoint import Manifest
-from redheart.messages import info
+from redheart.errors import StorageError
+from redheart.messages import info, warn
 from redheart.training.callbacks.callback import Callback
 from redheart.training.callbacks.run import EpochEnd, Run
 from redheart.training.saving.resume_state import Kept, Position, save_progress
@@ -50,8 +51,19 @@ class ResumeStates(Callback):
             info("training.state_saved", seconds=self._save(run), epoch=step.epoch, batch=step.batch_index + 1)
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
-        if end.epoch == run.epochs or self._is_due(run, run.config.training.save_every_minutes):
+        if end.epoch == run.epochs:
+            self._save_last(run)
+        elif self._is_due(run, run.config.training.save_every_minutes):
             self._save(run)
+
+    def _save_last(self, run: Run) -> None:
+        """All epochs are trained and kept: a disk that has no room for one state more does not take that away."""
+        self._before_save()  # of the last epoch's checkpoint it does
+        try:
+            self._save(run)
+        except StorageError as error:  # raised on every process alike
+            if run.engine.is_main:
+                warn("training.last_state_not_saved", reason=error)
 
     def at_stop(self, run: Run) -> None:
         if self._saved_at != run.position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -300,4 +301,10 @@ def save_progress(
         any_rank=engine.any_rank,
         of_main=lambda number: number_of_main(engine, number),
         check=lambda folder: check_complete(folder / ENGINE, engine.world_size, shards_state=engine.shards_state),
+        needs=_bytes_of_state(cursor.shapes or {}, has_average=loop.average is not None),
     )
+
+
+def _bytes_of_state(shapes: Mapping[str, list[int]], *, has_average: bool) -> int:
+    """Of fp32 weights, both moments and the average."""
+    return 4 * (4 if has_average else 3) * sum(math.prod(shape) for shape in shapes.values())
