@@ -141,13 +141,13 @@ class ModuleRow(msgspec.Struct, frozen=True, kw_only=True):
     """A module over the epochs, None where a number was not measured, and the epoch chosen for it.
 
     Attributes:
-        not_kept: the free choice, where its weights were given up for room on the disk.
+        not_kept: the free choice, where its weights were given up for room on the disk; left out where they were not.
     """
 
     module: str
     task: str | None
     chosen_epoch: int | None
-    not_kept: int | None = None
+    not_kept: int | msgspec.UnsetType = msgspec.UNSET
     confidence: float | None
     still_improving: bool
     reason: str | None

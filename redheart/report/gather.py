@@ -219,7 +219,7 @@ def _module(curve: ModuleCurve, choice: Choice | None) -> ModuleRow:
         module=curve.module,
         task=curve.task,
         chosen_epoch=choice.epoch if choice else None,
-        not_kept=choice.not_kept if choice else None,
+        not_kept=choice.not_kept if choice and choice.not_kept is not None else msgspec.UNSET,
         confidence=choice.confidence if choice else None,
         still_improving=choice.still_improving if choice else False,
         reason=choice.reason if choice else None,

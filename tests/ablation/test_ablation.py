@@ -324,7 +324,7 @@ def test_a_start_from_a_checkpoint_is_refused_before_anything_is_done(
     with pytest.raises(ConfigError, match=r"training\.init_from: found some, wanted null.*training\.init_from=null"):
         check_begins_anew(load_config(None, [*SETTINGS, "training.init_from=some"]))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("redheart.cli.main._starting_from", lambda asked: asked)
+    monkeypatch.setattr("redheart.cli.main._starting_from", lambda asked, **_: asked)
     monkeypatch.setattr("redheart.workflow.datasets.prepare", lambda *_, **__: pytest.fail("embedded"))
     assert main(["ablate", "--lang", "en", "training.init_from=some"]) == 2
     assert "redheart ablate: training.init_from: found some, wanted null" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from redheart.checkpoint.epoch import epochs_folder
 from redheart.checkpoint.module_files import module_of
 from redheart.checkpoint.thinning import bytes_given_up, remove_superseded, thin
 from redheart.errors import StorageError, UsageError
+from redheart.storage.seal import write_sealed
 from tests.checkpoint.states import MANIFEST, a_state, same_bits
 
 KEEP = ("heads.emotion", "phases")
@@ -78,7 +79,7 @@ def test_a_manifest_whose_list_of_what_was_given_up_can_not_be_true_is_damaged(t
     left = thin(tmp_path, save_epoch(tmp_path, epoch=1, state=a_state(1), manifest=MANIFEST), KEEP)
     path = left.path / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "thinned": [*manifest["thinned"], also]}))
+    write_sealed(path, {**manifest, "thinned": [*manifest["thinned"], also]})
     assert list_epochs(tmp_path) == []
     with pytest.raises(
         StorageError, match=rf"manifest\.json: .*thinned: found '{also}', wanted modules without a file"
