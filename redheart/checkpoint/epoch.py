@@ -12,13 +12,13 @@ import errno
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from redheart.checkpoint.manifest import FORMAT, Manifest, load_manifest, write_manifest
+from redheart.checkpoint.manifest import FORMAT, Manifest, file_of, load_manifest, write_manifest
 from redheart.checkpoint.module_files import ModuleFiles, Run, dtypes_of, forms_of, whole
 from redheart.checkpoint.tensor_file import TensorForm
 from redheart.errors import StorageError, UsageError
@@ -72,6 +72,10 @@ class FolderWriter:
         self.temporary = target.with_name(f".{target.name}.writing")
         self._forms, self._manifest = forms, manifest
         self.files = ModuleFiles(self.temporary, forms)
+
+    def named(self, name: str) -> FolderWriter:
+        """The same into a folder of another name."""
+        return FolderWriter(self.target.with_name(name), self._forms, self._manifest)
 
     def create(self) -> None:
         """Makes the folder and its files in full size; by one process, before any other fills them.
@@ -169,8 +173,11 @@ def generations(output: Path, epoch: int) -> dict[int, Path]:
 
 def folder_of(output: Path, epoch: int, generation: int) -> Path:
     """Where a generation of an epoch lies."""
-    name = f"epoch_{epoch:04d}"
-    return epochs_folder(output) / (name if generation == 1 else f"{name}.g{generation}")
+    return epochs_folder(output) / _name_of(epoch, generation)
+
+
+def _name_of(epoch: int, generation: int) -> str:
+    return f"epoch_{epoch:04d}" + (f".g{generation}" if generation > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -179,25 +186,34 @@ class EpochWriter:
 
     Attributes:
         earlier: folders of the same epoch, which go when the new one is in place.
+        generation: of the new one.
     """
 
     epoch: int
     folder: FolderWriter
     earlier: tuple[Path, ...]
+    generation: int = 1
 
     @staticmethod
     def of(output: Path, epoch: int, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
         """The writer of the epoch's next generation under ``output/checkpoints``."""
         earlier = generations(output, epoch)
-        path = folder_of(output, epoch, max(earlier, default=0) + 1)
+        generation = max(earlier, default=0) + 1
         manifest = msgspec.structs.replace(manifest, epoch=epoch)
-        return EpochWriter(epoch, FolderWriter(path, forms, manifest), tuple(earlier.values()))
+        folder = FolderWriter(folder_of(output, epoch, generation), forms, manifest)
+        return EpochWriter(epoch, folder, tuple(earlier.values()), generation)
 
     @staticmethod
     def of_start(output: Path, forms: Mapping[str, TensorForm], manifest: Manifest) -> EpochWriter:
         """The writer of the model as it was before its first step, as ``output/checkpoints/start``."""
         manifest = msgspec.structs.replace(manifest, epoch=START_EPOCH)
         return EpochWriter(START_EPOCH, FolderWriter(epochs_folder(output) / START, forms, manifest), ())
+
+    def in_generation(self, generation: int) -> EpochWriter:
+        """The same for another generation of the epoch; itself where it is that one."""
+        if generation == self.generation:
+            return self
+        return replace(self, folder=self.folder.named(_name_of(self.epoch, generation)), generation=generation)
 
     def publish(self) -> EpochCheckpoint:
         """Puts it in place, once all is filled in.
@@ -318,7 +334,7 @@ def load_modules(path: Path, modules: Iterable[str] | None = None) -> dict[str, 
 
     state: dict[str, Tensor] = {}
     for module in MODULES if modules is None else modules:
-        file = path / f"{module}.safetensors"
+        file = path / file_of(module)
         try:
             state |= load_file(str(file))
         except (OSError, SafetensorError) as error:

@@ -17,6 +17,11 @@ FORMAT = 1
 NAME = "manifest.json"
 
 
+def file_of(module: str) -> str:
+    """The name of a module's file in a checkpoint's folder."""
+    return f"{module}.safetensors"
+
+
 class FileEntry(msgspec.Struct, frozen=True):
     """One file of a checkpoint; ``tensors``: their shapes by full name."""
 
@@ -75,11 +80,11 @@ def load_manifest(folder: Path) -> Manifest:
     check_seal(content, path)
     manifest = as_struct(content, Manifest, f"{path}: not a checkpoint manifest of format {FORMAT}")
     for module in manifest.thinned:
-        if module not in MODULES or f"{module}.safetensors" in manifest.files or manifest.thinned.count(module) > 1:
+        if module not in MODULES or file_of(module) in manifest.files or manifest.thinned.count(module) > 1:
             raise StorageError(
                 f"{path}: not a checkpoint manifest of format {FORMAT}: thinned: found {module!r}, wanted modules without a file, each once"
             )
-    missing = [module for module in manifest.modules if f"{module}.safetensors" not in manifest.files]
+    missing = [module for module in manifest.modules if file_of(module) not in manifest.files]
     if missing:
         raise StorageError(
             f"{path}: not a checkpoint manifest of format {FORMAT}: files: found none of module {missing[0]!r}"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from redheart.checkpoint.manifest import FileEntry
+from redheart.checkpoint.manifest import FileEntry, file_of
 from redheart.checkpoint.tensor_file import Layout, TensorForm, blocks_of, form_of
 from redheart.storage import sha256_of, write_json
 from redheart.storage.atomic import follow_umask, sync_file
@@ -78,7 +78,7 @@ class ModuleFiles:
 
     def path_of(self, module: str) -> Path:
         """A module's file."""
-        return self.folder / f"{module}.safetensors"
+        return self.folder / file_of(module)
 
     def create(self) -> None:
         """Makes the files, with their headers and room for all numbers, so that a disk that is too small is full now.

@@ -69,6 +69,15 @@ def _generations(output: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("state_")))
 
 
+def bytes_of_state(numbers: int, *, has_average: bool) -> int:
+    """About how many a state of a model takes: its weights, AdamW's two moments and the average of the weights, all in fp32.
+
+    Args:
+        numbers: of the model.
+    """
+    return 4 * (4 if has_average else 3) * numbers
+
+
 def _next_number(output: Path) -> int:
     generations = _generations(output)
     return int(generations[-1].name.removeprefix("state_")) + 1 if generations else 1

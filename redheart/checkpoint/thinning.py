@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
-from redheart.checkpoint.epoch import EpochCheckpoint, folder_of, generations, list_epochs
-from redheart.checkpoint.manifest import FileEntry, write_manifest
+from redheart.checkpoint.epoch import EpochCheckpoint, epoch_folders, folder_of, generations, list_epochs
+from redheart.checkpoint.manifest import file_of, write_manifest
 from redheart.checkpoint.module_files import INDEX, write_index
 from redheart.errors import StorageError
 from redheart.storage.atomic import sync_folder
@@ -30,7 +30,7 @@ _NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLI
 def bytes_given_up(checkpoint: EpochCheckpoint, keep: Collection[str]) -> int:
     """What ``thin`` would make free."""
     files = checkpoint.manifest.files
-    return sum(files[_file(module)].bytes for module in checkpoint.manifest.modules if module not in keep)
+    return sum(files[file_of(module)].bytes for module in checkpoint.manifest.modules if module not in keep)
 
 
 def thin(output: Path, checkpoint: EpochCheckpoint, keep: Collection[str]) -> EpochCheckpoint:
@@ -50,13 +50,14 @@ def thin(output: Path, checkpoint: EpochCheckpoint, keep: Collection[str]) -> Ep
     earlier = generations(output, checkpoint.epoch)
     target = folder_of(output, checkpoint.epoch, max(earlier) + 1)
     temporary = target.with_name(f".{target.name}.writing")
-    kept = {_file(module): was.files[_file(module)] for module in MODULES if module not in gone}
+    kept = {file_of(module): was.files[file_of(module)] for module in MODULES if module not in gone}
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
         temporary.mkdir()
         for name in kept:
             _link(checkpoint.path / name, temporary / name)
-        left = msgspec.structs.replace(was, files=_with_index(temporary, kept), thinned=gone)
+        index = write_index(temporary, {name: entry.tensors for name, entry in kept.items()})
+        left = msgspec.structs.replace(was, files={**kept, INDEX: index}, thinned=gone)
         write_manifest(temporary, left)
         sync_folder(temporary)
         temporary.rename(target)
@@ -75,19 +76,12 @@ def remove_superseded(output: Path) -> list[Path]:
 
     To be called by whoever is alone in the folder.
     """
-    newest = {one.epoch: one.path for one in list_epochs(output)}
-    found = []
-    for epoch in newest:
-        of_epoch = generations(output, epoch)
-        counts = next(number for number, path in of_epoch.items() if path == newest[epoch])
-        found += [path for number, path in of_epoch.items() if number < counts]
+    newest, folders = {one.path for one in list_epochs(output)}, epoch_folders(output)
+    counts = {epoch: generation for epoch, generation, path in folders if path in newest}
+    found = [path for epoch, generation, path in folders if generation < counts.get(epoch, 0)]
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return found
-
-
-def _file(module: str) -> str:
-    return f"{module}.safetensors"
 
 
 def _link(source: Path, target: Path) -> None:
@@ -99,8 +93,3 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with open(target, "rb") as copied:
             os.fsync(copied.fileno())
-
-
-def _with_index(folder: Path, files: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
-    """The entries of ``files`` and of the index over them, which is written."""
-    return {**files, INDEX: write_index(folder, {name: entry.tensors for name, entry in files.items()})}

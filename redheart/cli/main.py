@@ -129,10 +129,8 @@ def _starting_from(config: Config, *, trains: bool) -> Config:
 
     path = Path(str(config.training.init_from))
     check_name(path, "training.init_from")
-    if (
-        trains and not path.is_file()
-    ):  # what is no source is refused before anything is embedded; a file's hash takes a while
-        source_identity(path)
+    if trains and not path.is_file():  # a file's hash takes a while
+        source_identity(path)  # what is no source is refused before anything is embedded
     return with_preset_of_source(config)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from redheart.checkpoint import Manifest
-from redheart.checkpoint.manifest import FORMAT, FileEntry, write_manifest
+from redheart.checkpoint.manifest import FORMAT, FileEntry, file_of, write_manifest
 from redheart.checkpoint.manifest import NAME as MANIFEST
 from redheart.checkpoint.module_files import INDEX, module_of
 from redheart.consolidation.forms.recognition import FACTS
@@ -157,7 +157,7 @@ class ModuleFolder(Target):
                 f"{source.path}: is of another model: found no tensors of {', '.join(missing)}, wanted some of each of the "
                 f"{len(MODULES)} modules; {instead}"
             )
-        return [_safetensors(f"{module}.safetensors", tensors, _METADATA) for module, tensors in by_module.items()]
+        return [_safetensors(file_of(module), tensors, _METADATA) for module, tensors in by_module.items()]
 
     def publish(self, folder: Path, source: Source, planned: list[PlannedFile], written: Mapping[str, Written]) -> None:
         weight_map = {name: one.name for one in planned for name in one.tensors}

@@ -21,6 +21,7 @@ from redheart.checkpoint import (
     list_epochs,
     load_modules,
 )
+from redheart.checkpoint.manifest import FileEntry, file_of
 from redheart.checkpoint.tensor_file import TensorForm, form_of
 from redheart.errors import NotYetDone, StorageError
 from redheart.paths import OutputPaths
@@ -129,12 +130,7 @@ class EpochFiles:
 
     def bytes_of(self, recipe: Recipe, modules: Collection[str]) -> int:
         """How much is read to put these modules of a recipe together."""
-        name = "{}.safetensors".format
-        return sum(
-            self._checkpoint(epoch, module).manifest.files[name(module)].bytes
-            for module in modules
-            for epoch in recipe.epochs[module]
-        )
+        return sum(self._entry(epoch, module).bytes for module in modules for epoch in recipe.epochs[module])
 
     def forms(self, recipe: Recipe) -> dict[str, TensorForm]:
         """Names, types and shapes of the recipe's tensors; no weight is read.
@@ -209,10 +205,13 @@ class EpochFiles:
         return found
 
     def _path(self, epoch: int, module: str) -> Path:
-        return self._checkpoint(epoch, module).path / f"{module}.safetensors"
+        return self._checkpoint(epoch, module).path / file_of(module)
 
     def _sha256(self, epoch: int, module: str) -> str:
-        return self._checkpoint(epoch, module).manifest.files[f"{module}.safetensors"].sha256
+        return self._entry(epoch, module).sha256
+
+    def _entry(self, epoch: int, module: str) -> FileEntry:
+        return self._checkpoint(epoch, module).manifest.files[file_of(module)]
 
     def _load(self, epoch: int, module: str) -> dict[str, Tensor]:
         path = self._path(epoch, module)

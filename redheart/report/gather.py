@@ -267,9 +267,8 @@ def _unread(output: Path, run: RunDescription) -> Reading | None:
     identity = run.identity.get("dataset") if run.identity else None
     if run.dataset is None or not isinstance(identity, str):
         return None
-    dataset = dataset_of_run(output, run) or Path(
-        run.dataset
-    )  # what was found is kept beside the vectors, which may be there
+    # What was found is kept beside the vectors, which may be there without it.
+    dataset = dataset_of_run(output, run) or Path(run.dataset)
     return read_reading(paths_in(dataset.parent, dataset).vectors, identity)
 
 

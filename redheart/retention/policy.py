@@ -18,13 +18,11 @@ import numpy as np
 
 from redheart.config import Config
 from redheart.config.schema import SweetSpotConfig
-from redheart.sweet_spot.curves import History, ModuleCurve, Numbers
-from redheart.sweet_spot.techniques import TECHNIQUES, VOTERS
+from redheart.sweet_spot.curves import History, ModuleCurve, Numbers, neighbourhoods
+from redheart.sweet_spot.techniques import TECHNIQUES
 from redheart.sweet_spot.techniques.mcda import weighted_scores
-from redheart.sweet_spot.voting import combine
+from redheart.sweet_spot.voting import cast_votes, combine
 from redheart.tasks import MODULES
-
-_SMOOTHED_OVER = 2  # on either side
 
 
 @dataclass(frozen=True)
@@ -81,18 +79,18 @@ def _best_of(curve: ModuleCurve, count: int, config: SweetSpotConfig) -> set[int
 
 def _voted_for(history: History, config: SweetSpotConfig) -> dict[str, set[int]]:
     """By module the epochs that techniques would vote for now, and the winner of their votes."""
-    by_technique = {one.name: one.votes(history.curves, config) for one in VOTERS}
-    voted = {}
-    for module, curve in history.curves.items():
-        votes = {name: of[module] for name, of in by_technique.items()}
-        voted[module] = {one.epoch for one in (*votes.values(), combine(curve, votes)) if one.epoch is not None}
-    return voted
+    return {
+        module: {
+            one.epoch for one in (*votes.values(), combine(history.curves[module], votes)) if one.epoch is not None
+        }
+        for module, votes in cast_votes(history.curves, config).items()
+    }
 
 
 def _decided(curve: ModuleCurve, config: SweetSpotConfig) -> Numbers:
     """The decision analysis's sum; NaN where it abstains, since nothing that it weighs says how well the module predicts."""
     scores = weighted_scores(curve, config)
-    return scores.total if {"loss", "task"} & set(scores.weights) else np.full(len(curve.epochs), np.nan)
+    return scores.total if scores.are_about_prediction else np.full(len(curve.epochs), np.nan)
 
 
 def _highest(curve: ModuleCurve, values: Numbers, count: int) -> Iterable[int]:
@@ -105,7 +103,6 @@ def _highest(curve: ModuleCurve, values: Numbers, count: int) -> Iterable[int]:
 def smoothed(values: Numbers) -> Numbers:
     """The mean over the up to five epochs around each one; shape ``(epochs,)``, NaN where the epoch itself was not measured."""
     result = np.full(len(values), np.nan)
-    for position in np.flatnonzero(np.isfinite(values)):
-        around = values[max(0, position - _SMOOTHED_OVER) : position + _SMOOTHED_OVER + 1]
-        result[position] = around[np.isfinite(around)].mean()
+    for position, around in neighbourhoods(values):
+        result[position] = around.mean()
     return result

@@ -25,7 +25,6 @@ from redheart.sweet_spot.choice import (
 )
 from redheart.sweet_spot.curves import History, read_history
 from redheart.sweet_spot.report import heading, write_report
-from redheart.sweet_spot.techniques import VOTERS
 from redheart.training.records import read_records
 
 __all__ = ["analyze", "choose_epochs", "identity", "load_analysis", "render_again", "thinned_epochs"]
@@ -76,11 +75,7 @@ def choose_epochs(
         StorageError: of a module no epoch can be chosen.
         Interrupted: ``should_stop``, asked before each technique, said so.
     """
-    by_technique = {}
-    for one in VOTERS:
-        _stop_if(should_stop)
-        by_technique[one.name] = one.votes(history.curves, config)
-    votes = {module: {name: by_technique[name][module] for name in by_technique} for module in history.curves}
+    votes = voting.cast_votes(history.curves, config, before_each=lambda: _stop_if(should_stop))
     return voting.choose(history.curves, votes, kept=_kept(history, thinned) if thinned else None)
 
 

@@ -7,7 +7,7 @@ implementation looked gradients up under names that did not exist and called the
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from redheart.training.records import ModuleUpdate, TrainingRecords, read_record
 Numbers = NDArray[np.float64]
 Epochs = NDArray[np.int64]
 T = TypeVar("T")
+_NEIGHBOURS = 2  # on either side
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,13 @@ def measured(curve: ModuleCurve, values: Numbers) -> tuple[Epochs, Numbers]:
     """The epochs at which ``values`` was measured, and the values there."""
     there = np.isfinite(values)
     return curve.epochs[there], values[there]
+
+
+def neighbourhoods(values: Numbers) -> Iterator[tuple[int, Numbers]]:
+    """Each position at which ``values`` was measured, and what was measured at it and up to two positions on either side."""
+    for position in np.flatnonzero(np.isfinite(values)):
+        around = values[max(0, position - _NEIGHBOURS) : position + _NEIGHBOURS + 1]
+        yield int(position), around[np.isfinite(around)]
 
 
 def is_constant(values: Numbers) -> bool:

@@ -16,11 +16,12 @@ one seed says little about the next.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from redheart.config.schema import SweetSpotConfig
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Choice, Evidence, Reason, Vote, abstain
 from redheart.sweet_spot.curves import Epochs, ModuleCurve, Numbers
@@ -55,6 +56,24 @@ def scores(epochs: Epochs, votes: Mapping[str, Vote]) -> Numbers:
         if vote.epoch is not None:
             total += max(vote.confidence, _LEAST_WEIGHT) * _kernel((epochs - vote.epoch).astype(float), len(epochs))
     return total
+
+
+def cast_votes(
+    curves: Mapping[str, ModuleCurve],
+    config: SweetSpotConfig,
+    *,
+    before_each: Callable[[], None] = lambda: None,
+) -> dict[str, dict[str, Vote]]:
+    """The votes of all techniques, by module and then by technique.
+
+    Args:
+        before_each: called before each technique.
+    """
+    by_technique = {}
+    for one in VOTERS:
+        before_each()
+        by_technique[one.name] = one.votes(curves, config)
+    return {module: {name: of[module] for name, of in by_technique.items()} for module in curves}
 
 
 def combine(curve: ModuleCurve, votes: Mapping[str, Vote], *, among: Container[int] | None = None) -> Vote:
@@ -143,29 +162,24 @@ def choose(
     for module, curve in curves.items():
         vote, among = combined[module], _of(kept, module)
         last = int(curve.epochs[-1])
-        if vote.epoch is not None:
-            wanted, because = combine(curve, votes[module]).epoch, vote.reason
-            if wanted != vote.epoch:
-                because = Reason("sweet_spot.choice.not_kept", {"epoch": vote.epoch, "wanted": wanted or 0})
+        free = combine(curve, votes[module])  # the vote where all epochs can be had
+        if free.epoch is not None:
+            wanted, because = free.epoch, free.reason
         elif len(curve.epochs) == 1:
             wanted, because = last, Reason("sweet_spot.choice.only_epoch", {"epoch": last})
         elif backbone is not None:
             wanted, because = backbone, Reason("sweet_spot.choice.with_backbone", {"epoch": backbone})
         else:
             wanted, because = last, Reason("sweet_spot.choice.last", {"epoch": last})
-        epoch = vote.epoch
-        if epoch is None:
-            assert wanted is not None
-            epoch = _nearest(curve, wanted, among)
-            if epoch != wanted:
-                because = Reason("sweet_spot.choice.not_kept", {"epoch": epoch, "wanted": wanted})
+        epoch = _nearest(curve, wanted, among) if vote.epoch is None else vote.epoch
+        is_kept = epoch == wanted
         choices[module] = Choice(
             epoch,
             vote.confidence,
             {**votes[module], VOTING: vote},
-            because,
+            because if is_kept else Reason("sweet_spot.choice.not_kept", {"epoch": epoch, "wanted": wanted}),
             still_improving=vote.epoch == last and _improving(curve),
-            not_kept=wanted if wanted != epoch else None,
+            not_kept=None if is_kept else wanted,
         )
     return choices
 

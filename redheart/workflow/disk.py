@@ -6,15 +6,15 @@ import contextlib
 from pathlib import Path
 
 from redheart.checkpoint import list_epochs
+from redheart.checkpoint.resume import bytes_of_state
 from redheart.config import Config
 from redheart.errors import StorageError
 from redheart.machine import GIB, choose_preset, inspect_machine
 from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
 
-#: Bytes a parameter, on disk: of an epoch's checkpoint by its type; of a state, the fp32 weight and both moments; of each average.
+#: Bytes a parameter of an epoch's checkpoint, by its type.
 _OF_EPOCH = {"fp32": 4, "bf16": 2}
-_OF_STATE, _OF_AVERAGE = 12, 4
 #: Two states are kept while the next is written.
 _STATES = 3
 
@@ -35,10 +35,9 @@ def bytes_by_part(config: Config, parameters: int, *, crosses: bool, is_thinned:
     kept = _OF_EPOCH[training.checkpoint_dtype]
     epochs = Counts.of(config).most(training.epochs) if is_thinned else training.epochs
     checkpoints = epochs + (has_start(training) and not training.no_param_update)
-    of_state = _OF_STATE + (_OF_AVERAGE if training.ema_decay else 0)
     return {
         "epochs": parameters * kept * checkpoints,
-        "states": parameters * of_state * _STATES,
+        "states": _STATES * bytes_of_state(parameters, has_average=bool(training.ema_decay)),
         "models": parameters * 4 * 3 if crosses else 0,
     }
 
@@ -91,7 +90,7 @@ def say_if_full_after(config: Config, epoch: int) -> None:
     parameters, output = _parameters_of(config), Path(config.output)
     is_last = epoch >= config.training.epochs
     of_epoch = 0 if is_last else parameters * _OF_EPOCH[config.training.checkpoint_dtype]
-    of_state = parameters * (_OF_STATE + (_OF_AVERAGE if config.training.ema_decay else 0))
+    of_state = bytes_of_state(parameters, has_average=bool(config.training.ema_decay))
     free = inspect_machine(output).disk_bytes
     if of_epoch + of_state > free:
         warn(
@@ -127,24 +126,24 @@ def foretell_disk(config: Config, *, crosses: bool) -> None:
     helps, where it will be full all the same before all is done."""
     output, parameters = Path(config.output), _parameters_of(config)
     free, there = inspect_machine(output).disk_bytes, bytes_there(output)
+    whole, thinned = (
+        bytes_by_part(config, parameters, crosses=crosses, is_thinned=is_thinned) for is_thinned in (False, True)
+    )
     keep = config.training.keep_epochs
-    if keep != "thinned":
-        parts = bytes_by_part(config, parameters, crosses=crosses)
-        if sum(parts.values()) - there <= free:
-            return
-    if keep != "all":
-        whole = sum(bytes_by_part(config, parameters, crosses=crosses).values()) - there
-        parts = bytes_by_part(config, parameters, crosses=crosses, is_thinned=True)
-        if sum(parts.values()) - there <= free:
-            if keep == "auto":
-                info(
-                    "workflow.epochs_thinned",
-                    path=output.absolute(),
-                    free=free / GIB,
-                    wanted=whole / GIB,
-                    epochs=config.training.epochs,
-                    thinned=parts["epochs"] / GIB,
-                )
+    parts = thinned if keep == "thinned" else whole
+    if sum(parts.values()) - there <= free:
+        return
+    if keep == "auto":
+        parts = thinned
+        if sum(thinned.values()) - there <= free:
+            info(
+                "workflow.epochs_thinned",
+                path=output.absolute(),
+                free=free / GIB,
+                wanted=(sum(whole.values()) - there) / GIB,
+                epochs=config.training.epochs,
+                thinned=thinned["epochs"] / GIB,
+            )
             return
     is_halved = config.training.checkpoint_dtype == "bf16"
     what_helps = [] if keep == "all" else [text("workflow.low_disk_keep")]

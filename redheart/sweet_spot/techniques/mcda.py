@@ -18,13 +18,12 @@ import numpy as np
 from redheart.config.schema import SweetSpotConfig
 from redheart.storage import Scalar
 from redheart.sweet_spot.choice import Evidence, Reason, Vote, abstain
-from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant
+from redheart.sweet_spot.curves import ModuleCurve, Numbers, is_constant, neighbourhoods
 from redheart.sweet_spot.noise import certainty
 from redheart.sweet_spot.techniques.gradient_health import health
 from redheart.sweet_spot.techniques.technique import PREDICTIONS, Technique
 
 CRITERIA = ("loss", "task", "stability", "gradient")
-_STABILITY_EPOCHS = 2  # on either side
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,17 @@ class Scores:
     left_out: tuple[str, ...]
     covered: float
 
+    @property
+    def are_about_prediction(self) -> bool:
+        """Whether something that they weigh says how well the module predicts."""
+        return not {"loss", "task"}.isdisjoint(self.weights)
+
 
 def stability(loss: Numbers) -> Numbers:
     """Minus the standard deviation of the loss over the up to five epochs around each one; shape ``(epochs,)``."""
     result = np.full(len(loss), np.nan)
-    for position in range(len(loss)):
-        around = loss[max(0, position - _STABILITY_EPOCHS) : position + _STABILITY_EPOCHS + 1]
-        around = around[np.isfinite(around)]
-        if len(around) >= 2 and np.isfinite(loss[position]):
+    for position, around in neighbourhoods(loss):
+        if len(around) >= 2:
             result[position] = -around.std()
     return result
 
@@ -98,7 +100,7 @@ def _vote(curve: ModuleCurve, config: SweetSpotConfig) -> Vote:
         "left_out": list(scores.left_out),
         "scores": [round(float(score), 6) if np.isfinite(score) else None for score in scores.total],
     }
-    if not {"loss", "task"} & set(scores.weights):
+    if not scores.are_about_prediction:
         return abstain("sweet_spot.mcda.nothing_to_compare", evidence=evidence)
     if not np.isfinite(scores.total).any():
         return abstain("sweet_spot.mcda.never_together", evidence=evidence)

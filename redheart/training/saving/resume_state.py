@@ -14,7 +14,7 @@ from torch import Tensor
 
 from redheart.checkpoint import Manifest, ResumeState, newest_resume_state, save_resume_state
 from redheart.checkpoint.restore import check_same_model
-from redheart.checkpoint.resume import MANIFEST, number_of, resume_state
+from redheart.checkpoint.resume import MANIFEST, bytes_of_state, number_of, resume_state
 from redheart.engine.contract import Engine
 from redheart.engine.resume_files import check_complete
 from redheart.errors import AnotherModel, ConfigError, StorageError
@@ -270,6 +270,7 @@ def save_progress(
         StorageError: it could not be written; the earlier state is intact.
     """
     engine = loop.engine
+    shapes = engine.weight_shapes()
     cursor = Cursor(
         run=run,
         epoch=position.epoch,
@@ -279,7 +280,7 @@ def save_progress(
         engine=engine.kind,
         world_size=engine.world_size,
         manifest=manifest,
-        shapes=engine.weight_shapes(),
+        shapes=shapes,
         form=FORM,
         average_updates=None if loop.average is None else loop.average.updates,
     )
@@ -301,10 +302,5 @@ def save_progress(
         any_rank=engine.any_rank,
         of_main=lambda number: number_of_main(engine, number),
         check=lambda folder: check_complete(folder / ENGINE, engine.world_size, shards_state=engine.shards_state),
-        needs=_bytes_of_state(cursor.shapes or {}, has_average=loop.average is not None),
+        needs=bytes_of_state(sum(map(math.prod, shapes.values())), has_average=loop.average is not None),
     )
-
-
-def _bytes_of_state(shapes: Mapping[str, list[int]], *, has_average: bool) -> int:
-    """Of fp32 weights, both moments and the average."""
-    return 4 * (4 if has_average else 3) * sum(math.prod(shape) for shape in shapes.values())

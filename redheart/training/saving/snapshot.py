@@ -25,7 +25,7 @@ from redheart.errors import StorageError
 from redheart.machine import host_memory
 from redheart.messages import info
 from redheart.training.loop import TrainingLoop
-from redheart.training.saving.agreement import writer_of_main
+from redheart.training.saving.agreement import number_of_main
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Bytes of host memory that have to stay free beside a copy.
@@ -191,8 +191,8 @@ class Snapshots:
         engine = loop.engine
         self.wait(engine)
         shards, outside = engine.held_shards(), engine.outside_tensors()
-        forms = forms_of_model(engine, outside, self._copy.dtype)
-        writer = writer_of_main(engine, writer_of(forms), forms)
+        writer = writer_of(forms_of_model(engine, outside, self._copy.dtype))
+        writer = writer.in_generation(number_of_main(engine, writer.generation))
         _agree(engine, _failure_of(writer.folder.create) if engine.is_main else None, writer)
         self._pending = writer
         if engine.is_main or engine.shards_state:
