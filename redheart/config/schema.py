@@ -133,7 +133,7 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     """Last epochs that are whole where epochs are thinned; at least ``crossover.average_last``."""
     keep_best: Positive = 3
     """Best epochs of a module whose file stays where epochs are thinned: so many by its loss, by its task's skill, by the
-    multi-criteria decision analysis, and by its smoothed loss."""
+    multi-criteria decision analysis, and by its smoothed loss; beside those that the techniques would vote for by then."""
     max_nonfinite_steps: Positive = 3
     """Optimizer steps in a row that may be skipped for a loss that is not finite before the run stops."""
 
