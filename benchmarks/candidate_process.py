@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from redheart.batches.table import SituationTable
 from redheart.checkpoint import list_epochs
+from redheart.checkpoint.manifest import file_of
 from redheart.checkpoint.module_files import module_of
 from redheart.checkpoint.restore import build_from_manifest
 from redheart.crossover import strategies
@@ -75,9 +76,9 @@ def recipes_of(epochs: list[int]) -> list[Recipe]:
         uniform("last", epochs[-1:]),
         uniform("best_epoch", epochs[-2:-1]),
         uniform("average", epochs[-5:]),
-        uniform("soup", {epochs[0], epochs[len(epochs) // 2], epochs[-1]}),
+        uniform("soup", [epochs[0], epochs[len(epochs) // 2], epochs[-1]]),
         crossover("crossover", choices),
-        *random_crossovers(choices, epochs, 3, seed=0),
+        *random_crossovers(choices, dict.fromkeys(MODULES, epochs), 3, seed=0),
     ]
 
 
@@ -94,7 +95,7 @@ def ours(run: Path, table: SituationTable) -> tuple[list[list[float | None]], di
         for name, tensor in real_tensors(self, recipe, *which):
             module = module_of(name)
             for epoch in recipe.epochs[module]:
-                file = self.path(epoch) / f"{module}.safetensors"
+                file = self.path(epoch) / file_of(module)
                 counted["copied"][file] += tensor.numel() * tensor.element_size()
             yield name, tensor
 
@@ -118,7 +119,7 @@ def plain(run: Path, table: SituationTable) -> tuple[list[list[float | None]], d
         for module, chosen in recipe.epochs.items():
             total: dict[str, torch.Tensor] = {}
             for epoch in chosen:
-                file = epochs[epoch].path / f"{module}.safetensors"
+                file = epochs[epoch].path / file_of(module)
                 if file not in counted["hashed"]:
                     assert sha256_of(file) == epochs[epoch].manifest.files[file.name].sha256
                     counted["hashed"][file] += file.stat().st_size
