@@ -47,6 +47,7 @@ ENVIRONMENT = {
         {"DS_ACCELERATOR", "PATH"},
         "set for DeepSpeed, before it starts; set for its builds, and put back",
     ),
+    "machine/gpus.py": ({"CUDA_VISIBLE_DEVICES"}, "which GPUs CUDA would use, asked without CUDA"),
     "engine/launch_variables.py": (
         {
             *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),

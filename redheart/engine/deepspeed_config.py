@@ -19,11 +19,14 @@ def section_of(config: DeepSpeedConfig, name: str) -> DeepSpeedConfig:
     return found if isinstance(found, dict) else {}
 
 
-def fill_deepspeed_config(path: Path, values: Mapping[str, Scalar]) -> DeepSpeedConfig:
+def fill_deepspeed_config(
+    path: Path, values: Mapping[str, Scalar], sizes: Mapping[str, int] | None = None
+) -> DeepSpeedConfig:
     """The JSON at ``path`` with every ``"auto"`` replaced by ours; a literal that contradicts ours is an error.
 
     Args:
         values: dotted keys, such as ``bf16.enabled``.
+        sizes: of what is in flight: they take the place of an ``"auto"`` only, and a literal of the JSON stands.
 
     Raises:
         ConfigError: naming the file, the key, both values.
@@ -32,6 +35,10 @@ def fill_deepspeed_config(path: Path, values: Mapping[str, Scalar]) -> DeepSpeed
         filled: DeepSpeedConfig = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
+    for dotted, size in (sizes or {}).items():
+        section, _, leaf = dotted.partition(".")
+        if section_of(filled, section).get(leaf) == "auto":
+            section_of(filled, section)[leaf] = size
     for dotted, ours in values.items():
         *sections, leaf = dotted.split(".")
         place = filled

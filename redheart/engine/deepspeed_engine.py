@@ -26,10 +26,12 @@ from redheart.engine.deepspeed_internals import (
     optimized_groups,
     set_parameter_outside,
 )
+from redheart.engine.host_allocator import give_back_what_is_freed, trim
 from redheart.engine.launch import Launch
 from redheart.engine.resume_files import LossScale
 from redheart.engine.shards import Shard, broadcast_zero_shards, flat_partitions, zero_shards
 from redheart.model import Model
+from redheart.plan.zero_sizes import zero_sizes
 from redheart.storage import Scalar
 
 
@@ -48,7 +50,12 @@ class DeepSpeedEngine(AcceleratedEngine):
         self._file = file
         plugin = _make_plugin(config, launch, file)
         self._zero_stage = int(plugin.zero_stage)
+        give_back_what_is_freed()
         super().__init__(config, launch, plugin=plugin, tracking_folder=tracking_folder)
+
+    def prepare(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
+        super().prepare(model, optimizer)
+        trim()  # of each process's whole model only a shard is left
 
     @property
     def kind(self) -> str:
@@ -194,7 +201,8 @@ def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:
     """Accelerate's plugin of the filled-in JSON; what of DeepSpeed has to be compiled for it is so afterwards."""
     from accelerate.utils import DeepSpeedPlugin
 
-    filled = fill_deepspeed_config(file, _values(config, launch))
+    sizes = zero_sizes(on_gpu=torch.cuda.is_available()).by_key()
+    filled = fill_deepspeed_config(file, _values(config, launch), sizes)
     plugin = DeepSpeedPlugin(hf_ds_config=filled)
     provide_extensions(filled)
     return plugin

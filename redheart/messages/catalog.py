@@ -21,7 +21,6 @@ _TABLES = (
     "inspection",
     "data",
     "embedding",
-    "model",
     "training",
     "sweep",
     "sweet_spot",
@@ -30,6 +29,7 @@ _TABLES = (
     "crossover",
     "ablation",
     "report",
+    "plan",
 )
 _catalogue: dict[str, tuple[str, str]] = {}
 _language: Language = "ko"

@@ -34,7 +34,7 @@ def machine_facts(output: Path) -> MachineFacts:
         host_bytes=machine.host_bytes,
         memory_bytes=psutil.virtual_memory().total,
         disk_bytes=machine.disk_bytes,
-        gpus=[GpuFacts(name=name, total_bytes=total) for name, total, _ in machine.gpus],
+        gpus=[GpuFacts(name=gpu.name, total_bytes=gpu.total_bytes) for gpu in machine.gpus],
     )
 
 

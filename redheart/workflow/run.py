@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def describe_machine(machine: Machine) -> None:
     """Says what was found and what follows from it."""
-    for index, (name, total, free) in enumerate(machine.gpus):
-        info("workflow.gpu", index=index, name=name, total=total / GIB, free=free / GIB)
+    for index, gpu in enumerate(machine.gpus):
+        info("workflow.gpu", index=index, name=gpu.name, total=gpu.total_bytes / GIB, free=gpu.free_bytes / GIB)
     memory = machine.host_bytes / GIB
     if machine.situation == "cpu":
         info("workflow.machine_cpu", cores=machine.cores, memory=memory)

@@ -45,7 +45,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (
             "",
             "redheart: the following arguments are required: COMMAND; wanted one of validate, embed, sweep, train, consolidate, "
-            "analyze, crossover, evaluate, predict, export, ablate, report, workflow, checkpoints, runs, params, doctor, help, "
+            "analyze, crossover, evaluate, predict, export, ablate, report, workflow, checkpoints, runs, plan, params, doctor, help, "
             "version, completion",
         ),
         ("train --epochs 0", "redheart train: argument --epochs: found '0', wanted a whole number of at least 1"),

@@ -7,6 +7,7 @@ from redheart.cli.command import Command
 from redheart.cli.commands.checkpoints import CHECKPOINTS
 from redheart.cli.commands.examinations import ABLATE, DOCTOR, PARAMS
 from redheart.cli.commands.models import CONSOLIDATE, EVALUATE, EXPORT, PREDICT
+from redheart.cli.commands.planning import PLAN
 from redheart.cli.commands.runs import RUNS
 from redheart.cli.commands.stages import ANALYZE, CROSSOVER, EMBED, REPORT, SWEEP, TRAIN, VALIDATE, WORKFLOW
 
@@ -28,6 +29,7 @@ _LISTED = (
     WORKFLOW,
     CHECKPOINTS,
     RUNS,
+    PLAN,
     PARAMS,
     DOCTOR,
 )

@@ -58,7 +58,7 @@ def examine(config: Config) -> list[Finding]:
         _compiler(),
     ]
     machine = inspect_machine(Path(config.output))
-    gpus = ", ".join(f"{name} ({total / GIB:.0f} GiB)" for name, total, _ in machine.gpus)
+    gpus = ", ".join(f"{gpu.name} ({gpu.total_bytes / GIB:.0f} GiB)" for gpu in machine.gpus)
     findings.append(Finding("GPU", True, gpus or "none: training runs on the CPU"))
     memory = machine.host_bytes / GIB
     findings.append(Finding("host memory", memory >= 2, f"{memory:.1f} GiB usable", "at least 2 GiB", required=True))

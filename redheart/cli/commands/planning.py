@@ -1,0 +1,79 @@
+"""The command ``plan``: what fits on this machine, or on one that is described, and what would be chosen."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from redheart.cli.argument_parser import Parser
+from redheart.cli.arguments import common_options, positive
+from redheart.cli.command import Command
+from redheart.cli.terminal import print_json, show
+
+if TYPE_CHECKING:
+    from redheart.config import Config
+
+
+def _bytes(value: str) -> int:
+    """A size such as ``8GiB``."""
+    from redheart.plan.hardware import parse_bytes
+
+    try:
+        return parse_bytes(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _segments(value: str) -> int:
+    from redheart.config import MAX_SEGMENTS
+
+    number = positive(value)
+    if number > MAX_SEGMENTS:
+        raise argparse.ArgumentTypeError(f"found '{value}', wanted at most {MAX_SEGMENTS}, which is what a model takes")
+    return number
+
+
+def _plan(arguments: Namespace, config: Config) -> int:
+    from redheart.workflow.examinations.plan import as_json, as_table, plan_training
+
+    situations = arguments.situations or 0
+    plan = plan_training(
+        config,
+        gpus=arguments.gpus,
+        gpu_bytes=arguments.gpu_memory,
+        host_bytes=arguments.host_memory,
+        nodes=arguments.nodes,
+        segments=arguments.segments,
+        situations=situations,
+    )
+    if arguments.json:
+        print_json(as_json(plan))
+    else:
+        show(as_table(config, plan, situations=situations))
+    return 0 if plan.chosen else 3
+
+
+def _plan_options(parser: Parser) -> None:
+    hardware = parser.add_argument_group("another machine than this one")
+    hardware.add_argument("--gpus", type=positive, metavar="N", help="GPUs of a node (default: those found)")
+    hardware.add_argument(
+        "--gpu-memory", type=_bytes, metavar="SIZE", help="of each, such as 8GiB (default: what is free)"
+    )
+    hardware.add_argument(
+        "--host-memory", type=_bytes, metavar="SIZE", help="of a node, such as 64GiB (default: what is free)"
+    )
+    hardware.add_argument("--nodes", type=positive, metavar="N", help="nodes alike (default: 1)")
+    parser.add_argument("--segments", type=_segments, metavar="N", help="of every situation (default: the most, 16)")
+    parser.add_argument("--situations", type=positive, metavar="N", help="of the training split, to tell the hours")
+    parser.add_argument("--json", action="store_true", help="print JSON, in bytes and seconds, instead of a table")
+    common_options(parser, skips=False)
+
+
+PLAN = Command(
+    name="plan",
+    help="Say by which strategy a model would train in the memory that is there, and what each strategy takes.",
+    run=_plan,
+    add_options=_plan_options,
+    starts_nothing=lambda arguments: True,
+)

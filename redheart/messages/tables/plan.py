@@ -1,0 +1,46 @@
+"""Messages of the plan: key -> (Korean, English)."""
+
+MESSAGES: dict[str, tuple[str, str]] = {
+    "plan.chosen": (
+        "✅ 선택: {strategy} — 오프로드 없이 들어가는 방법 중 가장 빠릅니다. "
+        "프로세스 {processes}개 × 마이크로 배치 {micro} × 누적 {passes} = 전역 배치 {batch}; 런처 설정: {launch}",
+        "✅ Chosen: {strategy} – of what fits without offload the fastest. {processes} processes × micro-batch {micro} × "
+        "{passes} passes = global batch {batch}; launch file: {launch}",
+    ),
+    "plan.chosen_offload": (
+        "✅ 선택: {strategy} — 오프로드 없이는 들어가지 않습니다. 프로세스 {processes}개 × 마이크로 배치 {micro} × 누적 {passes} = "
+        "전역 배치 {batch}; 런처 설정: {launch}",
+        "✅ Chosen: {strategy} – nothing fits without offload. {processes} processes × micro-batch {micro} × {passes} passes = "
+        "global batch {batch}; launch file: {launch}",
+    ),
+    "plan.refused": (
+        "❌ {preset}: 맞는 방법이 없습니다. 가장 가까운 {strategy}: GPU당 {gpu} GiB (사용 가능 {gpu_there}), 호스트 메모리 {host} GiB "
+        "(사용 가능 {host_there}).",
+        "❌ {preset}: nothing fits. The closest, {strategy}, takes {gpu} GiB of a GPU (usable: {gpu_there}) and {host} GiB of host "
+        "memory (usable: {host_there}).",
+    ),
+    "plan.would_fit": ("들어가는 프리셋: --preset {preset}", "What would fit: --preset {preset}"),
+    "plan.none_fits": ("더 작은 프리셋도 들어가지 않습니다", "No smaller preset fits either"),
+    "plan.host": (
+        "💾 노드 메모리(GiB, 라이브러리 제외): 모델 생성 {model:.1f}, 닫힌 꼴 시작 {start:.1f}, 준비 {prepared:.1f}, 스텝 {step:.1f}, "
+        "체크포인트 저장 {save:.1f} (자리가 있으면 +{beside:.1f}); 사용 가능 {there:.1f}",
+        "💾 A node's memory (GiB, libraries aside): model made {model:.1f}, start in closed form {start:.1f}, prepared {prepared:.1f}, "
+        "a step {step:.1f}, a checkpoint's save {save:.1f} (+{beside:.1f} where there is room); usable: {there:.1f}",
+    ),
+    "plan.disk": (
+        "💽 디스크: {wanted:.0f} GiB (에폭 {epochs:.0f}, 재개 상태 {states:.0f}, 모델 {models:.0f}); 에폭을 솎으면 {thinned:.0f} GiB",
+        "💽 Disk: {wanted:.0f} GiB (epochs {epochs:.0f}, states {states:.0f}, models {models:.0f}); with epochs thinned {thinned:.0f} GiB",
+    ),
+    "plan.seconds": (
+        "⏱️ 스텝당 약 {seconds:.2g}초 (추정, 제조사 수치 기준; 전체 시간은 --situations N)",
+        "⏱️ About {seconds:.2g} s a step (reckoned from makers' figures; --situations N tells the hours)",
+    ),
+    "plan.hours": (
+        "⏱️ 스텝당 약 {seconds:.2g}초 (추정, 제조사 수치 기준) × {steps:,}스텝 = {hours:.1f}시간",
+        "⏱️ About {seconds:.2g} s a step (reckoned from makers' figures) × {steps:,} steps = {hours:.1f} hours",
+    ),
+    "plan.idle": (
+        "💤 전역 배치 {batch}에서는 스텝의 {share:.0%}만 계산합니다; 전역 배치 {busy} 이상이면 절반이 넘습니다",
+        "💤 At a global batch of {batch} only {share:.0%} of a step is arithmetic; from a global batch of {busy} on it is half",
+    ),
+}
