@@ -20,6 +20,7 @@ from redheart.batches.prepared import PreparedBatch, prepared_batches
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine, StepOutcome
 from redheart.errors import OutOfMemory, TrainingError
+from redheart.evaluation.batch_size import BatchSize
 from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
 from redheart.model.statistics import TargetStatistics
@@ -80,6 +81,10 @@ class TrainingLoop:
         self._last_good = last_good
         self._overflows_in_a_row = 0
         self._accumulation = Accumulation(engine, table, statistics, seed=seed, oom=self.oom)
+        #: Of each evaluation of this run.
+        self.evaluated_at_once = BatchSize(
+            agree=engine.any_rank, on_shrink=self._note_smaller_evaluation, is_fixed=not engine.can_recut_batches
+        )
         self._prepared: PreparedBatch | None = None
         self._epoch = 0
 
@@ -209,6 +214,9 @@ class TrainingLoop:
         """Loss and gradients of a global batch; see ``accumulation.py``."""
         prepared, self._prepared = self._prepared, None
         return self._accumulation.compute(batch, prepared, epoch=self._epoch, step=self.global_step)
+
+    def _note_smaller_evaluation(self, failure: MemoryFailure | None, size: int, smaller: int | None) -> None:
+        self.oom.record_together(failure, Happened(self._epoch, self.global_step, size, smaller), self.engine)
 
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1
