@@ -25,6 +25,7 @@ faults:          ## faults of saving and going on, all of them: kills at each fi
 	@folder="$$(mktemp -d)" && OMP_NUM_THREADS=1 $(PYTHON) -m tests.checkpoint.killed_at_each "$$folder" $(FAULTS) && rm -r "$$folder"
 	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.interruptions $(INTERRUPTIONS)
 	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.resume_matrix
+	@OMP_NUM_THREADS=1 $(PYTHON) -m tests.integration.out_of_memory
 	@OMP_NUM_THREADS=1 REDHEART_FAULTS=1 $(PYTHON) -m pytest tests/old_runs $(PYTEST_OPTIONS)
 
 mutants:         ## plants a hundred faults, one at a time, and counts those that the tests find; MUTANTS="--count 20 --seed 3 redheart/sweep"

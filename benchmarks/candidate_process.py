@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ SEGMENTS, WIDTH = 4, 384
 SPLITS: tuple[Split, ...] = ("judge", "test")
 
 
-def table_of(count: int) -> SituationTable:
-    """Situations with random vectors and targets."""
+def table_of(count: int, kinds: Sequence[str] | None = None) -> SituationTable:
+    """Situations with random vectors and targets.
+
+    Args:
+        kinds: of each one's segments, a digit a segment; None: the shortest there are, four each.
+    """
+    kinds = ["0223"] * count if kinds is None else kinds
     generator = np.random.default_rng(0)
     bentham = ("intensity", "duration", "certainty", "propinquity", "fecundity", "purity", "extent")
     surd = ("selection", "uncertainty", "risk", "decision")
@@ -60,11 +65,12 @@ def table_of(count: int) -> SituationTable:
         )
         for index in range(count)
     ]
-    rows = generator.standard_normal((count * SEGMENTS, WIDTH)).astype(np.float32)
+    lengths = [len(one) for one in kinds]
+    rows = generator.standard_normal((sum(lengths), WIDTH)).astype(np.float32)
     path = Path("random.embedded.json")
-    first = np.arange(0, len(rows), SEGMENTS, dtype=np.int64)
+    first = np.cumsum([0, *lengths[:-1]], dtype=np.int64)
     dataset = EmbeddedDataset.of_situations(
-        path, situations, [f"k{one}" for one in range(count)], rows, first, ["0223"] * count, model_name="random"
+        path, situations, [f"k{one}" for one in range(count)], rows, first, list(kinds), model_name="random"
     )
     return SituationTable(dataset, path)
 

@@ -78,7 +78,17 @@ def global_batches(order: Indices, global_batch_size: int) -> list[Indices]:
     return [order[start : start + global_batch_size] for start in range(0, len(order), global_batch_size)]
 
 
-def micro_batches(batch: Indices, geometry: BatchGeometry, rank: int) -> list[Indices]:
-    """What process ``rank`` computes of a global batch: one micro-batch per accumulation step, possibly empty."""
-    cut = np.array_split(batch, geometry.gradient_accumulation_steps * geometry.world_size)
+def micro_batches(
+    batch: Indices, geometry: BatchGeometry, rank: int, lengths: NDArray[np.int64] | None = None
+) -> list[Indices]:
+    """What process ``rank`` computes of a global batch: one micro-batch per accumulation step, possibly empty.
+
+    Args:
+        lengths: of every sequence there is, by position: a batch that is cut is sorted by them first, since each piece is
+            padded to its longest. At an accumulation step all processes have pieces of about the same length.
+    """
+    pieces = geometry.gradient_accumulation_steps * geometry.world_size
+    if lengths is not None and pieces > 1:
+        batch = batch[np.argsort(lengths[batch], kind="stable")]
+    cut = np.array_split(batch, pieces)
     return cut[rank :: geometry.world_size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -40,6 +41,8 @@ class AcceleratedEngine(ABC):
         self.model: Any = None
         self.unwrapped: Model
         self.optimizer: Any = None
+        #: By name: to walk through the modules takes longer than a small model's norms.
+        self._parameters: dict[str, nn.Parameter] = {}
         self._group_of: dict[str, int] = {}
 
     @property
@@ -73,12 +76,16 @@ class AcceleratedEngine(ABC):
             if not self.is_compilable:
                 raise ConfigError(self._why_not_compilable())
             compile_forward(model)
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = self._hand_over(model, optimizer)
         self.unwrapped = self._inner_model()
+        self._parameters = dict(self.unwrapped.named_parameters())
         number_of = {id(one): number for number, parameters in self._groups() for one in parameters}
-        self._group_of = {
-            name: number_of[id(one)] for name, one in self.unwrapped.named_parameters() if id(one) in number_of
-        }
+        self._group_of = {name: number_of[id(one)] for name, one in self._parameters.items() if id(one) in number_of}
+
+    def _hand_over(self, model: Model, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+        """Both as the strategy wraps them."""
+        model, optimizer = self.accelerator.prepare(model, optimizer)
+        return model, optimizer
 
     def _why_not_compilable(self) -> str:
         return "training.compile: this engine can't compile the forward pass"
@@ -121,6 +128,18 @@ class AcceleratedEngine(ABC):
         reduced = values.clone()
         dist.all_reduce(reduced, op={"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}[how])
         return reduced
+
+    def gather_objects(self, one: Any) -> list[Any]:
+        if self.world_size == 1:
+            return [one]
+        import torch.distributed as dist
+
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, one)
+        return gathered
+
+    def keeping_casts(self) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext()
 
     def gather(self, values: Tensor) -> Tensor:
         gathered: Tensor = self.accelerator.gather(values) if self.world_size > 1 else values

@@ -85,7 +85,8 @@ class Engine(Protocol):
 
     @property
     def can_recut_batches(self) -> bool:
-        """Whether a batch that ran out of memory can be computed again in smaller micro-batches: no other process is amid it."""
+        """Whether a batch for which memory ran out can be computed again in smaller micro-batches: no process waits for another
+        before ``finish_backward``, where all agree."""
 
     @property
     def scales_loss(self) -> bool:
@@ -115,15 +116,34 @@ class Engine(Protocol):
         """A context for forward passes, in which they compute in ``precision``."""
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        """Adds a micro-batch's gradients. Collective where ``is_last``, and for every micro-batch under ZeRO.
+        """Adds a micro-batch's gradients. Collective under ZeRO.
 
         Args:
             loss: (), this micro-batch's part of the global batch's loss, which is the sum over those of all processes.
             is_last: whether this is the step's last micro-batch on this process.
         """
 
-    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """A context for forward and backward of a micro-batch: gradients travel between processes with the last one only."""
+    def finish_backward(self, *, failed: bool = False) -> bool:
+        """Ends a step's passes: agrees whether all processes came through them, and if so sums their gradients. Collective.
+
+        Args:
+            failed: memory ran out in this process. Only where ``can_recut_batches``: elsewhere others wait amid their passes.
+
+        Returns:
+            Whether all came through; if not, nothing was exchanged.
+        """
+
+    def keeping_casts(self) -> AbstractContextManager[Any]:
+        """A context around a step's micro-batches in which weights are cast to ``precision`` once, if casts can be kept.
+
+        They take two bytes a parameter until it is left, which has to be before the weights change.
+        """
+
+    def make_missing_state(self) -> None:
+        """Makes what the optimizer's step would make for parameters that have their first gradient, so that it allocates nothing.
+
+        Where memory does not suffice, no part of it stays. Does nothing where the optimizer makes it elsewhere.
+        """
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
         """Every parameter's whole gradient, in the parameter's shape, after a step's last backward and before its end.
@@ -131,8 +151,12 @@ class Engine(Protocol):
         None where there is none. Collective under ZeRO: every process goes through all of them.
         """
 
-    def step(self) -> StepOutcome:
-        """Clips and updates; a step whose gradients are not finite is dropped instead. Collective."""
+    def step(self, norm: float | None = None) -> StepOutcome:
+        """Clips and updates; a step whose gradients are not finite is dropped instead. Collective.
+
+        Args:
+            norm: of all gradients, where ``gradients_are_local`` and it is known already.
+        """
 
     def skip_step(self) -> None:
         """Ends a step without an update: gradients are dropped, weights and optimizer state stay."""
@@ -148,6 +172,9 @@ class Engine(Protocol):
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is set anywhere: agreed by all, so that all act alike. Collective."""
+
+    def gather_objects(self, one: Any) -> list[Any]:
+        """What each process gave, in the order of their ranks: little things, seldom. Collective."""
 
     def gather(self, values: Tensor) -> Tensor:
         """(world_size × rows, …) concatenation over processes of (rows, …), the same shape on each. Collective."""

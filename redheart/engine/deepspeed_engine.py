@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +106,12 @@ class DeepSpeedEngine(AcceleratedEngine):
         # DeepSpeed averages gradients over processes; the parts of the loss have to be summed.
         self.model.backward(loss * self.world_size, scale_wrt_gas=False)
 
-    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext()  # the boundary that ``backward`` sets says so
+    def finish_backward(self, *, failed: bool = False) -> bool:
+        assert not failed, "other processes are amid their passes, and can't be told"
+        return True  # gradients travelled at the boundary that ``backward`` set
+
+    def make_missing_state(self) -> None:
+        """Nothing to do: DeepSpeed makes it when it is prepared, or in its first step."""
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
         from deepspeed.utils import safe_get_full_grad
@@ -118,7 +120,7 @@ class DeepSpeedEngine(AcceleratedEngine):
             # Of what its optimizer does not hold DeepSpeed has no gradient to give.
             yield name, safe_get_full_grad(parameter) if name in self._group_of else parameter.grad
 
-    def step(self) -> StepOutcome:
+    def step(self, norm: float | None = None) -> StepOutcome:
         # ZeRO-1 and 2 check for themselves; ZeRO-3 checks under fp16 only, and would clip every weight to NaN.
         if self._zero_stage == 3 and not self.scales_loss:
             flag = torch.tensor([float(held_gradients_are_finite(self.model.optimizer))], device=self.device)

@@ -1,4 +1,4 @@
-"""The engine without DeepSpeed: one process, or several whose gradients are averaged (data parallel)."""
+"""The engine without DeepSpeed: one process, or several whose gradients are summed (data parallel)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from redheart.checkpoint.slices import MOMENTS
 from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
+from redheart.engine.gradient_sum import GradientSum, broadcast_from_first
 from redheart.engine.launch import Launch
 from redheart.engine.resume_files import LossScale
 from redheart.engine.shards import Shard, plain_shards
@@ -28,6 +29,7 @@ class PlainEngine(AcceleratedEngine):
     def __init__(self, config: Config, launch: Launch, *, tracking_folder: Path | None = None) -> None:
         super().__init__(config, launch, plugin=None, tracking_folder=tracking_folder)
         self._is_unscaled = False
+        self._sum_gradients: GradientSum | None = None
 
     @property
     def kind(self) -> str:
@@ -43,11 +45,11 @@ class PlainEngine(AcceleratedEngine):
 
     @property
     def waits_for_every_gradient(self) -> bool:
-        return self.world_size > 1
+        return False
 
     @property
     def can_recut_batches(self) -> bool:
-        return self.world_size == 1
+        return True
 
     @property
     def is_compilable(self) -> bool:
@@ -60,27 +62,38 @@ class PlainEngine(AcceleratedEngine):
     def loads_older_state_of(self, kind: str, world_size: int) -> bool:
         return kind == self.kind  # it is whole, and fits any number of processes
 
+    def _hand_over(self, model: Model, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
+        if self.world_size == 1:
+            return super()._hand_over(model, optimizer)
+        # As for evaluation, that is, without a wrapper that exchanges gradients amid the backward pass: see gradient_sum.py.
+        prepared = self.accelerator.prepare_model(model, evaluation_mode=True)
+        parameters = list(prepared.parameters())
+        broadcast_from_first([*parameters, *prepared.buffers()])
+        self._sum_gradients = GradientSum(parameters, self.device)
+        return prepared, self.accelerator.prepare_optimizer(optimizer)
+
     def _inner_model(self) -> Model:
-        return self.unwrapped  # data parallel training wraps the model itself, and prepares no copy
+        return self.unwrapped  # it is prepared in place
 
     def _groups(self) -> list[tuple[int, list[nn.Parameter]]]:
         return [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
-        # Gradients are averaged over processes; the parts of the loss have to be summed.
-        summed = loss * self.world_size
         scaler = self.accelerator.scaler
-        (scaler.scale(summed) if scaler is not None else summed).backward()
+        (scaler.scale(loss) if scaler is not None else loss).backward()
 
-    def synchronise_only_last(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        if self.world_size == 1 or is_last:
+    def finish_backward(self, *, failed: bool = False) -> bool:
+        return not failed if self._sum_gradients is None else self._sum_gradients(failed=failed)
+
+    def keeping_casts(self) -> AbstractContextManager[Any]:
+        if self.precision == "no":
             return contextlib.nullcontext()
-        found: AbstractContextManager[Any] = self.model.no_sync()
-        return found
+        # The cache lives until the outermost context is left, on or off: off, the losses and the backward pass stay as they are.
+        return torch.autocast(self.device.type, enabled=False)
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
         self._unscale()
-        for name, parameter in self.unwrapped.named_parameters():
+        for name, parameter in self._parameters.items():
             yield name, parameter.grad
 
     def _unscale(self) -> None:
@@ -89,17 +102,20 @@ class PlainEngine(AcceleratedEngine):
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)
             self._is_unscaled = True
 
-    def step(self) -> StepOutcome:
-        self._unscale()
-        total = torch.nn.utils.clip_grad_norm_(self.unwrapped.parameters(), self.config.training.max_grad_norm)
-        norm = float(total) if math.isfinite(float(total)) else None
-        if norm is None and self.accelerator.scaler is None:
+    def step(self, norm: float | None = None) -> StepOutcome:
+        gradients = [one for _, one in self.gradients() if one is not None]
+        if norm is None:
+            norm = float(torch.nn.utils.get_total_norm(gradients))
+        if not math.isfinite(norm):
             self.skip_step()
             return StepOutcome(False, None)
+        share = self.config.training.max_grad_norm / (norm + 1e-6)
+        if share < 1.0:
+            torch._foreach_mul_(gradients, share)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._is_unscaled = False
-        return StepOutcome(not self.accelerator.optimizer_step_was_skipped, norm)
+        return StepOutcome(True, norm)
 
     def skip_step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -120,18 +136,29 @@ class PlainEngine(AcceleratedEngine):
         return self.optimizer.optimizer.state
 
     def make_optimizer_state(self, steps: Mapping[str, int]) -> None:
-        parameters, state = dict(self.unwrapped.named_parameters()), self.optimizer_state()
-        groups = self.optimizer.param_groups
-        for name, group in self._group_of.items():
-            one = parameters[name]
-            if name not in steps:
-                state.pop(one, None)
-                continue
-            on_device = groups[group].get("fused") or groups[group].get("capturable")
-            state[one] = {
-                "step": torch.tensor(float(steps[name]), device=one.device if on_device else "cpu"),
-                **{moment: torch.zeros_like(one, memory_format=torch.preserve_format) for moment in MOMENTS},
-            }
+        parameters, state = self._parameters, self.optimizer_state()
+        for name in self._group_of:
+            if name in steps:
+                state[parameters[name]] = self._new_state(name, parameters[name], steps[name])
+            else:
+                state.pop(parameters[name], None)
+
+    def make_missing_state(self) -> None:
+        parameters, state = self._parameters, self.optimizer_state()
+        missing = [
+            name for name in self._group_of if parameters[name].grad is not None and not state.get(parameters[name])
+        ]
+        # Put in place once all of it is there.
+        state.update({parameters[name]: self._new_state(name, parameters[name], 0) for name in missing})
+
+    def _new_state(self, name: str, parameter: nn.Parameter, steps: int) -> dict[str, Tensor]:
+        """What AdamW's first step makes, after so many steps, with moments of zero."""
+        group = self.optimizer.param_groups[self._group_of[name]]
+        on_device = group.get("fused") or group.get("capturable")
+        return {
+            "step": torch.tensor(float(steps), device=parameter.device if on_device else "cpu"),
+            **{moment: torch.zeros_like(parameter, memory_format=torch.preserve_format) for moment in MOMENTS},
+        }
 
     def loss_scale(self) -> LossScale | None:
         scaler = self.accelerator.scaler

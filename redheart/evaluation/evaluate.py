@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from redheart.batches.order import Indices
+from redheart.batches.out_of_memory import MemoryFailure, is_out_of_memory
 from redheart.batches.table import SituationTable
 from redheart.data.splits import Split
 from redheart.errors import Interrupted
+from redheart.evaluation.batch_size import EVALUATION_BATCH, BatchSize
 from redheart.evaluation.metrics import item_errors, task_metrics
 from redheart.facts.scores import ModuleScores, SplitScores, TaskScores
 from redheart.messages import text
@@ -30,7 +32,6 @@ from redheart.model.unified import Outputs
 from redheart.progress import Progress
 from redheart.tasks import MODULES, TASK_BY_NAME, TASKS
 
-EVALUATION_BATCH = 64
 _STOPPED = "stopped while evaluating; the same command goes on from there"
 
 
@@ -145,7 +146,7 @@ def _predict(
     model: nn.Module | Callable[..., Outputs],
     table: SituationTable,
     indices: Indices,
-    batch_size: int,
+    batches: BatchSize,
     device: torch.device | str,
     autocast: Callable[[], Any],
     should_stop: Callable[[], bool],
@@ -154,20 +155,28 @@ def _predict(
     """Names and widths of all outputs, and the outputs for ``indices`` side by side."""
     was_training = getattr(model, "training", False)
     widths: list[str] = []
-    predicted = []
+    predicted: list[Tensor] = []
+    done = 0
     if isinstance(model, nn.Module):
         model.eval()
     try:
         with torch.no_grad(), progress:
-            for start in range(0, len(indices), batch_size):
+            while done < len(indices):
                 if should_stop():
                     raise Interrupted(_STOPPED)
-                batch = table.batch(indices[start : start + batch_size]).to(device)
-                with autocast():
-                    outputs = model(*batch.inputs)
-                widths, flat = _flatten(outputs)
-                predicted.append(flat)
-                progress.update(len(batch))
+                failure: MemoryFailure | None = None
+                try:
+                    batch = table.batch(indices[done : done + batches.size]).to(device)
+                    with autocast():
+                        widths, flat = _flatten(model(*batch.inputs))
+                except (RuntimeError, MemoryError) as error:
+                    if batches.is_fixed or not is_out_of_memory(error):
+                        raise
+                    failure = MemoryFailure.of(error, "evaluation")
+                if batches.came_through(failure):
+                    predicted.append(flat)
+                    done += len(batch)
+                    progress.update(len(batch))
     finally:
         if isinstance(model, nn.Module):
             model.train(was_training)
@@ -181,6 +190,7 @@ def predict_split(
     *,
     device: torch.device | str = "cpu",
     batch_size: int = EVALUATION_BATCH,
+    batches: BatchSize | None = None,
     rank: int = 0,
     world_size: int = 1,
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
@@ -197,7 +207,14 @@ def predict_split(
     mine = padded[rank * share : (rank + 1) * share]
     progress = Progress(text("progress.evaluating", split=split), len(mine), is_shown=rank == 0, is_brief=True)
     widths, own = _predict(
-        model, table, mine, batch_size, device, autocast or contextlib.nullcontext, should_stop, progress
+        model,
+        table,
+        mine,
+        batches or BatchSize(batch_size),
+        device,
+        autocast or contextlib.nullcontext,
+        should_stop,
+        progress,
     )
     return _unflatten(widths, gather(own).cpu()[: len(indices)])
 
@@ -210,6 +227,7 @@ def evaluate_model(
     statistics: TargetStatistics | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = EVALUATION_BATCH,
+    batches: BatchSize | None = None,
     rank: int = 0,
     world_size: int = 1,
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor,
@@ -223,6 +241,8 @@ def evaluate_model(
     Args:
         model: a ``UnifiedModel`` or an engine around one; put into evaluation mode and back.
         statistics: the training split's; the model's own if it is a bare ``UnifiedModel``.
+        batches: how many situations are predicted at once, kept for later evaluations; None: ``batch_size``, fewer where memory
+            runs out.
         rank, world_size, gather: this process, all of them, and concatenation over them; collective.
         with_items: compute ``item_losses`` (not needed while training).
         predicted: what ``predict_split`` gave of this model on this split: it is scored, and the model is not asked again.
@@ -230,6 +250,7 @@ def evaluate_model(
 
     Raises:
         Interrupted: ``should_stop`` said so.
+        OutOfMemory: a single situation does not fit into memory.
     """
     if statistics is None:
         statistics = model.statistics  # type: ignore[union-attr,assignment]
@@ -243,6 +264,7 @@ def evaluate_model(
         split,
         device=device,
         batch_size=batch_size,
+        batches=batches,
         rank=rank,
         world_size=world_size,
         gather=gather,

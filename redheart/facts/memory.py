@@ -15,7 +15,13 @@ class OomEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         time: in ISO 8601.
+        micro_batch_size: situations in a piece; in the evaluation, of its batches.
         smaller_micro_batch_size: what was tried next; None: a single situation was too much.
+        rank: the process that ran out; None in files of before, as all that follows.
+        phase: ``forward``, ``backward``, ``optimizer`` or ``evaluation``.
+        tried: with what the run went on, in words.
+        device_bytes_before, device_bytes_after, host_bytes_before, host_bytes_after: allocated on the device and resident, when
+            memory ran out and once it was given back; None without a device, or where the run ended.
     """
 
     time: str
@@ -24,6 +30,13 @@ class OomEvent(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_size: int
     smaller_micro_batch_size: int | None
     message: str
+    rank: int | None = None
+    phase: str | None = None
+    tried: str | None = None
+    device_bytes_before: int | None = None
+    device_bytes_after: int | None = None
+    host_bytes_before: int | None = None
+    host_bytes_after: int | None = None
 
 
 class OomStats(msgspec.Struct, frozen=True, kw_only=True):

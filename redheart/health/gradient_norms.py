@@ -1,7 +1,8 @@
-"""Gradient norms by module at a step: one walk over the gradients, which others may watch."""
+"""Gradient norms by module at a step: one walk over the gradients, which others may watch; clipping reads the same norms."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from torch import Tensor
 from redheart.checkpoint.module_files import module_of
 from redheart.engine.contract import Engine
 from redheart.tasks import MODULES
+
+#: Asked for every parameter at every step.
+_module_of = functools.cache(module_of)
 
 
 class GradientWatcher(Protocol):
@@ -29,8 +33,21 @@ class GradientWatcher(Protocol):
 
 
 @dataclass(frozen=True)
+class MeasuredGradients:
+    """What one walk over the gradients found, still on the device.
+
+    Attributes:
+        names: of the parameters that have a gradient.
+        norms: (names,) fp32, each one's Euclidean norm.
+    """
+
+    names: list[str]
+    norms: Tensor
+
+
+@dataclass(frozen=True)
 class GradientNorms:
-    """What one walk over the gradients found.
+    """Norms by module.
 
     Attributes:
         modules: Euclidean norm of each module's gradient.
@@ -38,31 +55,44 @@ class GradientNorms:
 
     modules: dict[str, float]
 
+    @classmethod
+    def of(cls, names: Sequence[str], values: Sequence[float]) -> GradientNorms:
+        """Groups the parameters' norms."""
+        squares = dict.fromkeys(MODULES, 0.0)
+        for name, value in zip(names, values, strict=True):
+            squares[_module_of(name)] += value * value
+        return cls({module: math.sqrt(square) for module, square in squares.items()})
+
     @property
     def total(self) -> float:
         """The norm over all parameters; not finite where any gradient is not."""
         return math.sqrt(sum(value * value for value in self.modules.values()))
 
 
-def measure_gradients(engine: Engine, watchers: Sequence[GradientWatcher] = ()) -> GradientNorms:
+def measure_gradients(engine: Engine, watchers: Sequence[GradientWatcher] = ()) -> MeasuredGradients:
     """Walks over all whole gradients after a step's last backward pass. Collective under ZeRO, or with ``watchers``.
+
+    Where they lie whole in every process all norms are taken at once; else each while it is gathered.
 
     Raises:
         TrainingError: a watcher's.
     """
     names: list[str] = []
     norms: list[Tensor] = []
+    whole: list[Tensor] = []
     for watcher in watchers:
         watcher.start_of_gradients()
     for name, gradient in engine.gradients():
         if gradient is not None:
             names.append(name)
-            norms.append(gradient.detach().float().norm())  # a watcher changes no bit of a number
+            if engine.gradients_are_local:
+                whole.append(gradient.detach())
+            else:
+                norms.append(gradient.detach().float().norm())
         for watcher in watchers:
             watcher.see_gradient(name, gradient)
+    if whole:
+        norms = list(torch._foreach_norm(whole))
     for watcher in watchers:
         watcher.end_of_gradients()
-    modules = dict.fromkeys(MODULES, 0.0)
-    for name, value in zip(names, torch.stack(norms).tolist() if norms else [], strict=True):
-        modules[module_of(name)] += value * value
-    return GradientNorms({module: math.sqrt(square) for module, square in modules.items()})
+    return MeasuredGradients(names, torch.stack(norms) if norms else torch.empty(0, device=engine.device))

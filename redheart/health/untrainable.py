@@ -75,6 +75,7 @@ def _row_norms(engine: Engine, batch: Batch) -> dict[str, Tensor]:
         outputs = engine.model(*batch.inputs)
     counts = {name: count * engine.world_size for name, count in valid_counts(batch).items()}
     engine.backward(compute_losses(outputs, batch, engine.unwrapped.statistics, counts).total, is_last=True)
+    engine.finish_backward()
     norms = {
         name: torch.linalg.vector_norm(as_rows(gradient, axes[name]).float(), dim=1).cpu()
         for name, gradient in engine.gradients()

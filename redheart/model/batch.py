@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,34 +45,25 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on ``device``."""
+        return self._with_each(self.ids, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        return Batch(
-            ids=self.ids,
-            segments=move(self.segments),
-            segment_mask=move(self.segment_mask),
-            kinds=move(self.kinds),
-            positions=move(self.positions),
-            targets={name: move(tensor) for name, tensor in self.targets.items()},
-            target_mask={name: move(tensor) for name, tensor in self.target_mask.items()},
-        )
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory, from which a device copies while the processor goes on."""
+        return self._with_each(self.ids, Tensor.pin_memory)
 
     def twice(self) -> Batch:
         """The batch beside itself: each situation again in the second half, in the same order."""
+        return self._with_each(self.ids * 2, lambda tensor: torch.cat((tensor, tensor)))
 
-        def repeat(tensor: Tensor) -> Tensor:
-            return torch.cat((tensor, tensor))
-
+    def _with_each(self, ids: list[str], change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            ids=self.ids * 2,
-            segments=repeat(self.segments),
-            segment_mask=repeat(self.segment_mask),
-            kinds=repeat(self.kinds),
-            positions=repeat(self.positions),
-            targets={name: repeat(tensor) for name, tensor in self.targets.items()},
-            target_mask={name: repeat(tensor) for name, tensor in self.target_mask.items()},
+            ids=ids,
+            segments=change(self.segments),
+            segment_mask=change(self.segment_mask),
+            kinds=change(self.kinds),
+            positions=change(self.positions),
+            targets={name: change(tensor) for name, tensor in self.targets.items()},
+            target_mask={name: change(tensor) for name, tensor in self.target_mask.items()},
         )
 
     def rows(self, start: int, stop: int) -> Batch:

@@ -1,40 +1,38 @@
 """The optimizer steps of an epoch, the same for the main training and for a trial of the sweep.
 
 The loop yields after every global batch; what is done with a step – a progress bar, a checkpoint, a heartbeat – is its
-caller's business. It never drops a batch: one that does not fit into memory is computed again in smaller micro-batches.
+caller's business. What the host has to know of a step comes to it in one copy where gradients lie whole in every process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from redheart.batches.order import Indices, epoch_order, global_batches, micro_batches
+from redheart.batches.order import Indices, epoch_order, global_batches
+from redheart.batches.out_of_memory import MemoryFailure, is_out_of_memory
+from redheart.batches.prepared import PreparedBatch, prepared_batches
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine, StepOutcome
 from redheart.errors import OutOfMemory, TrainingError
+from redheart.evaluation.batch_size import BatchSize
 from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
-from redheart.model.batch import Batch
-from redheart.model.losses import Losses, compute_losses, valid_counts
-from redheart.model.r_drop import with_divergence
 from redheart.model.statistics import TargetStatistics
+from redheart.training.accumulation import Accumulation, BatchLoss
 from redheart.training.average import AVERAGE, WeightAverage
-from redheart.training.out_of_memory import OomLog, is_out_of_memory
+from redheart.training.out_of_memory import Happened, OomLog
 from redheart.training.schedule import learning_rate_at, set_learning_rate
 from redheart.training.step_result import Step, StepVerdict
 
 #: Steps in a row that fp16's loss scaler may skip: it starts at 2^16 and halves its scale with each of them. Where it has
 #: come down to nothing, it is the gradient that is not finite.
 MAX_OVERFLOWS = 40
-#: Seeds that PyTorch's generators have. Seed, step and process together are folded into them.
-_SEEDS = 1 << 64
 
 
 class TrainingLoop:
@@ -82,6 +80,13 @@ class TrainingLoop:
         self._norms_every = norms_every
         self._last_good = last_good
         self._overflows_in_a_row = 0
+        self._accumulation = Accumulation(engine, table, statistics, seed=seed, oom=self.oom)
+        #: Of each evaluation of this run.
+        self.evaluated_at_once = BatchSize(
+            agree=engine.any_rank, on_shrink=self._note_smaller_evaluation, is_fixed=not engine.can_recut_batches
+        )
+        self._prepared: PreparedBatch | None = None
+        self._epoch = 0
 
     def evaluated_weights(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, the model's weights are those that are evaluated and kept: their average where there is one."""
@@ -97,7 +102,7 @@ class TrainingLoop:
         """What a state keeps beside each process's shard of the weights: their average, where there is one."""
         return {} if self.average is None else {AVERAGE: self.average.shards}
 
-    def epoch(self, epoch: int, *, start_batch: int = 0) -> Iterator[Step]:
+    def epoch(self, epoch: int, *, start_batch: int = 0) -> Generator[Step, None, None]:
         """The steps of ``epoch`` (1-based), from batch ``start_batch`` on.
 
         Raises:
@@ -106,8 +111,12 @@ class TrainingLoop:
         """
         order = epoch_order(self.train, seed=self.seed, epoch=epoch)
         batches = global_batches(order, self.config.global_batch_size)
-        for index in range(start_batch, len(batches)):
-            yield self._step(epoch, index, batches)
+        engine = self.engine
+        on_cuda = engine.device.type == "cuda"
+        ahead = prepared_batches(self.table, batches[start_batch:], engine.geometry, engine.rank, pins=on_cuda)
+        with contextlib.closing(ahead):
+            for index, self._prepared in enumerate(ahead, start=start_batch):
+                yield self._step(epoch, index, batches)
 
     def learning_rate_at(self, step: int) -> float:
         """The schedule's, at an optimizer step of this run, from 0."""
@@ -117,12 +126,11 @@ class TrainingLoop:
         rate = self.learning_rate_at(self.global_step)
         set_learning_rate(self.engine.optimizer.param_groups, rate)
         batch = batches[index]
-        loss, terms = self._accumulate_within_memory(batch, epoch)
+        self._epoch = epoch
+        loss = self._accumulate(batch)
         is_told = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        verdict, measured = self._check_gradients(loss, is_told=is_told)
-        verdict, norm = self._end_step(verdict, epoch)
-        if measured is not None:
-            norm = measured.total
+        verdict, values, norms = self._look(loss, is_told=is_told)
+        verdict, norm = self._end_step(verdict, epoch, None if norms is None else norms.total)
         self._overflows_in_a_row = 0 if verdict.is_complete else self._overflows_in_a_row + 1
         if verdict.is_nonfinite:
             self._count_nonfinite(batch, epoch, index)
@@ -136,131 +144,79 @@ class TrainingLoop:
             batches=len(batches),
             global_step=self.global_step,
             batch=batch,
-            loss=float(loss),
-            terms=terms,
+            loss=values[0],
+            terms=dict(zip(loss.names, values[1:], strict=True)),
             learning_rate=rate,
             verdict=verdict,
             gradient_norm=norm if is_sound else None,
-            module_norms=measured.modules if measured is not None and is_told and is_sound else {},
+            module_norms=norms.modules if norms is not None and is_told and is_sound else {},
         )
 
-    def _check_gradients(self, loss: Tensor, *, is_told: bool) -> tuple[StepVerdict, GradientNorms | None]:
-        """What is known before the optimizer's step; gradients are walked over where their norms are told or watched."""
+    def _look(self, loss: BatchLoss, *, is_told: bool) -> tuple[StepVerdict, list[float], GradientNorms | None]:
+        """What is known before the optimizer's step, the loss and its terms, and norms where they are told, watched or at hand.
+
+        Where gradients lie whole in every process all of it comes to the host in one copy, and is the same everywhere.
+        """
+        engine = self.engine
+        is_local = engine.gradients_are_local
+        # Who watches is shown no gradients of a loss that is no number.
+        loss_is_finite = None if is_local and not self.watchers else engine.all_finite(loss.total)
+        measured = None
+        if loss_is_finite is not False and (is_told or self.watchers or is_local):
+            measured = measure_gradients(engine, self.watchers)
+        told = loss.sums if measured is None else torch.cat([loss.sums, measured.norms])
+        values = told.tolist()
+        values, each = values[: len(loss.sums)], values[len(loss.sums) :]
+        norms = None if measured is None else GradientNorms.of(measured.names, each)
+        if loss_is_finite is None:
+            loss_is_finite = math.isfinite(values[0])
+        gradients_are_finite = None
+        if norms is not None and loss_is_finite:
+            # A gradient may overflow where the loss did not.
+            gradients_are_finite = math.isfinite(norms.total)
+            if not is_local:
+                gradients_are_finite = engine.all_finite(torch.tensor(norms.total, device=engine.device))
         verdict = StepVerdict(
-            loss_is_finite=self.engine.all_finite(loss),
-            gradients_are_finite=None,
-            scaler_may_skip=self.engine.scales_loss and self._overflows_in_a_row < MAX_OVERFLOWS,
+            loss_is_finite=loss_is_finite,
+            gradients_are_finite=gradients_are_finite,
+            scaler_may_skip=engine.scales_loss and self._overflows_in_a_row < MAX_OVERFLOWS,
             is_dry_run=self.config.no_param_update,
         )
-        if not verdict.loss_is_finite or not (is_told or self.watchers):
-            return verdict, None
-        measured = measure_gradients(self.engine, self.watchers)
-        # A gradient may overflow where the loss did not.
-        are_finite = self.engine.all_finite(torch.tensor(measured.total, device=self.engine.device))
-        return replace(verdict, gradients_are_finite=are_finite), measured
+        return verdict, values, norms
 
-    def _end_step(self, verdict: StepVerdict, epoch: int) -> tuple[StepVerdict, float | None]:
-        """Takes the optimizer's step or skips it; the gradients' norm where the engine knows it."""
+    def _end_step(self, verdict: StepVerdict, epoch: int, norm: float | None) -> tuple[StepVerdict, float | None]:
+        """Takes the optimizer's step or skips it; the gradients' norm, ``norm`` where it was measured."""
         if verdict.is_dry_run or not verdict.may_update:
             self.engine.skip_step()
-            return verdict, None
-        updated, norm = self._update(epoch)
+            return verdict, norm
+        updated, found = self._update(epoch, norm)
         if updated and self.average is not None:
             self.average.update()
-        return replace(verdict, updated=updated), norm
+        return replace(verdict, updated=updated), found if norm is None else norm
 
-    def _update(self, epoch: int) -> StepOutcome:
-        """The optimizer's step. Its state is made in the first one, and a step that failed half way can't be repeated."""
+    def _update(self, epoch: int, norm: float | None) -> StepOutcome:
+        """The optimizer's step. One that failed half way can't be repeated."""
         engine = self.engine
         try:
-            return engine.step()
+            return engine.step(norm)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            message = (str(error) or type(error).__name__).splitlines()[0]
-            size = engine.geometry.micro_batch_size
-            self.oom.record(epoch=epoch, step=self.global_step, micro_batch_size=size, smaller=None, message=message)
+            failure = MemoryFailure.of(error, "optimizer")
+            happened = Happened(epoch, self.global_step, engine.geometry.micro_batch_size, None)
+            self.oom.record(failure, happened, rank=engine.rank)
             raise OutOfMemory(
-                f"out of memory in the optimizer's step on process {engine.rank} ({message}): its state takes twice the "
+                f"out of memory in the optimizer's step on process {engine.rank} ({failure.message}): its state takes twice the "
                 "memory of the weights. Choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
             ) from error
 
-    def _accumulate_within_memory(self, batch: Indices, epoch: int) -> tuple[Tensor, dict[str, float]]:
-        while True:
-            try:
-                return self._accumulate(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                message = str(error).splitlines()[0]
-            # Outside the handler: the exception's frames hold the tensors that have to go.
-            self._shrink(message, epoch)
+    def _accumulate(self, batch: Indices) -> BatchLoss:
+        """Loss and gradients of a global batch; see ``accumulation.py``."""
+        prepared, self._prepared = self._prepared, None
+        return self._accumulation.compute(batch, prepared, epoch=self._epoch, step=self.global_step)
 
-    def _shrink(self, message: str, epoch: int) -> None:
-        engine = self.engine
-        smaller = engine.geometry.halved()
-        self.oom.record(
-            epoch=epoch,
-            step=self.global_step,
-            micro_batch_size=engine.geometry.micro_batch_size,
-            smaller=smaller.micro_batch_size if smaller else None,
-            message=message,
-        )
-        if smaller is None:
-            raise OutOfMemory(
-                f"out of memory with a micro-batch of one situation ({message}): "
-                "choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
-            )
-        if not engine.can_recut_batches:
-            # The other processes are inside a collective operation already and can't be told.
-            raise OutOfMemory(
-                f"out of memory on process {engine.rank} ({message}): start again with "
-                f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
-            )
-        warn("training.smaller_micro_batch", before=engine.geometry.micro_batch_size, after=smaller.micro_batch_size)
-        engine.skip_step()
-        engine.geometry = smaller
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def _accumulate(self, batch: Indices) -> tuple[Tensor, dict[str, float]]:
-        """Forward and backward of this process's micro-batches; the batch's loss and terms over all processes."""
-        engine = self.engine
-        counts = {name: count.to(engine.device) for name, count in self._valid_counts(batch).items()}
-        names: list[str] = []
-        sums = torch.zeros(1, device=engine.device)
-        parts = micro_batches(batch, engine.geometry, engine.rank)
-        engine.model.train()
-        # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
-        drawn = (self.seed * 1_000_003 + self.global_step) * 4_096 + engine.rank
-        torch.manual_seed(drawn % _SEEDS)
-        for number, micro_batch in enumerate(parts):
-            is_last = number == len(parts) - 1
-            data = self.table.batch(micro_batch).to(engine.device)
-            with engine.synchronise_only_last(is_last=is_last):
-                losses = self._losses(data, counts)
-                engine.backward(losses.total, is_last=is_last)
-            names = list(losses.terms)  # the same in every micro-batch: what the model has
-            sums = sums + torch.stack([losses.total.detach(), *(term.detach() for term in losses.terms.values())])
-        sums = engine.sum_over_processes(sums)
-        return sums[0], dict(zip(names, sums[1:].tolist(), strict=True))
-
-    def _losses(self, data: Batch, counts: dict[str, Tensor]) -> Losses:
-        """Forward pass of a micro-batch – under R-Drop two – and its share of the batch's loss."""
-        r_drop, smoothing = self.config.r_drop, self.config.label_smoothing
-        passed = data.twice() if r_drop else data
-        with self.engine.autocast():
-            outputs = self.engine.model(*passed.inputs)
-        if not r_drop:
-            return compute_losses(outputs, data, self.statistics, counts, label_smoothing=smoothing)
-        twice = {name: 2 * count for name, count in counts.items()}
-        losses = compute_losses(outputs, passed, self.statistics, twice, label_smoothing=smoothing)
-        return with_divergence(losses, outputs, data, counts, r_drop)
-
-    def _valid_counts(self, batch: Indices) -> dict[str, Tensor]:
-        empty = torch.empty(0)
-        return valid_counts(Batch([], empty, empty, empty, empty, {}, self.table.target_masks(batch)))
+    def _note_smaller_evaluation(self, failure: MemoryFailure | None, size: int, smaller: int | None) -> None:
+        self.oom.record_together(failure, Happened(self._epoch, self.global_step, size, smaller), self.engine)
 
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1

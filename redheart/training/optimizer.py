@@ -106,5 +106,5 @@ def build_optimizer(model: Model, learning_rate: float, config: TrainingConfig) 
             if parameters:
                 groups.append({"params": parameters, "weight_decay": weight_decay, **settings})
     set_learning_rate(groups, learning_rate)
-    on_cuda = torch.cuda.is_available()
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=on_cuda or None)
+    # One pass over weights, gradients and moments instead of a dozen, on the CPU too.
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), eps=1e-8, fused=True)

@@ -1,4 +1,4 @@
-"""Out-of-memory errors: which they are, a run's events and its peak memory, kept for ``oom_stats/oom_stats.json``."""
+"""Out-of-memory events of a run and its peak memory, kept for ``oom_stats/oom_stats.json``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from redheart.batches.out_of_memory import MemoryFailure, MemoryInUse, give_back_memory, is_out_of_memory
+from redheart.engine.contract import Engine
 from redheart.facts.memory import OomEvent, OomStats, read_oom_stats
 from redheart.paths import OutputPaths
 from redheart.storage import write_json
 
-_HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
-_DEVICE_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+__all__ = ["Happened", "OomLog", "is_out_of_memory"]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that device or host memory is used up."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(message in str(error) for message in _HOST_MESSAGES + _DEVICE_MESSAGES)
+class Happened(NamedTuple):
+    """Where a run was when memory ran out, and what it goes on with; None: it ends."""
+
+    epoch: int
+    step: int
+    size: int
+    smaller: int | None
 
 
 @dataclass
@@ -36,18 +40,54 @@ class OomLog:
     events: list[OomEvent] = field(default_factory=list)
     has_new: bool = False
 
-    def record(self, *, epoch: int, step: int, micro_batch_size: int, smaller: int | None, message: str) -> None:
-        self.has_new = True
+    def record(
+        self,
+        failure: MemoryFailure,
+        happened: Happened,
+        *,
+        rank: int,
+        after: MemoryInUse | None = None,
+        is_new: bool = True,
+    ) -> None:
+        """Keeps one event.
+
+        Args:
+            after: what was in use once memory was given back.
+            is_new: this process is to write it down.
+        """
+        self.has_new = self.has_new or is_new
         self.events.append(
             OomEvent(
                 time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                epoch=epoch,
-                global_step=step,
-                micro_batch_size=micro_batch_size,
-                smaller_micro_batch_size=smaller,
-                message=message,
+                epoch=happened.epoch,
+                global_step=happened.step,
+                micro_batch_size=happened.size,
+                smaller_micro_batch_size=happened.smaller,
+                message=failure.message,
+                rank=rank,
+                phase=failure.phase,
+                tried="the run ends" if happened.smaller is None else "the same again in smaller pieces",
+                device_bytes_before=failure.before.device,
+                device_bytes_after=None if after is None else after.device,
+                host_bytes_before=failure.before.host,
+                host_bytes_after=None if after is None else after.host,
             )
         )
+
+    def record_together(self, failure: MemoryFailure | None, happened: Happened, engine: Engine) -> MemoryFailure:
+        """Gives memory back and keeps the events of all processes on each, for the main one to write; the first one's failure.
+
+        Collective.
+
+        Args:
+            failure: this process's; None: it was another one's.
+        """
+        told = engine.gather_objects((failure, give_back_memory()))
+        failures = [(rank, one, after) for rank, (one, after) in enumerate(told) if one is not None]
+        for rank, one, after in failures:
+            self.record(one, happened, rank=rank, after=after, is_new=engine.is_main)
+        first: MemoryFailure = failures[0][1]
+        return first
 
     def read(self, output: Path) -> None:
         """Takes up the events of a run that is gone on with."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from tests.engine.contract_checks import CHECKS, Stage, outcomes
 from tests.integration.continuing import furthest_loss, leave, read_ends, slices_differ, take_up
 from tests.integration.launched import loss_on_choose, steps_with_drops
 from tests.integration.launching import CUT, LEARNING_RATE, OVERRIDES, PROJECT, compile_extensions, launched
+from tests.integration.out_of_memory import SETTINGS as RUN_OUT
+from tests.integration.out_of_memory import Injection, wrong_with
 from tests.integration.resume_matrix import NEAR
 from tests.integration.without_targets import OVERRIDES as FEW_OVERRIDES
 from tests.integration.without_targets import assert_equals_one_process, embedded_without_targets
@@ -44,8 +46,8 @@ def expected(kind: str, world_size: int, *, sharded: bool, graph: bool = True) -
         "world_size": world_size,
         "shards_state": sharded,
         "gradients_are_local": not sharded,
-        "waits_for_every_gradient": not sharded and world_size > 1,
-        "can_recut_batches": not sharded and world_size == 1,
+        "waits_for_every_gradient": False,
+        "can_recut_batches": not sharded,
         "is_compilable": graph,
     }
 
@@ -67,12 +69,15 @@ class Group:
     faulty: str | None = None
     few_targets: str | None = None
     recomputes: bool = False
+    runs_out: bool = False
     fails: bool = False
     persistent: dict[str, int] = field(default_factory=dict)
 
 
 GROUPS = {
-    "data parallel": Group(expected("plain", 2, sharded=False), "multi_cpu", few_targets="multi_cpu", fails=True),
+    "data parallel": Group(
+        expected("plain", 2, sharded=False), "multi_cpu", few_targets="multi_cpu", runs_out=True, fails=True
+    ),
     "zero2": Group(
         expected("zero2", 2, sharded=True),
         "zero2",
@@ -167,6 +172,9 @@ def _acts(group: Group, folder: Path, few_targets: Path, left_by_one: Path) -> l
     if group.probed:
         state = str(folder / "probe.safetensors")
         acts.append(act("probe", group.probed, state=state, overrides=[*CUT, *PROBED]))
+    if group.runs_out:
+        injections = [asdict(one) for one in RAN_OUT]
+        acts.append(act("run_out", group.launch, injections=injections, overrides=RUN_OUT))
     if group.recomputes:
         report = str(folder / "recompute.json")
         acts.append(act("recompute", group.launch, state=report, overrides=[*CUT, "model.dropout=0.1"]))
@@ -342,6 +350,28 @@ def test_two_processes_whose_pieces_lack_targets_equal_one_process(
 def test_one_process_that_fails_ends_the_group_with_its_error_shown(launch_of: Callable[[str], Launched]) -> None:
     launch = launch_of("data parallel")
     assert launch.done.returncode != 0
-    assert "out of memory on process 1" in launch.done.stderr and "training.micro_batch_size=3" in launch.done.stderr
+    assert "out of memory in the optimizer's step on process 1" in launch.done.stderr
     (event,) = read_json(launch.folder / "fail" / "oom_stats" / "oom_stats.json")["events"]
-    assert event["smaller_micro_batch_size"] == 3
+    assert (event["smaller_micro_batch_size"], event["rank"], event["phase"]) == (None, 1, "optimizer")
+
+
+#: Each phase, on one process or the other; two of them at the first step.
+RAN_OUT = [
+    Injection("optimizer", 1, 0, piece=2),
+    Injection("forward", 0, 1),
+    Injection("backward", 1, 3),
+    Injection("evaluation", 1, 2),
+    Injection("evaluation", 0, 4),
+]
+
+
+@pytest.mark.slow
+def test_one_process_that_runs_out_of_memory_takes_the_other_along_and_the_run_ends_as_undisturbed(
+    launch_of: Callable[[str], Launched], dataset: Path, tmp_path: Path
+) -> None:
+    launch = launch_of("data parallel")
+    train(dataset, tmp_path, load_config(None, RUN_OUT), learning_rate=LEARNING_RATE)
+    assert wrong_with(launch.folder / "run_out", tmp_path, RAN_OUT) == [], launch.done.stderr
+    events = read_json(launch.folder / "run_out" / "oom_stats" / "oom_stats.json")["events"]
+    sizes = [(one["micro_batch_size"], one["smaller_micro_batch_size"]) for one in events]
+    assert sizes == [(12, 6), (6, 3), (64, 32), (3, 1), (32, 16)], "what was shrunk stays so"

@@ -13,7 +13,8 @@ import torch
 from redheart.batches.table import SituationTable
 from redheart.data import read_dataset
 from redheart.data.splits import normalise
-from redheart.errors import Interrupted
+from redheart.errors import Interrupted, OutOfMemory
+from redheart.evaluation.batch_size import BatchSize
 from redheart.evaluation.evaluate import evaluate_model, predict_split
 from redheart.model import UnifiedModel, dimensions
 from redheart.model.losses import TERMS
@@ -99,6 +100,52 @@ def test_the_model_is_put_back_into_training_even_when_stopped(model, table):
     model.eval()
     evaluate_model(model, table, "choose")
     assert not model.training
+
+
+class TestMemory:
+    @staticmethod
+    def plant(model, most):
+        """A stand-in whose forward pass takes no more situations than ``most``."""
+        asked = []
+
+        def forward(*inputs):
+            asked.append(len(inputs[0]))
+            if asked[-1] > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return model(*inputs)
+
+        return forward, asked
+
+    def test_a_batch_that_does_not_fit_is_predicted_in_halves_and_later_ones_begin_there(self, model, table):
+        model.eval()
+        forward, asked = self.plant(model, 3)
+        told = []
+        batches = BatchSize(16, on_shrink=lambda failure, *sizes: told.append((failure.phase, *sizes)))
+        found = evaluate_model(forward, table, "test", statistics=model.statistics, batches=batches)
+        assert_equal(found, evaluate_model(model, table, "test"))
+        assert told == [("evaluation", 16, 8), ("evaluation", 8, 4), ("evaluation", 4, 2)] and batches.size == 2
+        asked.clear()
+        evaluate_model(forward, table, "choose", statistics=model.statistics, batches=batches)
+        assert max(asked) == 2
+
+    def test_another_process_that_ran_out_takes_this_one_along(self, model, table):
+        answers = iter([True])
+        batches = BatchSize(4, agree=lambda failed: next(answers, failed), on_shrink=lambda *told: None)
+        asked = self.plant(model.eval(), 99)
+        found = evaluate_model(asked[0], table, "test", statistics=model.statistics, batches=batches)
+        assert_equal(found, evaluate_model(model, table, "test"))
+        assert asked[1][:2] == [4, 2]
+
+    def test_a_single_situation_that_does_not_fit_is_an_error_that_says_so(self, model, table):
+        forward, asked = self.plant(model, 0)
+        with pytest.raises(OutOfMemory, match=r"a single situation is evaluated \(CUDA out of memory"):
+            predict_split(forward, table, "test", batch_size=4)
+        assert asked == [4, 2, 1]
+
+    def test_where_others_wait_amid_their_pass_the_error_is_raised_as_it_is(self, model, table):
+        forward, _ = self.plant(model, 0)
+        with pytest.raises(torch.OutOfMemoryError):
+            predict_split(forward, table, "test", batches=BatchSize(4, is_fixed=True))
 
 
 def test_dropout_is_off(model, table):

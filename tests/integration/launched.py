@@ -23,6 +23,7 @@ from redheart.batches.table import SituationTable
 from redheart.cli.main import main
 from redheart.config import load_config
 from redheart.engine.accelerated import AcceleratedEngine
+from redheart.engine.contract import StepOutcome
 from redheart.engine.plain import PlainEngine
 from redheart.errors import AnotherModel, Interrupted, TrainingError
 from redheart.evaluation.evaluate import evaluate_model
@@ -35,6 +36,7 @@ from redheart.training.loop import TrainingLoop
 from redheart.training.schedule import set_learning_rate
 from redheart.training.trainer import Trainer
 from tests.engine.contract_checks import Stage, outcomes
+from tests.integration import out_of_memory
 from tests.integration.continuing import leave, take_up
 from tests.training import fixed_dropout
 from tests.training.planted import ALL_AT_ONCE, plant_in_all
@@ -228,21 +230,26 @@ def _raised(order: dict[str, Any], name: str, *overrides: str) -> str:
 
 
 def fail(order: dict[str, Any]) -> int:
-    """The command line, on whose second process a later step runs out of memory."""
-    original, calls = PlainEngine.backward, 0
+    """The command line, on whose second process a later step runs out of memory where it can't be taken again."""
+    original, calls = PlainEngine.step, 0
 
-    def backward(self: PlainEngine, loss: torch.Tensor, *, is_last: bool) -> None:
+    def step(self: PlainEngine, norm: float | None = None) -> StepOutcome:
         nonlocal calls
         calls += 1
-        if self.rank == 1 and calls == 3:
+        if self.rank == 1 and calls == 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        original(self, loss, is_last=is_last)
+        return original(self, norm)
 
-    PlainEngine.backward = backward  # type: ignore[method-assign]
+    PlainEngine.step = step  # type: ignore[method-assign]
     return main(order["command"])
 
 
-ACTS = {one.__name__: one for one in (contract, train, probe, recompute, faults, fail, leave, take_up)}
+def run_out(order: dict[str, Any]) -> int:
+    """A training that runs out of memory: see ``out_of_memory.py``."""
+    return out_of_memory.run_out(order, int(os.environ["RANK"]))
+
+
+ACTS = {one.__name__: one for one in (contract, train, probe, recompute, faults, run_out, fail, leave, take_up)}
 
 
 def perform(order: dict[str, Any], *, is_last: bool) -> int:

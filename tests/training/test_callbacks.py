@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from redheart.batches.out_of_memory import MemoryInUse
 from redheart.checkpoint import newest_resume_state
 from redheart.config import Config
 from redheart.errors import Interrupted, TrainingError
 from redheart.storage import read_json
+from redheart.training.callbacks import progress_bar
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.progress_bar import ProgressBar
 from redheart.training.callbacks.run import EpochEnd, Run
@@ -139,6 +143,27 @@ def test_a_failure_is_told_with_its_error_and_every_callback_is_closed(
     with pytest.raises(TrainingError, match="planted"):
         train(dataset, tmp_path / "out", settings(), callbacks=[Fails(), diary])
     assert diary.entries[-2:] == ["at_failure TrainingError 1.1", "close 1.1"] and len(closed) == 1
+
+
+def test_the_progress_bar_shows_memory_in_use_and_looks_at_it_once_a_second(
+    dataset: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    looked: list[MemoryInUse] = []
+    ticks = itertools.count()
+    ends = iter([MemoryInUse(None, 3 * 2**30), MemoryInUse(5 * 2**30, 2**30)])
+
+    def now(cls: type[MemoryInUse]) -> MemoryInUse:
+        looked.append(next(ends))
+        return looked[-1]
+
+    monkeypatch.setattr(MemoryInUse, "now", classmethod(now))
+    clock = SimpleNamespace(monotonic=lambda: 10.0 + 0.45 * len(said) + 0.001 * next(ticks))
+    monkeypatch.setattr(progress_bar, "time", clock)
+    monkeypatch.setattr(progress_bar.Progress, "note", lambda self, words: said.append(words))
+    train(dataset, tmp_path / "out", settings(epochs=1, global_batch_size=10))
+    memory = [one.rpartition("memory=")[2] for one in said]
+    assert len(memory) == 5 and memory == ["3.0GiB"] * 3 + ["5.0GiB"] * 2, "the device's where there is one"
 
 
 def test_they_are_told_in_the_order_of_the_list_and_their_states_have_names_of_their_own(

@@ -134,6 +134,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
         "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",
     ),
+    "training.smaller_evaluation": (
+        "⚠️ 평가 중 메모리 부족: 한 번에 {before} → {after}개",
+        "⚠️ Out of memory while evaluating: {before} → {after} situations at once",
+    ),
     "training.nonfinite": (
         "⚠️ 에폭 {epoch} 배치 {batch}: loss 또는 gradient가 유한하지 않아 스텝을 건너뜀. 상황 id: {ids}",
         "⚠️ Epoch {epoch}, batch {batch}: loss or gradient not finite, step skipped. Situations: {ids}",

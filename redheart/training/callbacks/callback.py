@@ -5,6 +5,7 @@ A new callback is a file in this folder and a line in the list of ``Trainer``, o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -101,14 +102,15 @@ class Callbacks:
         for one in self._all:
             one.before_epoch(run)
         steps = run.loop.epoch(run.position.epoch, start_batch=run.position.batches_done)
-        for _ in range(run.position.batches_done, run.loop.batches_an_epoch):
-            for one in self._all:
-                one.before_step(run)
-            step = next(steps)
-            run.position = replace(run.position, batches_done=step.batch_index + 1)
-            for one in self._all:
-                one.after_step(run, step)
-            yield step
+        with contextlib.closing(steps):  # however this ends, no thread gathers batches after it
+            for _ in range(run.position.batches_done, run.loop.batches_an_epoch):
+                for one in self._all:
+                    one.before_step(run)
+                step = next(steps)
+                run.position = replace(run.position, batches_done=step.batch_index + 1)
+                for one in self._all:
+                    one.after_step(run, step)
+                yield step
 
     def after_epoch(self, run: Run, end: EpochEnd) -> None:
         for one in self._all:

@@ -61,6 +61,7 @@ class Run:
 
         Raises:
             Interrupted: asked to stop.
+            OutOfMemory: a single situation does not fit into memory.
         """
         engine = self.engine
         return evaluate_model(
@@ -73,6 +74,7 @@ class Run:
             world_size=engine.world_size,
             gather=engine.gather,
             autocast=engine.autocast,
+            batches=self.loop.evaluated_at_once,
             with_items=False,
             should_stop=self.is_asked_to_stop,
         )
