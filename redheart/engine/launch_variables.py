@@ -106,6 +106,20 @@ def check_launch_variables() -> None:
     accumulation_asked()
 
 
+def check_not_in_a_group() -> None:
+    """Refuses a place in a group, for what starts a group of its own.
+
+    Raises:
+        UsageError: naming the variables, and how to be rid of them.
+    """
+    told = [name for name in _PLACE[:3] if name in os.environ]
+    if told:
+        raise UsageError(
+            f"environment: found {', '.join(f'{name}={os.environ[name]}' for name in told)}, as a launcher's process has them; "
+            f"redheart launch starts the processes itself: start it once, and where these are left over in a shell: unset {' '.join(told)}"
+        )
+
+
 def deepspeed_config_file() -> Path | None:
     """The DeepSpeed JSON that the launcher named, or None: plain.
 
