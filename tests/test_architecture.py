@@ -50,7 +50,8 @@ ENVIRONMENT = {
     "engine/launch_variables.py": (
         {
             *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),
-            *("ACCELERATE_TORCH_DEVICE", "*"),
+            *("ACCELERATE_TORCH_DEVICE", "MASTER_ADDR", "*"),
+            *("TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RUN_ID"),
         },
         "the edge: what the launcher tells a process, numbers and flags by one reader each",
     ),

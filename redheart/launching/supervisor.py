@@ -98,7 +98,7 @@ class Supervisor:
         count = self._command.processes
         command = " ".join(line[1:])
         if count > 1:
-            info("launching.start", count=count, command=command)
+            info("workflow.launch", count=count, command=command)
         else:
             info("launching.start_one", command=command)
         ended = run_group(

@@ -113,12 +113,13 @@ def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
     from redheart.launching.callback import PlaceForSupervisor
+    from redheart.launching.rendezvous import gathered
     from redheart.retention.callback import Retention
     from redheart.training.trainer import Trainer
     from redheart.workflow.disk import is_short_after, say_if_full_after
 
     resolution, origin = _resolve_aloud(config, dataset)
-    Trainer(
+    trainer = Trainer(
         resolution.config,
         dataset,
         Path(config.output),
@@ -136,7 +137,9 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
             ),
             PlaceForSupervisor(),
         ],
-    ).run()
+    )
+    with gathered(should_stop):
+        trainer.run()
 
 
 def train_on_all_gpus(

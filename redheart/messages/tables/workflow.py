@@ -101,11 +101,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.preset_asked": ("지정됨", "asked for"),
     "workflow.preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
     "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
-    "launching.start": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
+    "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
     "launching.start_one": ("🚀 한 프로세스로 학습 시작: {command}", "🚀 Training in one process: {command}"),
     "launching.handed_on": (
         "🛑 중단 요청을 학습 프로세스에 전달했습니다: 저장이 끝날 때까지 기다립니다 (Ctrl-C를 한 번 더 누르면 모두 즉시 종료)",
         "🛑 The request to stop goes to the training processes: waiting until they have saved (Ctrl-C once more ends all at once)",
+    ),
+    "launching.waiting": (
+        "⏳ 프로세스 {rank}(전체 {size}개 중)이(가) {place}에서 다른 프로세스를 기다립니다: {who} ({until}까지). 혼자 실행하려면: {cure}",
+        "⏳ Process {rank} of {size} waits at {place} for others: {who}, until {until}. To run as one process: {cure}",
     ),
     "launching.again_smaller": (
         "🔁 프로세스 {rank}의 메모리 부족 ({message}): 마이크로배치를 {before}에서 {after}(으)로 줄여 가장 최근 상태에서 다시 시작합니다. "
