@@ -109,3 +109,18 @@ def test_a_setting_that_can_not_be_is_refused_before_anything_starts(
     monkeypatch.setattr(command, "visible_gpus", lambda environment: pytest.fail("it was begun"))
     assert main(["launch", "train", "training.epochs=none", "--output", str(tmp_path / "out"), "--lang", "en"]) == 2
     assert "training.epochs" in capsys.readouterr().err
+
+
+def test_what_is_started_may_be_named_or_not_and_another_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("launch train seed=1 --epochs 2", "launch seed=1 --epochs 2", "launch --epochs 2 train seed=1"):
+        arguments = parse_arguments(words.split())
+        assert (arguments.overrides, arguments.epochs) == (["seed=1"], 2)
+    for words, said in (
+        ("launch sweep", "sweep"),
+        ("launch train train", "train"),
+        ("launch train --samples 3", "--samples"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            parse_arguments(words.split())
+        line = capsys.readouterr().err
+        assert ended.value.code == 2 and said in line and line.count("\n") == 1

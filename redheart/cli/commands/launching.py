@@ -13,6 +13,9 @@ from redheart.cli.signals import stop_requested
 if TYPE_CHECKING:
     from redheart.config import Config
 
+#: The command that is started.
+_STARTED = "train"
+
 
 def _launch(arguments: Namespace, config: Config) -> int:
     import signal
@@ -39,7 +42,7 @@ def _launch(arguments: Namespace, config: Config) -> int:
 
 def _words(arguments: Namespace) -> list[str]:
     """What the processes are started with: the command, and all options of its that were typed."""
-    words = [arguments.started]
+    words = [_STARTED]
     for action in _training_parser()._actions:
         value = getattr(arguments, action.dest, None)
         if not action.option_strings or value is None or value is False:
@@ -57,7 +60,9 @@ def _training_parser() -> Parser:
 
 
 def _launch_options(parser: Parser) -> None:
-    parser.add_argument("started", choices=("train",), help="what is started; its options follow")
+    parser.usage = (
+        "redheart launch [--launch-file FILE] [--processes N] [--restarts N] train [option or KEY=VALUE of train ...]"
+    )
     parser.add_argument(
         "--launch-file",
         type=filled,
@@ -77,11 +82,18 @@ def _launch_options(parser: Parser) -> None:
     common_options(parser)
 
 
+def _settle(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    """What is started may be named; it is no argument of the parser's, which would take a setting for it."""
+    if _STARTED in rest:
+        rest.remove(_STARTED)
+
+
 LAUNCH = Command(
     name="launch",
     help="Train in one process or several, under a supervisor that hands signals on and starts them again where that helps.",
     run=_launch,
     add_options=_launch_options,
+    settle=_settle,
     is_alone=True,
     trains=True,
 )
