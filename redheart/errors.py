@@ -89,6 +89,12 @@ class FolderInUse(RedHeartError):
     is_refusal = True
 
 
+class StartAgain(RedHeartError):
+    """The processes of a training ended before its time, and what helps is the same command again, which was not for us to give."""
+
+    exit_code = 75
+
+
 class Interrupted(RedHeartError):
     """A signal asked the run to stop; state was saved and the same command goes on from there."""
 

@@ -82,6 +82,7 @@ class OutputPaths:
     tensorboard = _of_a_run("tensorboard")
     oom_folder = _of_a_run("oom_stats")
     oom_stats = oom_folder.within("oom_stats.json")
+    launches = oom_folder.within("launches.json")
     settings = Place("config.yaml", "settings")
     consolidated = _of_a_run("consolidated")
 

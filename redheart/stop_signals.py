@@ -12,4 +12,6 @@ import signal
 def stop_signals() -> list[signal.Signals]:
     """SIGINT, SIGTERM, SIGUSR2, and SIGUSR1 where nobody else in this process has a use for it."""
     found = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
-    return [*found, signal.SIGUSR1] if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL else found
+    # One that is ignored was ignored by whoever started this process, for the time until it can serve it.
+    is_free = signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN)
+    return [*found, signal.SIGUSR1] if is_free else found

@@ -51,10 +51,12 @@ ENVIRONMENT = {
     "engine/launch_variables.py": (
         {
             *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),
-            *("ACCELERATE_TORCH_DEVICE", "*"),
+            *("ACCELERATE_TORCH_DEVICE", "MASTER_ADDR", "*"),
+            *("TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RUN_ID"),
         },
         "the edge: what the launcher tells a process, numbers and flags by one reader each",
     ),
+    "launching/rank.py": ({"REDHEART_LAUNCH_FOLDER"}, "the edge: a supervised process's side"),
     "pictures.py": ({"MPLBACKEND"}, "set while matplotlib is loaded, and put back: a notebook's ends it elsewhere"),
     "worker_pool/slots.py": ({"*"}, "the edge: what workers inherit"),
     "workflow/lock.py": ({"REDHEART_OUTPUT_HELD"}, "told to the processes that the holder of a folder starts"),

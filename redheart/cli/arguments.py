@@ -28,6 +28,11 @@ def positive(value: str) -> int:
     return number
 
 
+def at_least_none(value: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if value.strip() == "0" else positive(value)
+
+
 def several(value: str) -> int:
     """A whole number of at least 2."""
     number = positive(value)

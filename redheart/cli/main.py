@@ -25,6 +25,7 @@ from redheart.cli.terminal import (
 )
 from redheart.engine.launch_variables import check_launch_variables, is_first_process, rank, world_size
 from redheart.errors import Interrupted, MissingRequirement, RedHeartError, StorageError, UsageError
+from redheart.launching.rank import exit_code_for_launcher, reported
 from redheart.paths import OutputPaths
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command ``redheart``. Returns the exit code: 2 for what a user typed or gave, others as in ``errors``."""
     prepare_streams()
     try:
-        return _carry_out(_parsed(argv))
+        return exit_code_for_launcher(_carry_out(_parsed(argv)))
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         throw_output_away()
         return 141
@@ -192,8 +193,9 @@ def _parsed(argv: Sequence[str] | None) -> Namespace:
 def _carry_out(arguments: Namespace) -> int:
     """``run``, with what a user can act on told in one message."""
     try:
-        code = run(arguments)
-        flush_output()
+        with reported():
+            code = run(arguments)
+            flush_output()
         return code
     except RedHeartError as error:
         if getattr(arguments, "debug", False):

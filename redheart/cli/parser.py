@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -13,8 +14,10 @@ from redheart.cli.command import OVERRIDE
 from redheart.cli.commands import COMMANDS
 from redheart.cli.completion import SHELLS, completion_script
 from redheart.cli.misplaced import check_order, meant_by
-from redheart.errors import MissingRequirement
+from redheart.engine.launch_variables import check_local_rank
+from redheart.errors import MissingRequirement, UsageError
 
+_LOCAL_RANK = re.compile(r"--local[_-]rank=(.*)", re.DOTALL)
 _VERSION = f"redheart {redheart.__version__}"
 
 
@@ -66,6 +69,21 @@ def _complete(parser: Parser, shell: str) -> None:
         raise SystemExit(error.exit_code) from None
 
 
+def _without_local_rank(parser: Parser, words: Sequence[str]) -> list[str]:
+    """What was typed, without the number that launchers put before it (``deepspeed``: ``--local_rank=0``).
+
+    Raises:
+        SystemExit: 2: the number is another than that in the environment.
+    """
+    if not words or not (given := _LOCAL_RANK.fullmatch(words[0])):
+        return list(words)
+    try:
+        check_local_rank(given[1])
+    except UsageError as error:
+        parser.refuse(str(error))
+    return list(words[1:])
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """What was typed; settings as ``KEY=VALUE`` may stand anywhere after the command and its mode and end up in ``overrides``, in order.
 
@@ -73,8 +91,9 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         SystemExit: 2, after one line that says what is wrong; 0 after what ``help`` and ``version`` show.
     """
     parser = build_parser()
-    check_order(parser, sys.argv[1:] if argv is None else argv)
-    arguments, rest = parser.parse_known_args(argv)
+    words = _without_local_rank(parser, sys.argv[1:] if argv is None else argv)
+    check_order(parser, words)
+    arguments, rest = parser.parse_known_args(words)
     if arguments.command not in COMMANDS:
         _tell(parser, arguments, rest)
     command = COMMANDS[arguments.command]

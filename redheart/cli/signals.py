@@ -5,33 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 
+class StopRequest:
+    """Whether a stop was asked for, and by which signal first.
+
+    Attributes:
+        number: None: none was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        return self.number is not None
+
+
 @contextlib.contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
+def stop_requested() -> Iterator[StopRequest]:
     """Within it, each of ``stop_signals`` asks for a stop; yields the question whether one was asked for."""
     import signal  # builds tables of names, which --help needs not wait for
 
     from redheart.engine.launch_variables import is_first_process
+    from redheart.launching.rank import say_ready
     from redheart.messages import text
     from redheart.stop_signals import stop_signals
 
-    asked = 0
+    request = StopRequest()
     heard = text("workflow.stop_heard") if is_first_process() else ""  # now: a handler should load nothing
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+        if request.number is None:
+            request.number = number
             _say(heard)
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in stop_signals()}
+    say_ready()
     try:
-        yield lambda: asked > 0
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

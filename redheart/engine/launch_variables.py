@@ -106,6 +106,44 @@ def check_launch_variables() -> None:
     accumulation_asked()
 
 
+def meeting_place() -> tuple[str, int]:
+    """Host and port at which the processes of this one's group meet; the first process's."""
+    return os.environ["MASTER_ADDR"], _whole_number("MASTER_PORT", 1, least=1)
+
+
+def is_gathered_by_launcher() -> bool:
+    """Whether an agent, torchrun's or Accelerate's, found all processes before it started this one, and keeps their store."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and bool(os.environ.get("TORCHELASTIC_RUN_ID"))
+
+
+def check_local_rank(given: str) -> None:
+    """Compares what some launchers put on the command line (``--local_rank=0``) with what they put into the environment.
+
+    Raises:
+        UsageError: they differ.
+    """
+    local = _whole_number("LOCAL_RANK", -1, least=0)
+    if given != str(local):
+        found = "no LOCAL_RANK" if local < 0 else f"LOCAL_RANK={local}"
+        raise UsageError(
+            f"found --local_rank={given} and, in the environment, {found}; wanted the same number: launchers such as deepspeed set both"
+        )
+
+
+def check_not_in_a_group() -> None:
+    """Refuses a place in a group, for what starts a group of its own.
+
+    Raises:
+        UsageError: naming the variables, and how to be rid of them.
+    """
+    told = [name for name in _PLACE[:3] if name in os.environ]
+    if told:
+        raise UsageError(
+            f"environment: found {', '.join(f'{name}={os.environ[name]}' for name in told)}, as a launcher's process has them; "
+            f"redheart launch starts the processes itself: start it once, and where these are left over in a shell: unset {' '.join(told)}"
+        )
+
+
 def deepspeed_config_file() -> Path | None:
     """The DeepSpeed JSON that the launcher named, or None: plain.
 

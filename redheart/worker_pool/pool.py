@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import connection
@@ -11,11 +10,8 @@ from types import TracebackType
 
 import msgspec
 
-import redheart
 from redheart.worker_pool.process import WorkerProcess, stop
-
-#: A worker is a single-device job, even where the parent was started by a distributed launcher.
-_DISTRIBUTED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+from redheart.worker_pool.slots import environment_of_started
 
 
 class WorkerPool:
@@ -38,10 +34,8 @@ class WorkerPool:
         logs: Path,
     ) -> None:
         self._module, self._job, self._slots, self._logs = module, msgspec.json.encode(job), slots, logs
-        package = str(Path(redheart.__file__).parent.parent)
-        base = {name: value for name, value in environment.items() if name not in _DISTRIBUTED}
-        base["PYTHONPATH"] = os.pathsep.join(filter(None, (package, base.get("PYTHONPATH"))))
-        self._base = base
+        # A worker is a single-device job, even where the parent was started by a distributed launcher.
+        self._base = environment_of_started(environment)
         #: Those that were not found dead yet.
         self.workers: list[WorkerProcess] = []
 

@@ -7,6 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import redheart
+
+#: A process's place in the group that a distributed launcher started.
+_OF_A_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,14 @@ class Slots:
 def own_environment() -> dict[str, str]:
     """This process's environment, which the processes that it starts inherit."""
     return dict(os.environ)
+
+
+def environment_of_started(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What a process that is started here inherits: not this one's place in a group, and this very package to import."""
+    package = str(Path(redheart.__file__).parent.parent)
+    found = {name: value for name, value in inherited.items() if name not in _OF_A_GROUP}
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, (package, found.get("PYTHONPATH"))))
+    return found
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:

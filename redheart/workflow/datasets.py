@@ -74,16 +74,18 @@ def prepare(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDat
 def prepare_once(config: Config, *, should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``prepare`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.launch import wait_for_first_process
+    from redheart.launching.rendezvous import gathered
 
-    with wait_for_first_process():
+    with gathered(should_stop), wait_for_first_process():
         return prepare(config, should_stop=should_stop)
 
 
 def embed_once(config: Config, *, needs: Collection[Split] = (), should_stop: Stop = lambda: False) -> EmbeddedDataset:
     """``embed`` in the first of several processes; the others wait and find what it wrote."""
     from redheart.engine.launch import wait_for_first_process
+    from redheart.launching.rendezvous import gathered
 
-    with wait_for_first_process():
+    with gathered(should_stop), wait_for_first_process():
         return embed(config, needs=needs, should_stop=should_stop)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import Interrupted, NotYetDone, TrainingError
+from redheart.errors import NotYetDone
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.progress import others_speak
 from redheart.storage import write_text
 from redheart.workflow.datasets import Stop, say_if_data_changed
-from redheart.workflow.group import run_group
 from redheart.workflow.inputs import as_stored_before, inputs_of, inputs_of_analyze, inputs_of_crossover
 from redheart.workflow.resolve import (
     LearningRate,
@@ -114,12 +112,14 @@ def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone."""
+    from redheart.launching.callback import PlaceForSupervisor
+    from redheart.launching.rendezvous import gathered
     from redheart.retention.callback import Retention
     from redheart.training.trainer import Trainer
     from redheart.workflow.disk import is_short_after, say_if_full_after
 
     resolution, origin = _resolve_aloud(config, dataset)
-    Trainer(
+    trainer = Trainer(
         resolution.config,
         dataset,
         Path(config.output),
@@ -134,34 +134,33 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
                 resolution.config,
                 partial(is_short_after, resolution.config),
                 partial(say_if_full_after, resolution.config),
-            )
+            ),
+            PlaceForSupervisor(),
         ],
-    ).run()
+    )
+    with gathered(should_stop):
+        trainer.run()
 
 
 def train_on_all_gpus(
     config: Config, dataset: EmbeddedDataset, count: int, *, force: bool, should_stop: Stop = lambda: False
 ) -> None:
-    """Trains in one process per GPU, started by ``accelerate launch``; a request to stop is passed on to them.
+    """Trains in one process per GPU, under the supervisor of ``redheart launch``.
 
     Raises:
         Interrupted: asked to stop, and they saved their state.
-        TrainingError: the processes failed; what they said is above.
+        RedHeartError: the processes failed; what they said is above.
     """
+    from redheart.launching.command import GroupCommand
+    from redheart.launching.supervisor import Supervisor
+
     settings = OutputPaths(config.output).launch
     resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["-m", "redheart", "train", "--config", str(settings), *(["--force"] if force else [])]
-    info("workflow.launch", count=count, command=" ".join(command[1:]))
+    words = ["train", "--config", str(settings), *(["--force"] if force else [])]
     with others_speak():
-        code, stopped = run_group(command, should_stop=should_stop)
-    if code and stopped:
-        raise Interrupted("stopped; the same command goes on from there")
-    if code:
-        raise TrainingError(f"training in {count} processes ended with exit code {code}; see the lines above")
+        Supervisor(GroupCommand.of(words, processes=count), Path(config.output), should_stop=should_stop).run()
 
 
 def _metrics_file(config: Config) -> Path:

@@ -33,7 +33,7 @@ BEHIND = "redheart: options stand behind the command; wanted: redheart "
         ),
         (
             "--epochs 3",
-            "redheart: found options but no command; wanted redheart COMMAND --epochs 3, with one of train, ablate, workflow",
+            "redheart: found options but no command; wanted redheart COMMAND --epochs 3, with one of train, launch, ablate, workflow",
         ),
         ("-v", "redheart: unknown option '-v'; did you mean '--version'?"),
         ("-x", "redheart: unknown option '-x'; see --help"),

@@ -35,7 +35,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("params seed=1", "redheart params: unexpected 'seed=1'; see --help"),
         (
             "embed --force",
-            "redheart embed: '--force' is an option of redheart sweep, redheart train, redheart analyze, "
+            "redheart embed: '--force' is an option of redheart sweep, redheart train, redheart launch, redheart analyze, "
             "redheart crossover, redheart ablate, redheart report, redheart workflow, redheart checkpoints only; see --help",
         ),
         ("help trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
@@ -44,7 +44,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("trian", "redheart: unknown command 'trian'; did you mean 'train'?"),
         (
             "",
-            "redheart: the following arguments are required: COMMAND; wanted one of validate, embed, sweep, train, consolidate, "
+            "redheart: the following arguments are required: COMMAND; wanted one of validate, embed, sweep, train, launch, consolidate, "
             "analyze, crossover, evaluate, predict, export, ablate, report, workflow, checkpoints, runs, plan, params, doctor, help, "
             "version, completion",
         ),

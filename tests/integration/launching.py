@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ SILENCE = 150.0
 
 
 def run_unless_silent(
-    command: list[str], *, environment: dict[str, str], silence: float = SILENCE
+    command: list[str], *, environment: dict[str, str], silence: float = SILENCE, first: Sequence[Path] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """As ``subprocess.run``; a group that says nothing for ``silence`` seconds fails with all that it said and its stacks."""
+    """As ``subprocess.run``; a group that says nothing for ``silence`` seconds fails with all that it said and its stacks.
+
+    Args:
+        first: folders of modules that are found before all others.
+    """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command,
             cwd=PROJECT,
-            env={**environment, "PYTHONPATH": str(PROJECT), "PYTHONFAULTHANDLER": "1"},
+            env={**environment, "PYTHONPATH": os.pathsep.join(map(str, (*first, PROJECT))), "PYTHONFAULTHANDLER": "1"},
             stdout=output,
             stderr=errors,
         )

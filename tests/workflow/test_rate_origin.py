@@ -12,6 +12,8 @@ import torch
 from redheart.config import Config, load_config
 from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.facts.learning_rate import RateOrigin
+from redheart.launching import supervisor
+from redheart.launching.group import Ended
 from redheart.storage import read_json, write_json
 from redheart.sweep.identity import open_sweep, sweep_identity
 from redheart.training.identity import rate_settings, trial_identity
@@ -223,7 +225,8 @@ def test_the_training_keeps_it_and_several_processes_say_it_themselves(
     assert handed["rate_origin"].differs[0].name == "epochs" and handed["rate_origin"].kind == "sweep"
     assert [key for key, _ in said] == ["info workflow.lr_sweep", "warn workflow.lr_differs"]
     said.clear()
-    monkeypatch.setattr(stages, "run_group", lambda command, should_stop: (0, False))
+    monkeypatch.setattr(supervisor, "run_group", lambda *_, **__: Ended(0, (), (), 0, asked_to_stop=False))
+    monkeypatch.setattr(supervisor, "info", stages.info)
     stages.train_on_all_gpus(configured(tmp_path), dataset, 2, force=False)
     assert [key for key, _ in said] == ["info workflow.lr_sweep", "info workflow.launch"]
     launched = load_config(tmp_path / "launch.yaml")

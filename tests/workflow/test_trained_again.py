@@ -16,6 +16,7 @@ import redheart.sweep
 from redheart.cli.main import main
 from redheart.config import Config, load_config
 from redheart.embedding import open_embedded
+from redheart.launching.supervisor import Supervisor
 from redheart.messages import set_language, set_up_logging, text
 from redheart.model.presets import PRESETS
 from redheart.storage import fingerprint, read_json, read_lines
@@ -121,7 +122,7 @@ def test_several_processes_are_handed_the_rate_and_otherwise_what_was_asked(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them settles the rest by its device, so that their run has the identity of what was asked."""
-    monkeypatch.setattr(stages, "run_group", lambda command, should_stop: (0, False))
+    monkeypatch.setattr(Supervisor, "run", lambda self: None)
     asked = load_config(None, ["training.epochs=2", "output=launched"])
     stages.train_on_all_gpus(asked, open_embedded(folder / "small.embedded.json"), 2, force=False)
     handed = load_config(folder / "launched" / "launch.yaml")

@@ -6,6 +6,7 @@ A command hands what is asked for to the workflow's stages, and prints what come
 from redheart.cli.command import Command
 from redheart.cli.commands.checkpoints import CHECKPOINTS
 from redheart.cli.commands.examinations import ABLATE, DOCTOR, PARAMS
+from redheart.cli.commands.launching import LAUNCH
 from redheart.cli.commands.models import CONSOLIDATE, EVALUATE, EXPORT, PREDICT
 from redheart.cli.commands.planning import PLAN
 from redheart.cli.commands.runs import RUNS
@@ -18,6 +19,7 @@ _LISTED = (
     EMBED,
     SWEEP,
     TRAIN,
+    LAUNCH,
     CONSOLIDATE,
     ANALYZE,
     CROSSOVER,

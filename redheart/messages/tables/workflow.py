@@ -102,6 +102,29 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
     "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
     "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
+    "launching.start_one": ("🚀 한 프로세스로 학습 시작: {command}", "🚀 Training in one process: {command}"),
+    "launching.handed_on": (
+        "🛑 중단 요청을 학습 프로세스에 전달했습니다: 저장이 끝날 때까지 기다립니다 (Ctrl-C를 한 번 더 누르면 모두 즉시 종료)",
+        "🛑 The request to stop goes to the training processes: waiting until they have saved (Ctrl-C once more ends all at once)",
+    ),
+    "launching.waiting": (
+        "⏳ 프로세스 {rank}(전체 {size}개 중)이(가) {place}에서 다른 프로세스를 기다립니다: {who} ({until}까지). 혼자 실행하려면: {cure}",
+        "⏳ Process {rank} of {size} waits at {place} for others: {who}, until {until}. To run as one process: {cure}",
+    ),
+    "launching.again_smaller": (
+        "🔁 프로세스 {rank}의 메모리 부족 ({message}): 마이크로배치를 {before}에서 {after}(으)로 줄여 가장 최근 상태에서 다시 시작합니다. "
+        "전역 배치는 그대로입니다",
+        "🔁 Process {rank} ran out of memory ({message}): starting again from the newest state with a micro-batch of {after} in the stead "
+        "of {before}; the global batch stays",
+    ),
+    "launching.again_killed": (
+        "🔁 프로세스 {rank}이(가) 강제 종료됨 ({message}): 가장 최근 상태에서 다시 시작합니다 (진전 없이 {count}/{most}번째)",
+        "🔁 Process {rank} was killed ({message}): starting again from the newest state ({count} of at most {most} times without progress)",
+    ),
+    "launching.again_port": (
+        "🔁 포트 {port}을(를) 다른 프로세스가 쓰고 있음: 포트 {new}(으)로 다시 시작합니다",
+        "🔁 Port {port} is taken by another process: starting again with port {new}",
+    ),
     "workflow.stop_heard": (
         "🛑 중단 요청을 받았습니다: 다음 안전한 지점에서 멈춥니다 (Ctrl-C를 한 번 더 누르면 즉시 중단)",
         "🛑 Asked to stop: stopping at the next safe place (Ctrl-C once more stops at once)",

@@ -1,0 +1,99 @@
+"""The command ``launch``: a training in processes that a supervisor starts, watches, and starts again where that helps."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from redheart.cli.argument_parser import Parser
+from redheart.cli.arguments import at_least_none, common_options, filled, positive, training_options
+from redheart.cli.command import Command
+from redheart.cli.signals import stop_requested
+
+if TYPE_CHECKING:
+    from redheart.config import Config
+
+#: The command that is started.
+_STARTED = "train"
+
+
+def _launch(arguments: Namespace, config: Config) -> int:
+    import signal
+    from pathlib import Path
+
+    from redheart.engine.launch_variables import check_not_in_a_group
+    from redheart.launching.command import GroupCommand
+    from redheart.launching.supervisor import RESTARTS, Supervisor
+    from redheart.progress import others_speak
+
+    check_not_in_a_group()
+    command = GroupCommand.of(_words(arguments), launch_file=arguments.launch_file, processes=arguments.processes)
+    restarts = RESTARTS if arguments.restarts is None else arguments.restarts
+    with stop_requested() as request, others_speak():
+        Supervisor(
+            command,
+            Path(config.output),
+            restarts=restarts,
+            should_stop=request,
+            stop_with=lambda: request.number or signal.SIGTERM,
+        ).run()
+    return 0
+
+
+def _words(arguments: Namespace) -> list[str]:
+    """What the processes are started with: the command, and all options of its that were typed."""
+    words = [_STARTED]
+    for action in _training_parser()._actions:
+        value = getattr(arguments, action.dest, None)
+        if not action.option_strings or value is None or value is False:
+            continue
+        words += [action.option_strings[-1], *([] if value is True else [str(value)])]
+    return [*words, *arguments.overrides]
+
+
+def _training_parser() -> Parser:
+    """The options that ``launch`` hands on."""
+    parser = Parser(add_help=False)
+    training_options(parser)
+    common_options(parser)
+    return parser
+
+
+def _launch_options(parser: Parser) -> None:
+    parser.usage = (
+        "redheart launch [--launch-file FILE] [--processes N] [--restarts N] train [option or KEY=VALUE of train ...]"
+    )
+    parser.add_argument(
+        "--launch-file",
+        type=filled,
+        metavar="FILE",
+        help="an Accelerate configuration, such as launch/zero2.yaml (default: one plain process, or one for each GPU)",
+    )
+    parser.add_argument(
+        "--processes", type=positive, metavar="N", help="how many (default: the launch file's, or one for each GPU)"
+    )
+    parser.add_argument(
+        "--restarts",
+        type=at_least_none,
+        metavar="N",
+        help="how often it is started again after a process was killed, with no newer state in between (default: 3)",
+    )
+    training_options(parser)
+    common_options(parser)
+
+
+def _settle(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    """What is started may be named; it is no argument of the parser's, which would take a setting for it."""
+    if _STARTED in rest:
+        rest.remove(_STARTED)
+
+
+LAUNCH = Command(
+    name="launch",
+    help="Train in one process or several, under a supervisor that hands signals on and starts them again where that helps.",
+    run=_launch,
+    add_options=_launch_options,
+    settle=_settle,
+    is_alone=True,
+    trains=True,
+)
