@@ -33,6 +33,16 @@ def at_least_none(value: str) -> int:
     return 0 if value.strip() == "0" else positive(value)
 
 
+def size_in_bytes(value: str) -> int:
+    """A size such as ``8GiB``."""
+    from redheart.plan.hardware import parse_bytes
+
+    try:
+        return parse_bytes(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def several(value: str) -> int:
     """A whole number of at least 2."""
     number = positive(value)
@@ -116,3 +126,16 @@ def training_options(parser: argparse.ArgumentParser) -> None:
         "--no-param-update", action="store_true", help="dry run: forward and backward, no optimizer step"
     )
     parser.add_argument("--strict", action="store_true", help="stop when a tensor or module does not train")
+
+
+def hardware_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Another machine than this one, by what there is of it."""
+    group = parser.add_argument_group("another machine than this one")
+    group.add_argument("--gpus", type=positive, metavar="N", help="GPUs of a node (default: those found)")
+    group.add_argument(
+        "--gpu-memory", type=size_in_bytes, metavar="SIZE", help="of each, such as 8GiB (default: what is free)"
+    )
+    group.add_argument(
+        "--host-memory", type=size_in_bytes, metavar="SIZE", help="of a node, such as 64GiB (default: what is free)"
+    )
+    return group

@@ -162,6 +162,11 @@ def deepspeed_config_file() -> Path | None:
     raise ConfigError(f"{named}: the DeepSpeed config that the launch file names is not there (looked in {Path.cwd()})")
 
 
+def is_launched() -> bool:
+    """Whether a launcher decided how this process trains: as one of several, or under DeepSpeed."""
+    return world_size() > 1 or is_set("ACCELERATE_USE_DEEPSPEED")
+
+
 def accumulation_asked() -> int | None:
     """Micro-batches a step by the launcher (``--gradient_accumulation_steps``); None: it leaves that open."""
     asked = _whole_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, least=1)

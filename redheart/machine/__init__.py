@@ -1,16 +1,16 @@
-"""The machine: devices, memory and disk, and the preset and precision that follow from them."""
+"""The machine: devices, memory and disk, and the precision that follows from them."""
 
-from redheart.machine.choices import Precision, choose_precision, choose_preset, inference_device
+from redheart.machine.choices import Precision, choose_precision, inference_device
 from redheart.machine.gpus import Gpu
-from redheart.machine.inspection import GIB, Machine, host_memory, inspect_machine
+from redheart.machine.inspection import GIB, Machine, capacity, host_memory, inspect_machine
 
 __all__ = [
     "GIB",
     "Gpu",
     "Machine",
     "Precision",
+    "capacity",
     "choose_precision",
-    "choose_preset",
     "host_memory",
     "inference_device",
     "inspect_machine",

@@ -1,4 +1,4 @@
-"""Preset, precision and device that follow from the machine, each with the reason in words."""
+"""Precision and device that follow from the machine, each with the reason in words."""
 
 from __future__ import annotations
 
@@ -15,17 +15,6 @@ def inference_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def choose_preset(config: Config) -> tuple[str, str]:
-    """The preset that trains here, and why, in words."""
-    if config.model.preset != "auto":
-        return config.model.preset, text("workflow.preset_asked")
-    import torch
-
-    if torch.cuda.is_available():
-        return "730m", text("workflow.preset_cuda")
-    return "tiny", text("workflow.preset_cpu")
 
 
 def choose_precision(config: Config) -> tuple[Precision, str]:

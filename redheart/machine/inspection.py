@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,4 +60,15 @@ def inspect_machine(output: Path) -> Machine:
         host_bytes=host_memory(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         disk_bytes=shutil.disk_usage(existing).free,
+    )
+
+
+def capacity(output: Path) -> Machine:
+    """The same machine as if nothing else ran on it: with all memory of its GPUs and its host that this process is allowed."""
+    found = inspect_machine(output)
+    limits = [limit.limit for limit in memory_limits()]
+    return replace(
+        found,
+        gpus=tuple(replace(gpu, free_bytes=gpu.total_bytes) for gpu in found.gpus),
+        host_bytes=min(psutil.virtual_memory().total, *limits),
     )

@@ -5,7 +5,7 @@ What offloads is taken only where nothing fits that does not, however fast it ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from redheart.errors import ConfigError
@@ -54,9 +54,13 @@ class Row:
 
     strategy: Strategy
     job: Job
+    hardware: Hardware
     estimate: Estimate
-    time: StepTime
     lacks: tuple[int, int]
+
+    @property
+    def time(self) -> StepTime:
+        return step_time(self.strategy, self.job, self.hardware)
 
     @property
     def fits(self) -> bool:
@@ -94,8 +98,14 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     sizes = _shares(request, hardware)
     size = ModelSize.of(request.preset, d_embed=request.d_embed, segments=request.segments, precision=request.precision)
     rows = tuple(_row(strategy, request, hardware, size, sizes) for strategy in _possible(request, hardware))
-    fitting = [row for row in rows if row.fits]
-    return Plan(request, hardware, size, rows, min(fitting, key=lambda row: row.rank, default=None))
+    return Plan(request, hardware, size, rows, _best(rows))
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    """To compute activations again only costs time, where they fit."""
+    kept = {replace(row.strategy, recomputes=True) for row in rows if row.fits and not row.strategy.recomputes}
+    fitting = [row for row in rows if row.fits and not (row.strategy.recomputes and row.strategy in kept)]
+    return fitting[0] if len(fitting) == 1 else min(fitting, key=lambda row: row.rank, default=None)
 
 
 def _possible(request: Request, hardware: Hardware) -> Iterator[Strategy]:
@@ -155,7 +165,7 @@ def _row(strategy: Strategy, request: Request, hardware: Hardware, size: ModelSi
         found = estimate(strategy, job)
         if not any(lacks := _lacking(found, hardware)):
             break
-    return Row(strategy, job, found, step_time(strategy, job, hardware), lacks)
+    return Row(strategy, job, hardware, found, lacks)
 
 
 def _lacking(found: Estimate, hardware: Hardware) -> tuple[int, int]:

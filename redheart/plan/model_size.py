@@ -6,14 +6,15 @@ them again. So a plan is made in the time of ``redheart params``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from torch import nn
 
 from redheart.machine import Precision
-from redheart.model.flops import count_flops
+from redheart.model.flops import FlopCount, count_flops
 from redheart.model.parameters import count_model, meta_model
-from redheart.model.presets import dimensions
+from redheart.model.presets import ModelDimensions, dimensions
 from redheart.plan.activations import Activations
 
 
@@ -55,15 +56,15 @@ class ModelSize:
     Attributes:
         parameters: trainable numbers.
         largest_layer: of them, the most that one layer has, as far as it is gathered at once under ZeRO-3.
-        flops: of a forward pass of one situation; ``flops_in_blocks``: of what activation checkpointing computes again.
+        dims, segments: what operations are counted for, once they are asked for.
         activations: kept of a pass, and kept with activation checkpointing.
     """
 
     preset: str
     parameters: int
     largest_layer: int
-    flops: int
-    flops_in_blocks: int
+    dims: ModelDimensions
+    segments: int
     activations: Activations
     recomputed: Activations
 
@@ -79,16 +80,30 @@ class ModelSize:
         """
         counted, dims = COUNTED[preset, precision != "no"], dimensions(preset, d_embed=d_embed)
         model = meta_model(dims)
-        flops = count_flops(dims, segments=segments)
         return ModelSize(
             preset,
             count_model(model).total,
             _largest_layer(model),
-            flops.total // flops.situations,
-            flops.in_blocks // flops.situations,
+            dims,
+            segments,
             counted.activations(segments, recomputes=False),
             counted.activations(segments, recomputes=True),
         )
+
+    @property
+    def flops(self) -> int:
+        """Of a forward pass of one situation."""
+        return _counted_flops(self.dims, self.segments).total
+
+    @property
+    def flops_in_blocks(self) -> int:
+        """Of them, what activation checkpointing computes again."""
+        return _counted_flops(self.dims, self.segments).in_blocks
+
+
+@functools.cache
+def _counted_flops(dims: ModelDimensions, segments: int) -> FlopCount:
+    return count_flops(dims, segments=segments, situations=1)
 
 
 def _largest_layer(model: nn.Module) -> int:

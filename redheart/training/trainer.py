@@ -24,10 +24,10 @@ from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.facts.learning_rate import RateOrigin
 from redheart.facts.model import DataFacts, EncoderFacts, Segmentation
-from redheart.machine import choose_preset
 from redheart.messages import info
 from redheart.model import ModelDimensions, TargetStatistics, UnifiedModel, count_model, dimensions
 from redheart.paths import OutputPaths
+from redheart.plan.auto import choose_preset
 from redheart.storage import write_text
 from redheart.training.announcement import announce_training
 from redheart.training.callbacks.callback import Callback, Callbacks
@@ -86,6 +86,7 @@ class Trainer:
         asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
         callbacks: told of the run too, after the trainer's own and before its state is saved.
+        settle: the configuration as it is trained with, once it is clear that there is something to train.
     """
 
     def __init__(
@@ -100,12 +101,14 @@ class Trainer:
         force: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         callbacks: Sequence[Callback] = (),
+        settle: Callable[[Config], Config] = lambda config: config,
     ) -> None:
         asked = config if asked is None else asked
         self.config, self.output = config, output
         self.learning_rate, self.rate_origin = learning_rate, rate_origin
         self.paths = OutputPaths(output)
         self.force, self.should_stop, self.callbacks = force, should_stop, callbacks
+        self._settle = settle
         self.table = SituationTable.open(dataset)
         self.train = self.table.split_indices["train"]
         self.preset, self.why = choose_preset(asked)
@@ -149,6 +152,7 @@ class Trainer:
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
+        self.config = self._settle(self.config)
         engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
         whole, sources = self.table, list[Source]()
         if training.init_from is not None:

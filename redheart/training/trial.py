@@ -21,9 +21,9 @@ from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
 from redheart.evaluation.evaluate import Evaluation
-from redheart.machine import choose_preset
 from redheart.messages import text
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
+from redheart.plan.auto import choose_preset
 from redheart.progress import Progress
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import EpochEnd, Run

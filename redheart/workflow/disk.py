@@ -9,9 +9,10 @@ from redheart.checkpoint import list_epochs
 from redheart.checkpoint.resume import bytes_of_state
 from redheart.config import Config
 from redheart.errors import StorageError
-from redheart.machine import GIB, choose_preset, inspect_machine
+from redheart.machine import GIB, inspect_machine
 from redheart.messages import info, text, warn
 from redheart.paths import OutputPaths
+from redheart.plan.auto import choose_preset
 
 #: Bytes a parameter of an epoch's checkpoint, by its type.
 _OF_EPOCH = {"fp32": 4, "bf16": 2}

@@ -16,9 +16,10 @@ import msgspec
 from redheart.config import Config, Resolution, setting, with_settings
 from redheart.errors import StorageError
 from redheart.facts.learning_rate import RateOrigin, SettingDiffers
-from redheart.machine import choose_precision, choose_preset
+from redheart.machine import choose_precision
 from redheart.messages import debug, text
 from redheart.paths import OutputPaths
+from redheart.plan.auto import choose_preset
 from redheart.storage.structs import Scalar
 
 if TYPE_CHECKING:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import redheart
-from redheart.config import Config
+from redheart.config import Config, with_settings
 from redheart.errors import DataError, Interrupted, MissingRequirement
 from redheart.machine import GIB, Machine, inspect_machine
 from redheart.messages import info, text
 from redheart.workflow import datasets, stages
 from redheart.workflow.disk import foretell_disk
 from redheart.workflow.resolve import as_the_run_there
+from redheart.workflow.strategy import HERE, Described, choose_strategy, preset_for
 
 if TYPE_CHECKING:
     from redheart.data.facts import DatasetFacts
+    from redheart.embedding import EmbeddedDataset
     from redheart.embedding.language.reading import StorySample
 
 
@@ -44,11 +46,13 @@ def run_workflow(
     lr_sweep: bool,
     force: bool,
     should_stop: Callable[[], bool],
+    described: Described = HERE,
 ) -> Path:
     """Embedding, sweep if asked for, model check, training, analysis, crossover, report.
 
     Args:
         most_epochs: an upper limit on ``training.epochs`` (``--samples``).
+        described: hardware that this machine stands in for.
 
     Returns:
         The report.
@@ -57,6 +61,8 @@ def run_workflow(
     if most_epochs is not None:
         training = msgspec.structs.replace(config.training, epochs=min(config.training.epochs, most_epochs))
         config = msgspec.structs.replace(config, training=training)
+    if not described.is_here:
+        config = with_settings(config, {"model.preset": preset_for(config, described)})
     output = Path(config.output)
     info("workflow.start", version=redheart.__version__, mode=mode, output=output.absolute())
     machine = inspect_machine(output)
@@ -81,10 +87,7 @@ def run_workflow(
     check_parameters(dataset.d_embed)
     begin("train")
     config = as_the_run_there(config)
-    if len(machine.gpus) > 1:
-        stages.train_on_all_gpus(config, dataset, len(machine.gpus), force=force, should_stop=should_stop)
-    else:
-        stages.train(config, dataset, force=force, should_stop=should_stop)
+    _train(config, dataset, machine, described, force=force, should_stop=should_stop)
     begin("analyze")
     stages.analyze(config, force=force, is_trained_now=True, should_stop=should_stop)
     begin("crossover")
@@ -94,6 +97,27 @@ def run_workflow(
     report = stages.report(config, should_stop=should_stop)
     info("workflow.done", seconds=time.monotonic() - started, report=report)
     return report
+
+
+def _train(
+    config: Config,
+    dataset: EmbeddedDataset,
+    machine: Machine,
+    described: Described,
+    *,
+    force: bool,
+    should_stop: Callable[[], bool],
+) -> None:
+    """In this process, where one plain process is what the plan chooses; else in those that it takes."""
+    if described.is_here and not machine.gpus:
+        stages.train(config, dataset, force=force, should_stop=should_stop)
+        return
+    plan = choose_strategy(config, dataset, described)
+    assert plan.chosen is not None
+    if plan.chosen.strategy.kind == "plain":
+        stages.train(config, dataset, force=force, should_stop=should_stop)
+    else:
+        stages.train_by(plan, config, force=force, should_stop=should_stop)
 
 
 def validate(config: Config) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from redheart.config import Config, Resolution, resolved_yaml
 from redheart.errors import NotYetDone
+from redheart.machine import inspect_machine
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.progress import others_speak
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from redheart.ablation import AblationResult
     from redheart.embedding import EmbeddedDataset
     from redheart.facts.learning_rate import RateOrigin
+    from redheart.plan.choice import Plan
     from redheart.sweep import ChosenFor
 
 
@@ -111,12 +113,18 @@ def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
 
 
 def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
-    """Trains in this process, as one of the launcher's, or plainly alone."""
+    """Trains in this process, as one of the launcher's, or plainly alone.
+
+    Raises:
+        OutOfMemory: alone it does not fit into memory, which is seen before anything starts.
+    """
+    from redheart.engine.launch_variables import is_launched
     from redheart.launching.callback import PlaceForSupervisor
     from redheart.launching.rendezvous import gathered
     from redheart.retention.callback import Retention
     from redheart.training.trainer import Trainer
     from redheart.workflow.disk import is_short_after, say_if_full_after
+    from redheart.workflow.strategy import fitting_alone
 
     resolution, origin = _resolve_aloud(config, dataset)
     trainer = Trainer(
@@ -137,15 +145,14 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
             ),
             PlaceForSupervisor(),
         ],
+        settle=lambda resolved: resolved if is_launched() else fitting_alone(resolved, dataset),
     )
     with gathered(should_stop):
         trainer.run()
 
 
-def train_on_all_gpus(
-    config: Config, dataset: EmbeddedDataset, count: int, *, force: bool, should_stop: Stop = lambda: False
-) -> None:
-    """Trains in one process per GPU, under the supervisor of ``redheart launch``.
+def train_by(plan: Plan, config: Config, *, force: bool, should_stop: Stop = lambda: False) -> None:
+    """Trains by the strategy of a plan, under the supervisor of ``redheart launch``.
 
     Raises:
         Interrupted: asked to stop, and they saved their state.
@@ -153,14 +160,21 @@ def train_on_all_gpus(
     """
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import Supervisor
+    from redheart.workflow.strategy import settings_of
 
+    assert plan.chosen is not None
     settings = OutputPaths(config.output).launch
     resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     words = ["train", "--config", str(settings), *(["--force"] if force else [])]
+    words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
+    has_gpu = bool(inspect_machine(Path(config.output)).gpus)
+    command = GroupCommand.of(
+        words, launch_file=plan.chosen.strategy.launch_file(on_gpu=has_gpu), processes=plan.chosen.job.processes
+    )
     with others_speak():
-        Supervisor(GroupCommand.of(words, processes=count), Path(config.output), should_stop=should_stop).run()
+        Supervisor(command, Path(config.output), should_stop=should_stop).run()
 
 
 def _metrics_file(config: Config) -> Path:

@@ -65,7 +65,7 @@ def _params(arguments: Namespace, config: Config) -> int:
 
     preset, why = arguments.preset, ""
     if preset == "auto":
-        from redheart.machine import choose_preset
+        from redheart.plan.auto import choose_preset
 
         preset, why = choose_preset(config)
     counted = count_parameters(preset, arguments.d_embed)

@@ -7,22 +7,12 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import common_options, positive
+from redheart.cli.arguments import common_options, hardware_options, positive
 from redheart.cli.command import Command
 from redheart.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
     from redheart.config import Config
-
-
-def _bytes(value: str) -> int:
-    """A size such as ``8GiB``."""
-    from redheart.plan.hardware import parse_bytes
-
-    try:
-        return parse_bytes(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _segments(value: str) -> int:
@@ -55,14 +45,7 @@ def _plan(arguments: Namespace, config: Config) -> int:
 
 
 def _plan_options(parser: Parser) -> None:
-    hardware = parser.add_argument_group("another machine than this one")
-    hardware.add_argument("--gpus", type=positive, metavar="N", help="GPUs of a node (default: those found)")
-    hardware.add_argument(
-        "--gpu-memory", type=_bytes, metavar="SIZE", help="of each, such as 8GiB (default: what is free)"
-    )
-    hardware.add_argument(
-        "--host-memory", type=_bytes, metavar="SIZE", help="of a node, such as 64GiB (default: what is free)"
-    )
+    hardware = hardware_options(parser)
     hardware.add_argument("--nodes", type=positive, metavar="N", help="nodes alike (default: 1)")
     parser.add_argument("--segments", type=_segments, metavar="N", help="of every situation (default: the most, 16)")
     parser.add_argument("--situations", type=positive, metavar="N", help="of the training split, to tell the hours")

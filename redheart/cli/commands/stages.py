@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from redheart.cli.argument_parser import Parser
-from redheart.cli.arguments import common_options, positive, training_options
+from redheart.cli.arguments import common_options, hardware_options, positive, training_options
 from redheart.cli.command import Command
 from redheart.cli.signals import stop_requested
 
@@ -160,6 +160,7 @@ REPORT = Command(
 
 def _workflow(arguments: Namespace, config: Config) -> int:
     from redheart.workflow.run import run_workflow, validate
+    from redheart.workflow.strategy import Described
 
     if arguments.mode == "validate":
         return validate(config)
@@ -171,6 +172,7 @@ def _workflow(arguments: Namespace, config: Config) -> int:
             lr_sweep=arguments.lr_sweep,
             force=arguments.force,
             should_stop=should_stop,
+            described=Described(arguments.gpus, arguments.gpu_memory, arguments.host_memory),
         )
     return 0
 
@@ -179,6 +181,7 @@ def _workflow_options(parser: Parser) -> None:
     parser.add_argument("mode", choices=("unified-test", "unified-train", "validate"))
     parser.add_argument("--samples", type=positive, metavar="N", help="at most N epochs")
     parser.add_argument("--lr-sweep", action="store_true", help="find the learning rate first")
+    hardware_options(parser)
     training_options(parser)
     common_options(parser)
 

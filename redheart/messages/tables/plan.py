@@ -2,22 +2,36 @@
 
 MESSAGES: dict[str, tuple[str, str]] = {
     "plan.chosen": (
-        "✅ 선택: {strategy} — 오프로드 없이 들어가는 방법 중 가장 빠릅니다. "
+        "선택: {strategy} — 오프로드 없이 들어가는 방법 중 가장 빠릅니다. "
         "프로세스 {processes}개 × 마이크로 배치 {micro} × 누적 {passes} = 전역 배치 {batch}; 런처 설정: {launch}",
-        "✅ Chosen: {strategy} – of what fits without offload the fastest. {processes} processes × micro-batch {micro} × "
+        "Chosen: {strategy} – of what fits without offload the fastest. {processes} processes × micro-batch {micro} × "
         "{passes} passes = global batch {batch}; launch file: {launch}",
     ),
     "plan.chosen_offload": (
-        "✅ 선택: {strategy} — 오프로드 없이는 들어가지 않습니다. 프로세스 {processes}개 × 마이크로 배치 {micro} × 누적 {passes} = "
+        "선택: {strategy} — 오프로드 없이는 들어가지 않습니다. 프로세스 {processes}개 × 마이크로 배치 {micro} × 누적 {passes} = "
         "전역 배치 {batch}; 런처 설정: {launch}",
-        "✅ Chosen: {strategy} – nothing fits without offload. {processes} processes × micro-batch {micro} × {passes} passes = "
+        "Chosen: {strategy} – nothing fits without offload. {processes} processes × micro-batch {micro} × {passes} passes = "
         "global batch {batch}; launch file: {launch}",
     ),
     "plan.refused": (
-        "❌ {preset}: 맞는 방법이 없습니다. 가장 가까운 {strategy}: GPU당 {gpu} GiB (사용 가능 {gpu_there}), 호스트 메모리 {host} GiB "
+        "{preset}: 맞는 방법이 없습니다. 가장 가까운 {strategy}: GPU당 {gpu} GiB (사용 가능 {gpu_there}), 호스트 메모리 {host} GiB "
         "(사용 가능 {host_there}).",
-        "❌ {preset}: nothing fits. The closest, {strategy}, takes {gpu} GiB of a GPU (usable: {gpu_there}) and {host} GiB of host "
+        "{preset}: nothing fits. The closest, {strategy}, takes {gpu} GiB of a GPU (usable: {gpu_there}) and {host} GiB of host "
         "memory (usable: {host_there}).",
+    ),
+    "plan.recomputes": (" + 활성값 재계산", " with activation checkpointing"),
+    "plan.say": ("🧭 {choice}", "🧭 {choice}"),
+    "plan.stand_in": (
+        "🧪 설명된 GPU가 이 컴퓨터에 없으므로 같은 전략을 CPU에서 시작합니다",
+        "🧪 The GPU that is described is not here: the same strategy is started on the CPU in its stead",
+    ),
+    "plan.preset_fits": (
+        "auto: 이 메모리에 들어가는 가장 큰 프리셋 ({strategy})",
+        "auto: the largest that fits into this memory ({strategy})",
+    ),
+    "plan.preset_none_fits": (
+        "auto: 들어가는 프리셋이 없어 가장 작은 것",
+        "auto: the smallest; none fits into this memory",
     ),
     "plan.would_fit": ("들어가는 프리셋: --preset {preset}", "What would fit: --preset {preset}"),
     "plan.none_fits": ("더 작은 프리셋도 들어가지 않습니다", "No smaller preset fits either"),

@@ -9,15 +9,13 @@ import msgspec
 
 from redheart.config import Config
 from redheart.inspection.text_table import aligned
-from redheart.machine import GIB, Precision, choose_preset, inspect_machine
+from redheart.machine import GIB, inspect_machine
 from redheart.messages import text
+from redheart.plan.auto import BY_SIZE, choose_preset, request_of
 from redheart.plan.choice import Plan, Request, Row, make_plan
 from redheart.plan.hardware import Hardware
 from redheart.plan.memory import Parts, in_gib
 from redheart.plan.speed import busy_from
-
-#: From the largest; which of them is named where the one that was asked for does not fit.
-_BY_SIZE = ("730m", "small", "tiny")
 
 
 def plan_training(
@@ -29,6 +27,7 @@ def plan_training(
     nodes: int | None = None,
     segments: int | None = None,
     situations: int = 0,
+    d_embed: int = 384,
 ) -> Plan:
     """The plan of the main training of ``config``.
 
@@ -36,6 +35,7 @@ def plan_training(
         gpus: a node has, each of ``gpu_bytes``; None: as found here, as ``host_bytes`` is.
         segments: of every situation; None: the most that a situation may have.
         situations: of the training split.
+        d_embed: width of the encoder's vectors.
 
     Raises:
         UsageError: the hardware is told by halves.
@@ -44,32 +44,15 @@ def plan_training(
     found = Hardware.of(inspect_machine(Path(config.output)))
     hardware = found.given(gpus=gpus, gpu_bytes=gpu_bytes, host_bytes=host_bytes, nodes=nodes)
     preset = config.model.preset
+
+    def request(one: str) -> Request:
+        return replace(request_of(config, one, hardware, segments=segments, situations=situations), d_embed=d_embed)
+
     if preset != "auto":
-        return make_plan(_request(config, preset, hardware, segments, situations), hardware)
-    presets = _BY_SIZE if hardware.has_gpu else (choose_preset(config)[0],)
-    plans = [make_plan(_request(config, one, hardware, segments, situations), hardware) for one in presets]
+        return make_plan(request(preset), hardware)
+    presets = BY_SIZE if hardware.has_gpu else (choose_preset(config)[0],)
+    plans = [make_plan(request(one), hardware) for one in presets]
     return next((one for one in plans if one.chosen), plans[-1])
-
-
-def _request(config: Config, preset: str, hardware: Hardware, segments: int | None, situations: int) -> Request:
-    training = config.training
-    precision: Precision = (
-        ("bf16" if hardware.has_gpu and hardware.has_bf16 else "no")
-        if training.precision == "auto"
-        else training.precision
-    )
-    return Request(
-        preset,
-        precision,
-        training.global_batch_size,
-        segments or config.embedding.max_segments,
-        micro_batch=training.micro_batch_size,
-        passes=training.gradient_accumulation_steps,
-        recomputes=training.activation_checkpointing or None,
-        doubles=bool(training.r_drop),
-        has_average=bool(training.ema_decay),
-        situations=situations if training.linear_start is not False and training.init_from is None else None,
-    )
 
 
 def as_table(config: Config, plan: Plan, *, situations: int = 0) -> str:
@@ -134,13 +117,17 @@ def _lack(row: Row) -> str:
 
 
 def _chosen(plan: Plan) -> str:
+    return f"✅ {reason(plan)}" if plan.chosen else f"❌ {refusal(plan)}"
+
+
+def reason(plan: Plan) -> str:
+    """What is taken, and why."""
     row = plan.chosen
-    if row is None:
-        return refusal(plan)
+    assert row is not None
     key = "plan.chosen_offload" if row.strategy.offloads_optimizer else "plan.chosen"
     return text(
         key,
-        strategy=row.strategy.name,
+        strategy=row.strategy.name + (text("plan.recomputes") if row.strategy.recomputes else ""),
         micro=row.job.micro_batch,
         passes=row.job.passes,
         processes=row.job.processes,
@@ -152,7 +139,7 @@ def _chosen(plan: Plan) -> str:
 def refusal(plan: Plan) -> str:
     """Why nothing fits, with what is there and what is wanted, and the largest preset that would."""
     hardware, closest = plan.hardware, plan.closest
-    smaller = _BY_SIZE[_BY_SIZE.index(plan.request.preset) + 1 :]
+    smaller = BY_SIZE[BY_SIZE.index(plan.request.preset) + 1 :]
     fitting = next((one for one in smaller if make_plan(_with_preset(plan.request, one), hardware).chosen), None)
     refused = text(
         "plan.refused",

@@ -1,0 +1,93 @@
+"""The strategy of a training that is about to begin: by the plan, for this machine or for one that it stands in for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redheart.config import Config, with_settings
+from redheart.errors import OutOfMemory
+from redheart.machine import inspect_machine
+from redheart.messages import info
+from redheart.plan.choice import Plan
+from redheart.plan.hardware import Hardware
+from redheart.workflow.examinations.plan import plan_training, reason, refusal
+
+if TYPE_CHECKING:
+    from redheart.embedding import EmbeddedDataset
+
+
+@dataclass(frozen=True)
+class Described:
+    """Hardware as a user describes it; None: as it is found here."""
+
+    gpus: int | None = None
+    gpu_bytes: int | None = None
+    host_bytes: int | None = None
+
+    @property
+    def is_here(self) -> bool:
+        return self == HERE
+
+
+HERE = Described()
+
+
+def preset_for(config: Config, described: Described) -> str:
+    """The preset that is trained on the hardware that is described; given, or the largest that fits there."""
+    plan = plan_training(config, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes)
+    return plan.request.preset
+
+
+def choose_strategy(config: Config, dataset: EmbeddedDataset, described: Described) -> Plan:
+    """The plan of the main training, with its choice said.
+
+    Raises:
+        OutOfMemory: nothing fits; with what is there, what is wanted, and the preset that would fit.
+    """
+    plan = plan_training(
+        config,
+        gpus=described.gpus,
+        gpu_bytes=described.gpu_bytes,
+        host_bytes=described.host_bytes,
+        segments=int(dataset.counts.max()),
+        situations=dataset.facts.counts["train"],
+        d_embed=dataset.d_embed,
+    )
+    if plan.chosen is None:
+        raise OutOfMemory(refusal(plan))
+    info("plan.say", choice=reason(plan))
+    if not described.is_here and plan.hardware.has_gpu and not inspect_machine(Path(config.output)).gpus:
+        info("plan.stand_in")
+    return plan
+
+
+def settings_of(plan: Plan) -> dict[str, bool]:
+    """What the choice settles of a configuration."""
+    chosen = plan.chosen
+    return {"training.activation_checkpointing": True} if chosen is not None and chosen.strategy.recomputes else {}
+
+
+def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
+    """``config`` as it fits into memory in one plain process on this machine: with activation checkpointing, if it has to.
+
+    Args:
+        config: resolved.
+
+    Raises:
+        OutOfMemory: it does not fit; with the strategy that would, or the preset.
+    """
+    hardware = Hardware.of(inspect_machine(Path(config.output)))
+    plan = plan_training(
+        config,
+        gpus=1 if hardware.has_gpu else None,
+        segments=int(dataset.counts.max()),
+        situations=dataset.facts.counts["train"],
+        d_embed=dataset.d_embed,
+    )
+    if plan.chosen is None:
+        raise OutOfMemory(refusal(plan))
+    if plan.chosen.strategy.kind != "plain":
+        raise OutOfMemory(f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`")
+    return with_settings(config, settings_of(plan))
