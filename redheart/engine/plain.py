@@ -145,6 +145,8 @@ class PlainEngine(AcceleratedEngine):
 
     def make_missing_state(self) -> None:
         parameters, state = self._parameters, self.optimizer_state()
+        if len(state) == len(self._group_of):
+            return
         missing = [
             name for name in self._group_of if parameters[name].grad is not None and not state.get(parameters[name])
         ]

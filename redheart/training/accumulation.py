@@ -125,7 +125,8 @@ class Accumulation:
         counts = _moved(prepared.counts, engine.device)
         names: list[str] = []
         sums = torch.zeros(1, device=engine.device)
-        engine.model.train()
+        if not engine.model.training:  # to tell every module takes as long as a small model's update
+            engine.model.train()
         # Dropout is a function of seed, step and process, so that a resumed run draws what it would have drawn.
         drawn = (self._seed * 1_000_003 + step) * 4_096 + engine.rank
         torch.manual_seed(drawn % _SEEDS)
