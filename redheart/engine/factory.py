@@ -9,9 +9,9 @@ from pathlib import Path
 
 from redheart.config import Config
 from redheart.engine.contract import Engine
-from redheart.engine.deepspeed_engine import DeepSpeedEngine
 from redheart.engine.launch import Launch
 from redheart.engine.plain import PlainEngine
+from redheart.engine.zero.engine import DeepSpeedEngine
 
 
 def make_engine(config: Config, *, tracking_folder: Path | None = None) -> Engine:

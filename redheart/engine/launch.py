@@ -11,8 +11,6 @@ import torch
 
 from redheart.batches.order import BatchGeometry
 from redheart.config import Config
-from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.deepspeed_extensions import provide_extensions
 from redheart.engine.launch_variables import (
     accumulation_asked,
     deepspeed_config_file,
@@ -21,6 +19,8 @@ from redheart.engine.launch_variables import (
     precision_asked,
     world_size,
 )
+from redheart.engine.zero.config import fill_deepspeed_config
+from redheart.engine.zero.extensions import provide_extensions
 from redheart.errors import ConfigError
 from redheart.machine import Precision, choose_precision
 

@@ -1,7 +1,7 @@
 """The machine: devices, memory and disk, and the precision that follows from them."""
 
 from redheart.machine.choices import Precision, choose_precision, inference_device
-from redheart.machine.gpus import Gpu
+from redheart.machine.gpus import Gpu, find_gpus
 from redheart.machine.inspection import GIB, Machine, capacity, host_memory, inspect_machine
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Precision",
     "capacity",
     "choose_precision",
+    "find_gpus",
     "host_memory",
     "inference_device",
     "inspect_machine",

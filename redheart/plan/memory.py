@@ -12,11 +12,12 @@ moments          8 P            8 P / N              8 P / N              8 P / 
 in AdamW's step  –              4 P / N              4 P / N              4 × sub-group
 ================ ============== ==================== ==================== =====================
 
-Plain is PyTorch's AdamW over fp32 weights, whose fused step needs nothing besides. DDP's reducer has buckets for all gradients (4 P
-more). ZeRO's rows are DeepSpeed's own tensors, seen as they were made (0.19.8, ``stage_1_and_2.py``, ``stage3.py``): an fp32 copy of the
-weights in fp32 too; before the optimizer's step one flat copy of the gradients of a group (1, 2), of a sub-group (3); in ZeRO-3
-under 16 bits the gradients' 16-bit partitions beside. *Live* is what ZeRO-3 has gathered: as much as ``zero_sizes.py`` lets it, at
-least two of the largest layers, and the small tensors that stay. Activations are counted (``activations.py``).
+Plain is PyTorch's AdamW over fp32 weights, whose fused step needs nothing besides; data parallel sums its gradients in one bucket
+(``redheart.engine.gradient_sum``). ZeRO's rows are DeepSpeed's own tensors, seen as they were made (0.19.8, its ``stage_1_and_2.py`` and
+``stage3.py``): an fp32 copy of the weights in fp32 too; before the optimizer's step one flat copy of the gradients of a group (1, 2)
+or of a sub-group (3); in ZeRO-3 under 16 bits the gradients' 16-bit partitions beside. *Live* is what ZeRO-3 has gathered: as much as
+``zero_sizes.py`` lets it, at least two of the largest layers, and the small tensors that stay. Activations are counted
+(``activations.py``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ PROCESS_BYTES = 115 << 20
 PREPARED_BYTES = 70 << 20
 #: A process with the libraries that training imports, before anything else: 171 MiB, with DeepSpeed 189.
 IMPORT_BYTES = 190 << 20
+#: Of gradients that are summed at once between data parallel processes.
+SUM_BUCKET = 25 << 20
 #: Of a model's parameters, what lies in tensors so small that ZeRO-3 keeps them gathered.
 PERSISTENT_SHARE = 0.02
 #: Widths of the closed-form start: four views and the RBF activations, in double precision; a decomposition keeps four matrices.
@@ -138,7 +141,7 @@ def _held(strategy: Strategy, job: Job) -> Parts:
     kept = situations * (activations.a_situation + activations.inside)
     average = 4 * (shard if strategy.is_sharded else count) if job.has_average else 0
     if not strategy.is_sharded:
-        buckets = 4 * count if strategy.kind == "ddp" else 0
+        buckets = SUM_BUCKET if strategy.kind == "ddp" else 0
         # Of a step's only pass the activations are there first, and go as gradients come; of a later one both are there.
         overlap = 0 if job.passes > 1 else min(4 * count, activations.once + kept)
         return Parts(4 * count, 4 * count, 8 * count, average, activations.once + kept - overlap, buckets)

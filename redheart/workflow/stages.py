@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from redheart.config import Config, Resolution, resolved_yaml
 from redheart.errors import NotYetDone
-from redheart.machine import inspect_machine
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.progress import others_speak
@@ -160,19 +159,16 @@ def train_by(plan: Plan, config: Config, *, force: bool, should_stop: Stop = lam
     """
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import Supervisor
-    from redheart.workflow.strategy import settings_of
+    from redheart.workflow.strategy import place_of, settings_of
 
-    assert plan.chosen is not None
     settings = OutputPaths(config.output).launch
     resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
     write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
     words = ["train", "--config", str(settings), *(["--force"] if force else [])]
     words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
-    has_gpu = bool(inspect_machine(Path(config.output)).gpus)
-    command = GroupCommand.of(
-        words, launch_file=plan.chosen.strategy.launch_file(on_gpu=has_gpu), processes=plan.chosen.job.processes
-    )
+    launch_file, processes = place_of(plan)
+    command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     with others_speak():
         Supervisor(command, Path(config.output), should_stop=should_stop).run()
 

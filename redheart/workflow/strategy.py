@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from redheart.config import Config, with_settings
 from redheart.errors import OutOfMemory
-from redheart.machine import inspect_machine
+from redheart.machine import find_gpus, inspect_machine
 from redheart.messages import info
 from redheart.plan.choice import Plan
 from redheart.plan.hardware import Hardware
@@ -58,9 +58,29 @@ def choose_strategy(config: Config, dataset: EmbeddedDataset, described: Describ
     if plan.chosen is None:
         raise OutOfMemory(refusal(plan))
     info("plan.say", choice=reason(plan))
-    if not described.is_here and plan.hardware.has_gpu and not inspect_machine(Path(config.output)).gpus:
+    if not described.is_here and plan.hardware.has_gpu and not find_gpus():
         info("plan.stand_in")
     return plan
+
+
+def plan_here(config: Config) -> Plan:
+    """The plan of the main training on this machine, before any data is opened, with its choice said.
+
+    Raises:
+        OutOfMemory: nothing fits.
+    """
+    plan = plan_training(config)
+    if plan.chosen is None:
+        raise OutOfMemory(refusal(plan))
+    info("plan.say", choice=reason(plan))
+    return plan
+
+
+def place_of(plan: Plan) -> tuple[str | None, int]:
+    """The launch file of the strategy that is chosen, as it is started on this machine, and how many processes."""
+    assert plan.chosen is not None
+    on_gpu = bool(find_gpus())
+    return plan.chosen.strategy.launch_file(on_gpu=on_gpu), plan.chosen.job.processes
 
 
 def settings_of(plan: Plan) -> dict[str, bool]:

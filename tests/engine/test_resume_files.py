@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from redheart.engine.deepspeed_engine import DeepSpeedEngine
 from redheart.engine.resume_files import LossScale, check_complete
+from redheart.engine.zero.engine import DeepSpeedEngine
 from redheart.errors import StorageError
 from redheart.storage import read_struct, write_json
 

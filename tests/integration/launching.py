@@ -68,7 +68,7 @@ def compile_extensions(strategy: str = "zero2_offload") -> None:
     """
     program = (
         "import json, os; os.environ['DS_ACCELERATOR'] = 'cpu'\n"
-        "from redheart.engine.deepspeed_extensions import load_extensions\n"
+        "from redheart.engine.zero.extensions import load_extensions\n"
         f"load_extensions(json.load(open('ds_configs/{strategy}.json')))"
     )
     done = run_unless_silent([sys.executable, "-c", program], environment=dict(os.environ), silence=500.0)

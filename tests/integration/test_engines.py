@@ -15,8 +15,8 @@ from redheart.checkpoint import find_start, list_epochs, load_modules, read_mani
 from redheart.checkpoint.restore import restore_model
 from redheart.config import load_config
 from redheart.embedding import open_embedded
-from redheart.engine.deepspeed_config import fill_deepspeed_config
 from redheart.engine.factory import make_engine
+from redheart.engine.zero.config import fill_deepspeed_config
 from redheart.errors import ConfigError
 from redheart.storage import read_json, read_lines
 from redheart.tasks import TASKS

@@ -13,7 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_ENGINE = "redheart.engine.deepspeed_engine"
+_ENGINE = "redheart.engine.zero.engine"
 
 
 class _Patching(importlib.abc.MetaPathFinder):

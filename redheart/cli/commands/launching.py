@@ -25,9 +25,15 @@ def _launch(arguments: Namespace, config: Config) -> int:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import RESTARTS, Supervisor
     from redheart.progress import others_speak
+    from redheart.workflow.strategy import place_of, plan_here, settings_of
 
     check_not_in_a_group()
-    command = GroupCommand.of(_words(arguments), launch_file=arguments.launch_file, processes=arguments.processes)
+    words, launch_file, processes = _words(arguments), arguments.launch_file, arguments.processes
+    if launch_file is None and processes is None:
+        plan = plan_here(config)
+        words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
+        launch_file, processes = place_of(plan)
+    command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     restarts = RESTARTS if arguments.restarts is None else arguments.restarts
     with stop_requested() as request, others_speak():
         Supervisor(
@@ -67,10 +73,13 @@ def _launch_options(parser: Parser) -> None:
         "--launch-file",
         type=filled,
         metavar="FILE",
-        help="an Accelerate configuration, such as launch/zero2.yaml (default: one plain process, or one for each GPU)",
+        help="an Accelerate configuration, such as launch/zero2.yaml (default: as `redheart plan` chooses)",
     )
     parser.add_argument(
-        "--processes", type=positive, metavar="N", help="how many (default: the launch file's, or one for each GPU)"
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="how many (default: the launch file's, or as `redheart plan` chooses)",
     )
     parser.add_argument(
         "--restarts",

@@ -10,6 +10,7 @@ from redheart.cli.argument_parser import Parser
 from redheart.cli.arguments import common_options, hardware_options, positive
 from redheart.cli.command import Command
 from redheart.cli.terminal import print_json, show
+from redheart.errors import OutOfMemory
 
 if TYPE_CHECKING:
     from redheart.config import Config
@@ -41,7 +42,7 @@ def _plan(arguments: Namespace, config: Config) -> int:
         print_json(as_json(plan))
     else:
         show(as_table(config, plan, situations=situations))
-    return 0 if plan.chosen else 3
+    return 0 if plan.chosen else OutOfMemory.exit_code
 
 
 def _plan_options(parser: Parser) -> None:

@@ -64,8 +64,21 @@ def examine(config: Config) -> list[Finding]:
     findings.append(Finding("host memory", memory >= 2, f"{memory:.1f} GiB usable", "at least 2 GiB", required=True))
     disk = machine.disk_bytes / GIB
     findings.append(Finding("disk", disk >= 1, f"{disk:.1f} GiB free", "at least 1 GiB", required=True))
+    if importlib.util.find_spec("torch") is not None:  # without it nothing can be counted, and that is told above
+        findings.append(_plan(config))
     findings.append(_embedding_model(config))
     return findings
+
+
+def _plan(config: Config) -> Finding:
+    """Whether the model trains here, by the plan."""
+    from redheart.workflow.examinations.plan import plan_training, reason, refusal
+
+    plan = plan_training(config)
+    what = f"memory for {plan.request.preset}"
+    if plan.chosen is None:
+        return Finding(what, False, refusal(plan), required=True)
+    return Finding(what, True, reason(plan))
 
 
 def _embedding_model(config: Config) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from redheart.engine.deepspeed_config import fill_deepspeed_config
+from redheart.engine.zero.config import fill_deepspeed_config
 from redheart.plan.zero_sizes import zero_sizes
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch.utils.file_baton
 from torch.utils.file_baton import FileBaton
 
-from redheart.engine import extension_lock
-from redheart.engine.extension_lock import ABANDONED_AFTER, sole_loader
+from redheart.engine.zero import extension_lock
+from redheart.engine.zero.extension_lock import ABANDONED_AFTER, sole_loader
 from redheart.errors import StorageError
 from redheart.messages import set_language
 
@@ -32,7 +32,7 @@ HOLD = f"{BATON}\nassert baton.try_acquire()\nprint('held', flush=True)\nsys.std
 LOAD = f"""{BATON}
 import os, pathlib, time
 from redheart.messages import set_language
-from redheart.engine.extension_lock import sole_loader
+from redheart.engine.zero.extension_lock import sole_loader
 set_language("en")
 with sole_loader(pathlib.Path(sys.argv[1]).parent):
     assert baton.try_acquire(), "PyTorch would wait"

@@ -14,9 +14,13 @@ from redheart.checkpoint.slices import MOMENTS
 from redheart.config import Config
 from redheart.engine.accelerated import AcceleratedEngine
 from redheart.engine.contract import StepOutcome
-from redheart.engine.deepspeed_config import fill_deepspeed_config
-from redheart.engine.deepspeed_extensions import provide_extensions
-from redheart.engine.deepspeed_internals import (
+from redheart.engine.launch import Launch
+from redheart.engine.resume_files import LossScale
+from redheart.engine.shards import Shard, broadcast_zero_shards, flat_partitions, zero_shards
+from redheart.engine.zero.config import fill_deepspeed_config
+from redheart.engine.zero.extensions import provide_extensions
+from redheart.engine.zero.host_allocator import give_back_what_is_freed, trim
+from redheart.engine.zero.internals import (
     drop_gradients,
     full_parameter_outside,
     held_gradients_are_finite,
@@ -24,10 +28,6 @@ from redheart.engine.deepspeed_internals import (
     optimized_groups,
     set_parameter_outside,
 )
-from redheart.engine.host_allocator import give_back_what_is_freed, trim
-from redheart.engine.launch import Launch
-from redheart.engine.resume_files import LossScale
-from redheart.engine.shards import Shard, broadcast_zero_shards, flat_partitions, zero_shards
 from redheart.model import Model
 from redheart.plan.zero_sizes import zero_sizes
 from redheart.storage import Scalar

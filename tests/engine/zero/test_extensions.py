@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from redheart.engine import launch
-from redheart.engine.deepspeed_extensions import extensions_to_build, own_ninja_first, provide_extensions
+from redheart.engine.zero.extensions import extensions_to_build, own_ninja_first, provide_extensions
 
 OFFLOADED = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from redheart.engine.deepspeed_config import DeepSpeedConfig, section_of
-from redheart.engine.extension_lock import sole_loader
 from redheart.engine.launch_variables import is_first_process
+from redheart.engine.zero.config import DeepSpeedConfig, section_of
+from redheart.engine.zero.extension_lock import sole_loader
 from redheart.errors import MissingRequirement
 from redheart.messages import info
 

@@ -9,7 +9,7 @@ import pytest
 
 MEASURED = """
 import psutil, torch
-from redheart.engine.host_allocator import give_back_what_is_freed, trim
+from redheart.engine.zero.host_allocator import give_back_what_is_freed, trim
 if {asked}:
     give_back_what_is_freed()
 raised = torch.ones(7 << 20)  # 28 MiB, mapped and freed: glibc raises to that the size below which it keeps memory

@@ -1,0 +1,1 @@
+"""The engine under DeepSpeed: its configuration, its extensions, and what of its insides is touched."""

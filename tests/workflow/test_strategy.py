@@ -1,0 +1,110 @@
+"""The strategy of a training: chosen before anything starts, and what does not fit refused there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from redheart.config import Config, with_settings
+from redheart.errors import OutOfMemory
+from redheart.machine import GIB, Gpu, Machine
+from redheart.plan import auto
+from redheart.workflow import strategy
+from redheart.workflow.examinations import doctor, plan
+from redheart.workflow.strategy import HERE, Described, choose_strategy, fitting_alone, preset_for, settings_of
+
+DATASET: Any = SimpleNamespace(counts=np.array([4, 16]), d_embed=384, facts=SimpleNamespace(counts={"train": 1000}))
+
+
+def config(preset: str, **settings: Any) -> Config:
+    return with_settings(Config(), {"model.preset": preset, "training.precision": "bf16", **settings})
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Sets what this machine has."""
+
+    def is_like(*gpu_gib: float, host_gib: float) -> None:
+        gpus = tuple(Gpu("card", int(size * GIB), int(size * GIB), (9, 0)) for size in gpu_gib)
+        found = Machine(gpus, int(host_gib * GIB), 8, 1000 * GIB)
+        for module in (plan, strategy, doctor):
+            monkeypatch.setattr(module, "inspect_machine", lambda _: found)
+        monkeypatch.setattr(strategy, "find_gpus", lambda: gpus)
+        monkeypatch.setattr(auto, "capacity", lambda _: found)
+
+    return is_like
+
+
+def test_a_small_card_is_started_by_the_launch_file_of_what_fits(machine: Any) -> None:
+    machine(8, host_gib=32)
+    found = choose_strategy(config("730m"), DATASET, HERE)
+    assert strategy.place_of(found) == ("launch/zero2_offload.yaml", 1)
+    with pytest.raises(OutOfMemory, match=r"does not fit.*redheart launch"):
+        fitting_alone(config("730m"), DATASET)
+    assert fitting_alone(config("small"), DATASET) == config("small")
+
+
+def test_what_fits_with_activation_checkpointing_alone_gets_it(machine: Any) -> None:
+    asked = config("small", **{"training.global_batch_size": 4096, "training.micro_batch_size": 512})
+    machine(3.2, host_gib=32)
+    settled = fitting_alone(asked, DATASET)
+    assert settled == with_settings(asked, {"training.activation_checkpointing": True})
+    assert settings_of(choose_strategy(asked, DATASET, HERE)) == {"training.activation_checkpointing": True}
+
+
+def test_too_little_memory_is_refused_with_numbers_and_the_preset_that_fits(machine: Any) -> None:
+    machine(host_gib=6)
+    with pytest.raises(OutOfMemory, match=r"730m: .*11\.\d GiB.*6\.0.*--preset small"):
+        fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
+    with pytest.raises(OutOfMemory, match="730m"):
+        choose_strategy(config("730m"), DATASET, HERE)
+    machine(host_gib=13)
+    fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
+
+
+def test_doctor_says_no_where_the_plan_says_no(machine: Any) -> None:
+    machine(host_gib=6)
+    refused = doctor._plan(config("730m"))
+    assert refused.required and not refused.ok and "--preset small" in refused.found
+    assert doctor._plan(config("tiny")).ok
+
+
+def test_a_described_card_decides_strategy_and_preset(machine: Any) -> None:
+    machine(host_gib=64)
+    card = Described(gpus=1, gpu_bytes=8 * GIB)
+    assert preset_for(Config(), card) == "730m"
+    assert preset_for(Config(), Described(gpu_bytes=2 * GIB, host_bytes=8 * GIB)) == "small"
+    assert strategy.place_of(choose_strategy(config("730m"), DATASET, card)) == ("launch/zero2_offload.yaml", 1)
+    four = Described(gpus=4, gpu_bytes=80 * GIB)
+    assert strategy.place_of(choose_strategy(config("730m"), DATASET, four))[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("gpus", "host_gib", "preset"),
+    [((8.0,), 32, "730m"), ((2.0,), 8, "small"), ((0.8,), 1.2, "tiny"), ((24.0, 24.0), 64, "730m")],
+)
+def test_auto_is_the_largest_preset_that_fits(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, gpus: tuple[float, ...], host_gib: float, preset: str
+) -> None:
+    machine(*gpus, host_gib=host_gib)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert auto.choose_preset(config("auto"))[0] == preset
+
+
+def test_without_a_gpu_auto_is_the_smallest(machine: Any) -> None:
+    machine(host_gib=512)
+    assert auto.choose_preset(Config())[0] == "tiny"
+    assert plan.plan_training(Config()).request.preset == "tiny"
+
+
+def test_the_plan_as_a_table_and_as_json(machine: Any, tmp_path: Path) -> None:
+    machine(8, host_gib=32)
+    found = plan.plan_training(config("730m"), situations=10_000)
+    table = plan.as_table(config("730m"), found, situations=10_000)
+    assert sum("←" in line for line in table.splitlines()) == 1
+    assert "ZeRO-2, optimizer offload" in next(line for line in table.splitlines() if "←" in line)
+    assert '"strategy": "zero2"' in plan.as_json(found)
