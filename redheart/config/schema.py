@@ -55,7 +55,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """Which model."""
 
     preset: Literal["auto", "tiny", "small", "730m"] = "auto"
-    """``auto``: ``730m`` where there is a CUDA device, else ``tiny``."""
+    """``auto``: where there is a CUDA device the largest that fits by the plan (``redheart plan``), else ``tiny``."""
     dropout: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.1
     """Fraction of activations dropped in training, in every block."""
 
@@ -70,7 +70,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     global_batch_size: Positive = 32
     """Situations an optimizer step, over all processes: micro_batch_size × accumulation × world size."""
     micro_batch_size: Positive | None = None
-    """Situations a forward pass on one device; null: the global batch divided by the world size, at most 32."""
+    """Situations a forward pass on one device; null: in one process, and under `redheart launch`, the largest that the plan
+    finds to fit; under another launcher the global batch divided by the world size, at most 32."""
     gradient_accumulation_steps: Positive | None = None
     """Null: follows from the other two and the world size; given, it must agree with them."""
     weight_decay: NotNegative = 0.05

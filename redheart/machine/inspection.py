@@ -39,7 +39,7 @@ class Machine:
 
 def host_memory() -> int:
     """Bytes of host memory that this process may still use: the least of what is free and what control groups leave."""
-    return min(psutil.virtual_memory().available, *(limit.rest for limit in memory_limits()), _address_space())
+    return min([psutil.virtual_memory().available, _address_space(), *(limit.rest for limit in memory_limits())])
 
 
 def _address_space() -> int:
@@ -70,5 +70,5 @@ def capacity(output: Path) -> Machine:
     return replace(
         found,
         gpus=tuple(replace(gpu, free_bytes=gpu.total_bytes) for gpu in found.gpus),
-        host_bytes=min(psutil.virtual_memory().total, *limits),
+        host_bytes=min([psutil.virtual_memory().total, *limits]),
     )

@@ -55,6 +55,8 @@ def choose_preset(config: Config) -> tuple[str, str]:
     if not torch.cuda.is_available():
         return "tiny", text("workflow.preset_cpu")
     hardware = Hardware.of(capacity(Path(config.output)))
+    if not hardware.has_gpu:  # PyTorch has a device that the driver's library knows nothing of: another maker's
+        return BY_SIZE[0], text("workflow.preset_cuda")
     for preset in BY_SIZE:
         if (chosen := make_plan(request_of(config, preset, hardware), hardware).chosen) is not None:
             return preset, text("plan.preset_fits", strategy=chosen.strategy.name)

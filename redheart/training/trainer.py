@@ -86,7 +86,8 @@ class Trainer:
         asked: the configuration before it was resolved, from which the run's identity is computed; None: ``config``.
         should_stop: looked at after every step; a signal handler sets what it reads.
         callbacks: told of the run too, after the trainer's own and before its state is saved.
-        settle: the configuration as it is trained with, once it is clear that there is something to train.
+        settle: gives the configuration as the engine is made with, which follows from this machine's memory and is not kept; called
+            once it is clear that there is something to train.
     """
 
     def __init__(
@@ -152,8 +153,7 @@ class Trainer:
         if not self.force and self.folder.is_finished(training.epochs):
             info("training.done_already", epochs=training.epochs)
             return replace(result, skipped=True)
-        self.config = self._settle(self.config)
-        engine = make_engine(self.config, tracking_folder=self.paths.tensorboard)
+        engine = make_engine(self._settle(self.config), tracking_folder=self.paths.tensorboard)
         whole, sources = self.table, list[Source]()
         if training.init_from is not None:
             self.table, sources = without_what_trained(Path(training.init_from), whole)

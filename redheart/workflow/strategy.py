@@ -12,6 +12,7 @@ from redheart.machine import find_gpus, inspect_machine
 from redheart.messages import info
 from redheart.plan.choice import Plan
 from redheart.plan.hardware import Hardware
+from redheart.storage import Scalar
 from redheart.workflow.examinations.plan import plan_training, reason, refusal
 
 if TYPE_CHECKING:
@@ -83,14 +84,19 @@ def place_of(plan: Plan) -> tuple[str | None, int]:
     return plan.chosen.strategy.launch_file(on_gpu=on_gpu), plan.chosen.job.processes
 
 
-def settings_of(plan: Plan) -> dict[str, bool]:
-    """What the choice settles of a configuration."""
-    chosen = plan.chosen
-    return {"training.activation_checkpointing": True} if chosen is not None and chosen.strategy.recomputes else {}
+def settings_of(plan: Plan) -> dict[str, Scalar]:
+    """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be."""
+    assert plan.chosen is not None
+    settled: dict[str, Scalar] = {}
+    if plan.chosen.strategy.recomputes:
+        settled["training.activation_checkpointing"] = True
+    if plan.request.micro_batch is None and plan.request.passes is None:
+        settled["training.micro_batch_size"] = plan.chosen.job.micro_batch
+    return settled
 
 
 def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
-    """``config`` as it fits into memory in one plain process on this machine: with activation checkpointing, if it has to.
+    """``config`` as it fits into memory in one plain process on this machine, see ``settings_of``.
 
     Args:
         config: resolved.

@@ -45,7 +45,9 @@ def test_a_small_card_is_started_by_the_launch_file_of_what_fits(machine: Any) -
     assert strategy.place_of(found) == ("launch/zero2_offload.yaml", 1)
     with pytest.raises(OutOfMemory, match=r"does not fit.*redheart launch"):
         fitting_alone(config("730m"), DATASET)
-    assert fitting_alone(config("small"), DATASET) == config("small")
+    assert fitting_alone(config("small"), DATASET) == config("small", **{"training.micro_batch_size": 32})
+    large = config("small", **{"training.global_batch_size": 256})
+    assert fitting_alone(large, DATASET) == with_settings(large, {"training.micro_batch_size": 256})
 
 
 def test_what_fits_with_activation_checkpointing_alone_gets_it(machine: Any) -> None:

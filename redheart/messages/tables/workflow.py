@@ -99,6 +99,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ No learning rate was given and there is no {path}: using {learning_rate:g}. redheart sweep finds one",
     ),
     "workflow.preset_asked": ("지정됨", "asked for"),
+    "workflow.preset_cuda": ("auto: CUDA 장치가 있음", "auto: there is a CUDA device"),
     "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
     "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
     "launching.start_one": ("🚀 한 프로세스로 학습 시작: {command}", "🚀 Training in one process: {command}"),
