@@ -26,7 +26,7 @@ from redheart.training.out_of_memory import Happened, OomLog
 
 #: Seeds that PyTorch's generators have. Seed, step and process together are folded into them.
 _SEEDS = 1 << 64
-_WAY_OUT = "choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
+_WAY_OUT = "choose a smaller model.preset, or the strategy that `redheart plan` names"
 
 
 class BatchLoss(NamedTuple):

@@ -207,7 +207,7 @@ class TrainingLoop:
             self.oom.record(failure, happened, rank=engine.rank)
             raise OutOfMemory(
                 f"out of memory in the optimizer's step on process {engine.rank} ({failure.message}): its state takes twice the "
-                "memory of the weights. Choose a smaller model.preset, or launch with launch/zero3_offload.yaml"
+                "memory of the weights. Choose a smaller model.preset, or the strategy that `redheart plan` names"
             ) from error
 
     def _accumulate(self, batch: Indices) -> BatchLoss:

@@ -42,7 +42,22 @@ def _plan(arguments: Namespace, config: Config) -> int:
         print_json(as_json(plan))
     else:
         show(as_table(config, plan, situations=situations))
+    if arguments.measure and plan.chosen:
+        from redheart.workflow.examinations import plan_measured
+
+        show(plan_measured.as_table(plan_measured.measure_row(config, plan, plan.chosen)))
     return 0 if plan.chosen else OutOfMemory.exit_code
+
+
+def _settle_plan(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
+    described = [
+        name for name in ("gpus", "gpu_memory", "host_memory", "nodes") if getattr(arguments, name) is not None
+    ]
+    if arguments.measure and (described or arguments.json):
+        other = "json" if arguments.json else described[0].replace("_", "-")
+        parser.refuse(
+            f"found --measure and --{other}; wanted one of them: what is measured is this machine, as a table"
+        )
 
 
 def _plan_options(parser: Parser) -> None:
@@ -50,6 +65,9 @@ def _plan_options(parser: Parser) -> None:
     hardware.add_argument("--nodes", type=positive, metavar="N", help="nodes alike (default: 1)")
     parser.add_argument("--segments", type=_segments, metavar="N", help="of every situation (default: the most, 16)")
     parser.add_argument("--situations", type=positive, metavar="N", help="of the training split, to tell the hours")
+    parser.add_argument(
+        "--measure", action="store_true", help="take steps by what is chosen, and show the memory beside the plan's"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, in bytes and seconds, instead of a table")
     common_options(parser, skips=False)
 
@@ -59,5 +77,6 @@ PLAN = Command(
     help="Say by which strategy a model would train in the memory that is there, and what each strategy takes.",
     run=_plan,
     add_options=_plan_options,
+    settle=_settle_plan,
     starts_nothing=lambda arguments: True,
 )

@@ -19,6 +19,48 @@ def section_of(config: DeepSpeedConfig, name: str) -> DeepSpeedConfig:
     return found if isinstance(found, dict) else {}
 
 
+#: Sections by which DeepSpeed would train otherwise than is said here, and what says it. They would be passed over, or fail later.
+_NOT_OURS = {
+    "optimizer": "the optimizer is AdamW, by training.learning_rate, training.weight_decay and training.layer_lr_decay",
+    "scheduler": "the schedule is training.schedule, with training.warmup_fraction and training.final_lr_fraction",
+    "amp": "mixed precision is training.precision",
+    "curriculum_learning": "the order of the data is a function of seed and epoch",
+    "data_efficiency": "the order of the data is a function of seed and epoch",
+    "compression_training": "weights are trained as they are",
+    "progressive_layer_drop": "what is dropped is said by model.dropout",
+    "pipeline": "layers are not spread over devices",
+    "tensor_parallel": "layers are not spread over devices",
+}
+
+
+def _check_sections(path: Path, config: DeepSpeedConfig) -> None:
+    """Nothing that a file says of a training is passed over in silence.
+
+    Raises:
+        ConfigError: naming the section and what says it here.
+    """
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: found {type(config).__name__}, wanted an object of DeepSpeed's settings")
+    for name, instead in _NOT_OURS.items():
+        if name in config:
+            raise ConfigError(
+                f"{path}: found a section '{name}', which would not be followed: {instead}; remove it there"
+            )
+
+
+def check_filled(path: Path, config: Mapping[str, Json], at: str = "") -> None:
+    """Whether nothing is left open that DeepSpeed can't fill in for itself.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for name, value in config.items():
+        if isinstance(value, dict):
+            check_filled(path, value, f"{at}{name}.")
+        elif value == "auto":
+            raise ConfigError(f"{path}: '{at}{name}' is \"auto\", and nothing here fills it in; wanted a value")
+
+
 def fill_deepspeed_config(
     path: Path, values: Mapping[str, Scalar], sizes: Mapping[str, int] | None = None
 ) -> DeepSpeedConfig:
@@ -29,12 +71,13 @@ def fill_deepspeed_config(
         sizes: of what is in flight: they take the place of an ``"auto"`` only, and a literal of the JSON stands.
 
     Raises:
-        ConfigError: naming the file, the key, both values.
+        ConfigError: naming the file, the key, both values; or a section that would not be followed.
     """
     try:
         filled: DeepSpeedConfig = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable DeepSpeed config: {error}") from error
+    _check_sections(path, filled)
     for dotted, size in (sizes or {}).items():
         section, _, leaf = dotted.partition(".")
         if section_of(filled, section).get(leaf) == "auto":

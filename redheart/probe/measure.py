@@ -1,0 +1,65 @@
+"""The start of a probe's processes by a launch file, and what they saw, summed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from redheart.config import Config
+from redheart.errors import TrainingError
+from redheart.launching.command import find_launch_file
+from redheart.launching.ports import free_port
+from redheart.probe.process import Measured, PhaseMemory, Probe
+from redheart.storage import write_json
+from redheart.worker_pool.slots import environment_of_started, own_environment
+
+#: Lines of a failed probe's output that are told.
+_LAST_LINES = 5
+
+
+def measure(
+    config: Config, *, launch_file: str | None, processes: int, segments: int, d_embed: int = 384
+) -> dict[str, PhaseMemory]:
+    """By phase, host memory summed over the processes, of a GPU the fullest; see ``process.py``.
+
+    Args:
+        config: with preset and precision settled.
+        launch_file: None: one plain process.
+
+    Raises:
+        TrainingError: a process failed, with the end of what it said.
+    """
+    with tempfile.TemporaryDirectory(prefix="redheart-probe-") as folder:
+        told = Path(folder) / "probe.json"
+        write_json(told, Probe(config=config, folder=folder, segments=segments, d_embed=d_embed))
+        launcher: list[str] = []
+        if launch_file is not None:
+            launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
+            launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
+        done = subprocess.run(
+            [sys.executable, *launcher, "-m", "redheart.probe.process", str(told)],
+            env=environment_of_started(own_environment()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
+            raise TrainingError(f"the probe ended with exit code {done.returncode}:\n{last}")
+        found = [
+            msgspec.json.decode((Path(folder) / f"rank_{rank}.json").read_bytes(), type=Measured)
+            for rank in range(processes)
+        ]
+    return {
+        phase: PhaseMemory(
+            host=sum(one.phases[phase].host for one in found),
+            host_peak=sum(one.phases[phase].host_peak for one in found),
+            device_peak=max(one.phases[phase].device_peak for one in found),
+        )
+        for phase in found[0].phases
+    }

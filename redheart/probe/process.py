@@ -1,0 +1,108 @@
+"""One process of a probe: makes the model, hands it to the engine, takes steps, saves, and writes down each phase's memory."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from redheart.config import Config
+from redheart.engine.factory import make_engine
+from redheart.model import TargetStatistics, UnifiedModel, dimensions
+from redheart.probe.memory_in_use import device_peak, forget_peak, host_now, host_peak
+from redheart.probe.situations import MadeUpSituations
+from redheart.storage import write_json
+from redheart.training.loop import TrainingLoop
+from redheart.training.optimizer import build_optimizer
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe's processes are told.
+
+    Attributes:
+        config: with preset and precision settled.
+        steps: the first makes the optimizer's state; the second shows what all others take.
+        folder: where each process writes ``rank_N.json``, and a state is saved to be looked at and removed.
+    """
+
+    config: Config
+    folder: str
+    segments: int
+    d_embed: int = 384
+    steps: int = 2
+
+
+class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes over what the process had with its imports; the device's of all tensors."""
+
+    host: int
+    host_peak: int
+    device_peak: int
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``."""
+
+    imports: int
+    phases: dict[str, PhaseMemory]
+
+
+class _Watch:
+    def __init__(self) -> None:
+        self.imports = host_now()
+        self.phases: dict[str, PhaseMemory] = {}
+        forget_peak()
+
+    def note(self, phase: str) -> None:
+        """The memory since the last note; of a phase that comes again, the larger."""
+        found = PhaseMemory(
+            host=host_now() - self.imports, host_peak=host_peak() - self.imports, device_peak=device_peak()
+        )
+        before = self.phases.get(phase)
+        if before is None or found.host_peak + found.device_peak >= before.host_peak + before.device_peak:
+            self.phases[phase] = found
+        forget_peak()
+
+
+def run(probe: Probe) -> None:
+    """Goes through all phases. Collective."""
+    config, watch = probe.config, _Watch()
+    engine = make_engine(config)
+    torch.manual_seed(config.seed)
+    model = UnifiedModel(dimensions(config.model.preset, d_embed=probe.d_embed), TargetStatistics.neutral())
+    watch.note("model")
+    engine.prepare(model, build_optimizer(model, 1e-4, config.training))
+    watch.note("prepared")
+    count = config.training.global_batch_size * probe.steps
+    situations = MadeUpSituations(count, segments=probe.segments, d_embed=probe.d_embed)
+    loop = TrainingLoop(
+        engine,
+        situations.as_table(),
+        np.arange(count),
+        TargetStatistics.neutral(),
+        learning_rate=1e-4,
+        total_epochs=1,
+        seed=config.seed,
+    )
+    for _ in loop.epoch(1):
+        watch.note("step")
+    state = Path(probe.folder) / "state"
+    if engine.is_main:
+        state.mkdir(parents=True)
+    engine.barrier()
+    engine.save_state(state, {})
+    watch.note("save")
+    engine.barrier()
+    if engine.is_main:
+        shutil.rmtree(state)
+    write_json(Path(probe.folder) / f"rank_{engine.rank}.json", Measured(imports=watch.imports, phases=watch.phases))
+    engine.barrier()
+    engine.end()
+
+
+if __name__ == "__main__":
+    run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Probe))
