@@ -20,7 +20,7 @@ from redheart.messages import info, language, text
 from redheart.paths import OutputPaths
 from redheart.progress import Progress, duration
 from redheart.storage import write_json
-from redheart.worker_pool import own_environment, plan_slots
+from redheart.worker_pool import FitWorkers, own_environment, plan_slots
 
 FOLDER = OutputPaths.ablation.name
 RESULT, PICTURE, RUNS = "ablation.json", "ablation.png", "runs"
@@ -52,6 +52,7 @@ def run_ablation(
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     environment: Mapping[str, str] | None = None,
+    fit: FitWorkers | None = None,
 ) -> AblationResult:
     """Trains what is missing and compares.
 
@@ -64,8 +65,10 @@ def run_ablation(
         variants: some of ``VARIANTS``; the whole model is always among them.
         force: train again what is there.
         environment: what worker processes inherit; None: this process's.
+        fit: how many trainings at a time memory holds, and what each trains with; None: as many as there are slots.
 
     Raises:
+        OutOfMemory: not even one.
         Interrupted: ``should_stop`` said so; finished runs are kept and the same call goes on.
         TrainingError: a variant diverged at this learning rate, or a worker died.
         StorageError: a file is damaged or can't be written.
@@ -94,7 +97,7 @@ def run_ablation(
     )
     if len(missing) < len(runs):
         info("ablation.found", found=len(runs) - len(missing), total=len(runs))
-    _run_missing(ablator, missing, should_stop, own_environment() if environment is None else environment)
+    _run_missing(ablator, missing, should_stop, own_environment() if environment is None else environment, fit)
     settings = AblationSettings(
         dataset=ablator.table.identity,
         preset=ablator.runner.dimensions.preset,
@@ -119,11 +122,16 @@ def _run_missing(
     missing: list[Run],
     should_stop: Callable[[], bool],
     environment: Mapping[str, str],
+    fit: FitWorkers | None,
 ) -> None:
     if not missing:
         return
     check_begins_anew(ablator.config)
-    slots = plan_slots(environment, workers=ablator.config.ablation.workers, tasks=len(missing)).environments
+    workers, config = ablator.config.ablation.workers, ablator.config
+    slots = plan_slots(environment, workers=workers, tasks=len(missing)).environments
+    if fit is not None:
+        count, config = fit(len(slots))
+        slots = slots[:count]
     info("ablation.runs", count=len(missing), slots=len(slots))
     started = time.monotonic()
     with Progress(text("progress.ablation"), len(missing), unit="run") as progress:
@@ -144,7 +152,7 @@ def _run_missing(
             run_here(ablator, missing, should_stop=should_stop, on_done=on_done)
         else:
             job = Job(
-                config=ablator.config,
+                config=config,
                 asked=ablator.asked,
                 dataset=str(ablator.table.path.absolute()),
                 folder=str(ablator.folder.absolute()),

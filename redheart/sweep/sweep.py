@@ -22,7 +22,7 @@ from redheart.sweep.store import CumulativeStore
 from redheart.sweep.trials import Trial
 from redheart.sweep.worker import REAL_RUNNER, Job, Worker, announce_plan
 from redheart.training.identity import trial_identity
-from redheart.worker_pool import own_environment, plan_slots
+from redheart.worker_pool import FitWorkers, own_environment, plan_slots
 
 RESULTS_FOLDER = OutputPaths.sweep.name
 SUMMARY_PLOT = "hierarchical_lr_sweep.png"
@@ -63,6 +63,7 @@ def run_sweep(
     should_stop: Callable[[], bool] = lambda: False,
     environment: dict[str, str] | None = None,
     runner: str = REAL_RUNNER,
+    fit: FitWorkers | None = None,
 ) -> SweepResult:
     """Runs the sweep on this machine: what is left of it, or a new one.
 
@@ -74,8 +75,10 @@ def run_sweep(
         force: a new sweep against the whole history even if this one is complete.
         environment: of the worker processes; None: this process's.
         runner: a seam for tests of concurrency, ``module:class`` in place of the real trial.
+        fit: how many workers memory holds, and what each trains with; None: as many as there are slots.
 
     Raises:
+        OutOfMemory: not even one.
         Interrupted: by a signal or ``should_stop``; the same call goes on.
         TrainingError: workers died, or every trial diverged.
         StorageError: a file is damaged or can't be written.
@@ -90,6 +93,9 @@ def run_sweep(
         return SweepResult(evidence.best, 0, True, evidence, results / OPTIMAL_FILE)
     inherited = own_environment() if environment is None else environment
     slots = plan_slots(inherited, workers=config.sweep.workers, tasks=config.sweep.points)
+    if fit is not None:
+        count, config = fit(len(slots.environments))
+        slots = plan_slots(inherited, workers=count, tasks=config.sweep.points)
     info(
         "sweep.start",
         name=sweep.name,

@@ -8,6 +8,15 @@ alone; what it says goes to a log, whose end is quoted when it dies; and it ends
 from redheart.worker_pool.entry import Parent, run_as_worker
 from redheart.worker_pool.pool import WorkerPool
 from redheart.worker_pool.process import WorkerProcess
-from redheart.worker_pool.slots import Slots, own_environment, plan_slots
+from redheart.worker_pool.slots import FitWorkers, Slots, own_environment, plan_slots
 
-__all__ = ["Parent", "Slots", "WorkerPool", "WorkerProcess", "own_environment", "plan_slots", "run_as_worker"]
+__all__ = [
+    "FitWorkers",
+    "Parent",
+    "Slots",
+    "WorkerPool",
+    "WorkerProcess",
+    "own_environment",
+    "plan_slots",
+    "run_as_worker",
+]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import redheart
+from redheart.config import Config
 
 #: A process's place in the group that a distributed launcher started.
 _OF_A_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -46,6 +47,10 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     return [
         str(index) for index, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))
     ]
+
+
+#: Of how many workers are wanted: how many memory holds, and the configuration as each of them trains with it.
+FitWorkers = Callable[[int], tuple[int, Config]]
 
 
 def plan_slots(environment: Mapping[str, str], *, workers: int | None, tasks: int) -> Slots:

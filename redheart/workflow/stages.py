@@ -37,6 +37,7 @@ def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
     """Runs or continues the sweep; the learning rate it chose."""
     from redheart.sweep import run_sweep, write_chosen_for
     from redheart.sweep.identity import data_identity
+    from redheart.workflow.strategy import workers_that_fit
 
     resolved = resolve(config).config
     output = Path(config.output)
@@ -50,6 +51,7 @@ def sweep(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
         asked=as_the_sweep_there(config, identity),
         force=force,
         should_stop=should_stop,
+        fit=workers_that_fit(resolved, dataset),
     )
     write_chosen_for(OutputPaths(config.output).sweep, _chosen_for(resolved, dataset))
     return found.learning_rate
@@ -262,6 +264,7 @@ def ablate(
     """Trains without each group in turn, all at one learning rate; what each is worth."""
     from redheart.ablation import run_ablation
     from redheart.ablation.variants import VARIANTS
+    from redheart.workflow.strategy import workers_that_fit
 
     resolution, _ = _resolve_aloud(config, dataset, epochs=config.ablation_epochs, takes_smallest_preset=True)
     return run_ablation(
@@ -274,6 +277,7 @@ def ablate(
         variants=VARIANTS if groups is None else groups,
         force=force,
         should_stop=should_stop,
+        fit=workers_that_fit(resolution.config, dataset),
     )
 
 

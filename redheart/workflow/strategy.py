@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from redheart.config import Config, with_settings
 from redheart.errors import OutOfMemory
-from redheart.machine import find_gpus, inspect_machine
-from redheart.messages import info
+from redheart.machine import GIB, find_gpus, inspect_machine
+from redheart.messages import info, warn
 from redheart.plan.choice import Plan
 from redheart.plan.hardware import Hardware
 from redheart.storage import Scalar
+from redheart.worker_pool import FitWorkers
 from redheart.workflow.examinations.plan import plan_training, reason, refusal
 
 if TYPE_CHECKING:
@@ -117,3 +118,32 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
     if plan.chosen.strategy.kind != "plain":
         raise OutOfMemory(f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`")
     return with_settings(config, settings_of(plan))
+
+
+def workers_that_fit(config: Config, dataset: EmbeddedDataset) -> FitWorkers:
+    """How many trials at a time memory holds, each a plain process of its own, and what each trains with.
+
+    Args:
+        config: resolved.
+    """
+
+    def fit(wanted: int) -> tuple[int, Config]:
+        hardware = Hardware.of(inspect_machine(Path(config.output)))
+        for count in range(wanted, 0, -1):
+            on_a_gpu = -(-count // max(1, hardware.gpus))
+            plan = plan_training(
+                config,
+                gpus=1 if hardware.has_gpu else None,
+                gpu_bytes=hardware.gpu_bytes // on_a_gpu if hardware.has_gpu else None,
+                host_bytes=hardware.host_bytes // count,
+                segments=int(dataset.counts.max()),
+                situations=min(config.sweep.max_situations, dataset.facts.counts["train"]),
+                d_embed=dataset.d_embed,
+            )
+            if plan.chosen is not None and plan.chosen.strategy.kind == "plain":
+                if count < wanted:
+                    warn("plan.fewer_workers", wanted=wanted, count=count, host=plan.chosen.estimate.host_needed / GIB)
+                return count, with_settings(config, settings_of(plan))
+        raise OutOfMemory(refusal(plan) if plan.chosen is None else f"one plain process does not fit: {reason(plan)}")
+
+    return fit

@@ -110,3 +110,17 @@ def test_the_plan_as_a_table_and_as_json(machine: Any, tmp_path: Path) -> None:
     assert sum("←" in line for line in table.splitlines()) == 1
     assert "ZeRO-2, optimizer offload" in next(line for line in table.splitlines() if "←" in line)
     assert '"strategy": "zero2"' in plan.as_json(found)
+
+
+def test_as_many_trials_at_a_time_as_memory_holds(machine: Any) -> None:
+    machine(host_gib=26)
+    count, settled = strategy.workers_that_fit(config("730m", **{"training.precision": "no"}), DATASET)(5)
+    assert count == 2
+    assert settled.training.micro_batch_size == 32
+    assert strategy.workers_that_fit(config("tiny"), DATASET)(5)[0] == 5
+    machine(host_gib=6)
+    with pytest.raises(OutOfMemory, match="--preset small"):
+        strategy.workers_that_fit(config("730m"), DATASET)(5)
+    machine(20, 20, host_gib=128)
+    assert strategy.workers_that_fit(config("730m"), DATASET)(2)[0] == 2
+    assert strategy.workers_that_fit(config("730m"), DATASET)(4)[0] == 2  # two of them on one card would not fit

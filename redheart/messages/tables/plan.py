@@ -33,6 +33,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "auto: 들어가는 프리셋이 없어 가장 작은 것",
         "auto: the smallest; none fits into this memory",
     ),
+    "plan.fewer_workers": (
+        "⚠️ 메모리에는 {wanted}개 중 {count}개만 동시에 들어갑니다 (하나에 호스트 메모리 {host:.1f} GiB)",
+        "⚠️ Memory holds {count} of {wanted} at a time (each takes {host:.1f} GiB of host memory)",
+    ),
     "plan.would_fit": ("들어가는 프리셋: --preset {preset}", "What would fit: --preset {preset}"),
     "plan.none_fits": ("더 작은 프리셋도 들어가지 않습니다", "No smaller preset fits either"),
     "plan.host": (
