@@ -9,7 +9,9 @@ from redheart.errors import UsageError
 from redheart.machine import GIB, Machine
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": GIB, "t": 1024 * GIB}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt]?)b?|([kmgt])ib?)", re.IGNORECASE)
+#: Of a size that can be meant: who types 8 means GiB, and is told so.
+_LEAST, _MOST = 1024**2, 1024**6
 #: What a process loses of a device before its first tensor – CUDA's context, the kernels of its libraries – and the share that an
 #: allocator can't use because of holes between blocks.
 CONTEXT_BYTES, HOLES = int(0.6 * GIB), 0.04
@@ -88,7 +90,9 @@ def parse_bytes(text: str) -> int:
         ValueError: it is none of these.
     """
     found = _SIZE.fullmatch(text.strip())
-    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
-    if size < 1:
+    size = float(found[1]) * _UNITS[(found[2] or found[3] or "").lower()] if found else 0.0
+    if not 0 < size < _MOST:
         raise ValueError(f"found {text!r}, wanted a size such as 8GiB or 512MiB")
-    return size
+    if size < _LEAST:
+        raise ValueError(f"found {text!r}, which is {size:.0f} bytes, wanted a size such as 8GiB or 512MiB")
+    return int(size)

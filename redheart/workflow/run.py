@@ -148,7 +148,7 @@ def validate(config: Config) -> int:
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:
-        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
+        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix or finding.found}" for finding in missing))
     info("workflow.valid")
     return 0
 

@@ -97,6 +97,30 @@ def test_auto_is_the_largest_preset_that_fits(
     assert auto.choose_preset(config("auto"))[0] == preset
 
 
+def test_the_plan_here_is_of_the_preset_that_is_trained_here(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(2, host_gib=10)  # what others leave of it
+    there = Machine((Gpu("card", 24 * GIB, 24 * GIB, (9, 0)),), 64 * GIB, 8, GIB)
+    monkeypatch.setattr(auto, "capacity", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    found = plan.plan_training(config("auto"))
+    assert found.request.preset == auto.choose_preset(config("auto"))[0] == "730m"
+    assert found.chosen is None and "--preset small" in plan.refusal(found)
+
+
+def test_auto_does_not_hang_on_how_the_batch_is_cut(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    machine(24, 24, 24, host_gib=64)
+    assert auto.choose_preset(config("auto"))[0] == "730m"
+    machine(24, 24, 24, 24, host_gib=64)  # of which one process may take one
+    assert auto.choose_preset(config("auto", **{"training.micro_batch_size": 32}))[0] == "730m"
+
+
+def test_doctor_tells_of_a_batch_that_the_gpus_cannot_share(machine: Any) -> None:
+    machine(24, 24, 24, host_gib=64)
+    found = doctor._plan(config("tiny"))
+    assert found.required and not found.ok and "3 processes" in found.found
+
+
 def test_without_a_gpu_auto_is_the_smallest(machine: Any) -> None:
     machine(host_gib=512)
     assert auto.choose_preset(Config())[0] == "tiny"

@@ -50,7 +50,9 @@ def plan_training(
 
     if preset != "auto":
         return make_plan(request(preset), hardware)
-    presets = BY_SIZE if hardware.has_gpu else (choose_preset(config)[0],)
+    is_here = all(one is None for one in (gpus, gpu_bytes, host_bytes, nodes))
+    # Here it is the run's own preset, whatever others take of the memory at the moment.
+    presets = (choose_preset(config)[0],) if is_here or not hardware.has_gpu else BY_SIZE
     plans = [make_plan(request(one), hardware) for one in presets]
     return next((one for one in plans if one.chosen), plans[-1])
 
