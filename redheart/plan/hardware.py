@@ -15,6 +15,8 @@ _LEAST, _MOST = 1024**2, 1024**6
 #: What a process loses of a device before its first tensor – CUDA's context, the kernels of its libraries – and the share that an
 #: allocator can't use because of holes between blocks.
 CONTEXT_BYTES, HOLES = int(0.6 * GIB), 0.04
+#: Of host memory, what is not left to the system and to whatever else runs.
+_HOST_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Hardware:
     def usable_gpu_bytes(self) -> int:
         """Of a GPU, for tensors."""
         return max(0, int((self.gpu_bytes - CONTEXT_BYTES) * (1 - HOLES)))
+
+    @property
+    def usable_host_bytes(self) -> int:
+        """Of a node's memory, for its processes."""
+        return int(self.host_bytes * _HOST_SHARE)
 
     @property
     def has_gpu(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from redheart.config import Config, with_settings
-from redheart.errors import OutOfMemory
+from redheart.errors import ConfigError, OutOfMemory
 from redheart.machine import GIB, Gpu, Machine
 from redheart.plan import auto
 from redheart.workflow import strategy
@@ -66,6 +67,25 @@ def test_too_little_memory_is_refused_with_numbers_and_the_preset_that_fits(mach
         choose_strategy(config("730m"), DATASET, HERE)
     machine(host_gib=13)
     fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
+
+
+def test_a_refusal_tells_what_is_usable_of_what_is_there(machine: Any) -> None:
+    machine(host_gib=11.5)
+    with pytest.raises(OutOfMemory) as refused:
+        fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
+    taken, usable = (float(one) for one in re.findall(r"(\d+\.\d) (?:GiB|/|of)", str(refused.value)))
+    assert taken > usable and "GPU" not in str(refused.value)
+    machine(8, host_gib=4)
+    with pytest.raises(OutOfMemory, match=r"GPU.*7\.1.*8\.0.*3\.8.*4\.0"):
+        choose_strategy(config("730m"), DATASET, HERE)
+
+
+def test_the_plan_refuses_a_precision_that_training_refuses(machine: Any) -> None:
+    machine(host_gib=64)
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
+        plan.plan_training(config("tiny", **{"training.precision": "fp16"}))
+    machine(8, host_gib=64)
+    assert plan.plan_training(config("tiny", **{"training.precision": "fp16"})).chosen
 
 
 def test_doctor_says_no_where_the_plan_says_no(machine: Any) -> None:

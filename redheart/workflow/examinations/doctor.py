@@ -77,8 +77,8 @@ def _plan(config: Config) -> Finding:
 
     try:
         plan = plan_training(config)
-    except ConfigError as error:  # a batch that the GPUs can't share; the rest is to be told all the same
-        return Finding("batch", False, str(error), required=True)
+    except ConfigError as error:  # such as a batch that the GPUs can't share; the rest is to be told all the same
+        return Finding("the plan", False, str(error), required=True)
     what = f"memory for {plan.request.preset}"
     if plan.chosen is None:
         return Finding(what, False, refusal(plan), required=True)
