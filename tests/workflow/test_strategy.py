@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from redheart.config import Config, with_settings
 from redheart.errors import ConfigError, OutOfMemory
 from redheart.machine import GIB, Gpu, Machine
 from redheart.plan import auto
-from redheart.workflow import strategy
+from redheart.workflow import run, stages, strategy
 from redheart.workflow.examinations import doctor, plan
 from redheart.workflow.strategy import HERE, Described, choose_strategy, fitting_alone, preset_for, settings_of
 
@@ -154,3 +155,15 @@ def test_the_plan_as_a_table_and_as_json(machine: Any, tmp_path: Path) -> None:
     assert sum("←" in line for line in table.splitlines()) == 1
     assert "ZeRO-2, optimizer offload" in next(line for line in table.splitlines() if "←" in line)
     assert '"strategy": "zero2"' in plan.as_json(found)
+
+
+def test_a_training_that_is_finished_is_not_refused(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(8, host_gib=4)  # what other programs leave is too little for another one
+    found, reached = Machine((Gpu("card", GIB, GIB, (9, 0)),), 4 * GIB, 8, GIB), []
+    monkeypatch.setattr(stages, "train", lambda *_, **__: reached.append("train"))
+    for is_trained, force in ((True, False), (True, True), (False, False)):
+        monkeypatch.setattr(stages, "is_trained", lambda *_, told=is_trained: told)
+        with contextlib.suppress(OutOfMemory):
+            run._train(config("730m"), DATASET, found, HERE, force=force, should_stop=lambda: False)
+            reached.append(f"{is_trained} {force}")
+    assert reached == ["train", "True False"]
