@@ -23,6 +23,8 @@ options
   --data FILE          the dataset (otherwise claude_preprocessed_complete.json, otherwise the bundled sample)
   --output FOLDER      where everything is written (training)
   --preset NAME        auto, tiny, small or 730m
+  --gpus N, --gpu-memory SIZE, --host-memory SIZE
+                       another machine, whose plan is followed here: --gpu-memory 8GiB
   --lang ko|en         language of messages (ko)
   --force              do again what was done before
   --print-config       print the settings that this would run with, and start nothing

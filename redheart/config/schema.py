@@ -70,8 +70,8 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     global_batch_size: Positive = 32
     """Situations an optimizer step, over all processes: micro_batch_size × accumulation × world size."""
     micro_batch_size: Positive | None = None
-    """Situations a forward pass on one device; null: in one process, and under `redheart launch`, the largest that the plan
-    finds to fit; under another launcher the global batch divided by the world size, at most 32."""
+    """Situations a forward pass on one device; null: in one process, and where the plan chooses how it is started
+    (`redheart launch`, `workflow`), the largest that it finds to fit; else the global batch divided by the world size, at most 32."""
     gradient_accumulation_steps: Positive | None = None
     """Null: follows from the other two and the world size; given, it must agree with them."""
     weight_decay: NotNegative = 0.05

@@ -86,19 +86,17 @@ def run_group(
 @contextlib.contextmanager
 def _launch_folder() -> Iterator[LaunchFolder]:
     """A folder of this start, whose lifeline lasts as long as this process."""
-    try:
-        folder = LaunchFolder(Path(tempfile.mkdtemp(prefix="redheart-launch-")))
-        os.mkfifo(folder.lifeline)
-        lifeline = os.open(folder.lifeline, os.O_RDWR)
-    except OSError as error:
-        raise StorageError(
-            f"{tempfile.gettempdir()}: could not make a folder for the launch: {error.strerror}"
-        ) from error
-    try:
+    with contextlib.ExitStack() as undone:
+        try:
+            folder = LaunchFolder(Path(tempfile.mkdtemp(prefix="redheart-launch-")))
+            undone.callback(shutil.rmtree, folder.root, ignore_errors=True)
+            os.mkfifo(folder.lifeline)
+            lifeline = os.open(folder.lifeline, os.O_RDWR)
+        except OSError as error:  # without any folder for temporary files the text names those that were tried
+            where = tempfile.tempdir or "TMPDIR"
+            raise StorageError(f"{where}: could not make a folder for the launch: {error.strerror or error}") from error
+        undone.callback(os.close, lifeline)
         yield folder
-    finally:
-        os.close(lifeline)
-        shutil.rmtree(folder.root, ignore_errors=True)
 
 
 class _Group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def _groups(root: Path) -> Iterator[tuple[str, Path, Path]]:
     """Of each hierarchy with a memory controller: its kind, the folder of this process's group, and where it is mounted."""
     with contextlib.suppress(OSError):
         mounts = list(_mounts(root))
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in _lines(root / "proc/self/cgroup"):
             _, controllers, path = line.split(":", 2)
             kind = "cgroup2" if not controllers else "cgroup"
             if kind == "cgroup" and "memory" not in controllers.split(","):
@@ -78,12 +79,17 @@ def _groups(root: Path) -> Iterator[tuple[str, Path, Path]]:
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, Path]]:
     """Mounted hierarchies that may hold a memory controller: kind, which group is their root, where they are mounted."""
-    for line in (root / "proc/self/mountinfo").read_text().splitlines():
+    for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(), after.split(" ", 2)
         if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
             point = fields[4].replace("\\040", " ")
             yield kind, fields[3], root / point.lstrip("/")
+
+
+def _lines(path: Path) -> list[str]:
+    """Names of folders stand in it as they are on disk, in whatever encoding: Python names them so too."""
+    return [os.fsdecode(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 def _below(point: Path, mounted_root: str, path: str) -> Path:

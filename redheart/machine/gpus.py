@@ -6,6 +6,7 @@ A context takes 0.3 to 0.5 GiB of a device for as long as its process lives.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ class Gpu:
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """Those that CUDA would use here, in its order; none without a driver."""
+    """Those that PyTorch would use here, in the driver's order; none without a driver, or where it can't tell of them."""
     try:
         import pynvml
     except ImportError:
@@ -42,10 +43,24 @@ def find_gpus() -> tuple[Gpu, ...]:
         pynvml.nvmlInit()
     except pynvml.NVMLError:  # no driver, or none that works
         return ()
+    found: tuple[Gpu, ...] = ()
     try:
-        return tuple(_describe(pynvml, handle) for handle in _visible(pynvml))
+        with contextlib.suppress(
+            pynvml.NVMLError
+        ):  # a device is lost, not ours to ask, or has no memory of its own to tell of
+            found = tuple(_describe(pynvml, handle) for handle in _visible(pynvml))
     finally:
         pynvml.nvmlShutdown()
+    return found if found and _can_be_used() else ()
+
+
+def _can_be_used() -> bool:
+    """Whether PyTorch computes on GPUs: its build for the CPU does not, nor does one for a newer driver. Makes no context."""
+    if importlib.util.find_spec("torch") is None:  # what is told then is what there is
+        return True
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _visible(nvml: Any) -> list[Any]:
@@ -64,7 +79,7 @@ def _visible(nvml: Any) -> list[Any]:
 
 
 def _handle(nvml: Any, word: str, count: int) -> Any:
-    if word.isdigit():
+    if word.isdecimal():
         return nvml.nvmlDeviceGetHandleByIndex(int(word)) if int(word) < count else None
     if word.startswith("MIG"):
         with contextlib.suppress(nvml.NVMLError):

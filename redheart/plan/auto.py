@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from redheart.config import Config
@@ -43,10 +44,8 @@ def request_of(
 def choose_preset(config: Config) -> tuple[str, str]:
     """The preset that trains here, and why, in words.
 
-    It is part of what a run is, so it does not depend on what other programs take of the memory at the moment.
-
-    Raises:
-        ConfigError: the global batch can't be shared by the GPUs.
+    It is part of what a run is, so it does not depend on what other programs take of the memory at the moment, nor on how the
+    batch is cut, nor on whether all GPUs can share it: that is for those to say that take all of them.
     """
     if config.model.preset != "auto":
         return config.model.preset, text("workflow.preset_asked")
@@ -57,7 +56,11 @@ def choose_preset(config: Config) -> tuple[str, str]:
     hardware = Hardware.of(capacity(Path(config.output)))
     if not hardware.has_gpu:  # PyTorch has a device that the driver's library knows nothing of: another maker's
         return BY_SIZE[0], text("workflow.preset_cuda")
+    batch = config.training.global_batch_size
+    gpus = next(count for count in range(min(hardware.gpus, batch), 0, -1) if batch % count == 0)
+    hardware = replace(hardware, gpus=gpus)
     for preset in BY_SIZE:
-        if (chosen := make_plan(request_of(config, preset, hardware), hardware).chosen) is not None:
+        request = replace(request_of(config, preset, hardware), micro_batch=None, passes=None)
+        if (chosen := make_plan(request, hardware).chosen) is not None:
             return preset, text("plan.preset_fits", strategy=chosen.strategy.name)
     return BY_SIZE[-1], text("plan.preset_none_fits")

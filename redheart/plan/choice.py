@@ -16,9 +16,6 @@ from redheart.plan.model_size import ModelSize
 from redheart.plan.speed import StepTime, step_time
 from redheart.plan.strategies import STRATEGIES, Strategy
 
-#: Of host memory, what is left to the system and to whatever else runs.
-_HOST_SHARE = 0.95
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -92,9 +89,11 @@ def make_plan(request: Request, hardware: Hardware) -> Plan:
     """Looks at every strategy that makes sense on the hardware.
 
     Raises:
-        ConfigError: the batch can't be shared by the devices, or not be cut as it was asked for.
+        ConfigError: the batch can't be shared by the devices, or not be cut as it was asked for; or fp16 without a GPU.
         KeyError: there is no such preset.
     """
+    if request.precision == "fp16" and not hardware.has_gpu:
+        raise ConfigError("training.precision fp16 needs a CUDA device; on CPU use 'no' or 'bf16'")
     sizes = _shares(request, hardware)
     size = ModelSize.of(request.preset, d_embed=request.d_embed, segments=request.segments, precision=request.precision)
     rows = tuple(_row(strategy, request, hardware, size, sizes) for strategy in _possible(request, hardware))
@@ -170,4 +169,4 @@ def _row(strategy: Strategy, request: Request, hardware: Hardware, size: ModelSi
 
 def _lacking(found: Estimate, hardware: Hardware) -> tuple[int, int]:
     on_device = found.device.total - hardware.usable_gpu_bytes if hardware.has_gpu else 0
-    return max(0, on_device), max(0, int(found.host_needed - hardware.host_bytes * _HOST_SHARE))
+    return max(0, on_device), max(0, found.host_needed - hardware.usable_host_bytes)

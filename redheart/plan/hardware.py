@@ -9,10 +9,14 @@ from redheart.errors import UsageError
 from redheart.machine import GIB, Machine
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": GIB, "t": 1024 * GIB}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt]?)b?|([kmgt])ib?)", re.IGNORECASE)
+#: Of a size that can be meant: who types 8 means GiB, and is told so.
+_LEAST, _MOST = 1024**2, 1024**6
 #: What a process loses of a device before its first tensor – CUDA's context, the kernels of its libraries – and the share that an
 #: allocator can't use because of holes between blocks.
 CONTEXT_BYTES, HOLES = int(0.6 * GIB), 0.04
+#: Of host memory, what is not left to the system and to whatever else runs.
+_HOST_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class Hardware:
         return max(0, int((self.gpu_bytes - CONTEXT_BYTES) * (1 - HOLES)))
 
     @property
+    def usable_host_bytes(self) -> int:
+        """Of a node's memory, for its processes."""
+        return int(self.host_bytes * _HOST_SHARE)
+
+    @property
     def has_gpu(self) -> bool:
         return self.gpus > 0
 
@@ -88,7 +97,9 @@ def parse_bytes(text: str) -> int:
         ValueError: it is none of these.
     """
     found = _SIZE.fullmatch(text.strip())
-    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
-    if size < 1:
+    size = float(found[1]) * _UNITS[(found[2] or found[3] or "").lower()] if found else 0.0
+    if not 0 < size < _MOST:
         raise ValueError(f"found {text!r}, wanted a size such as 8GiB or 512MiB")
-    return size
+    if size < _LEAST:
+        raise ValueError(f"found {text!r}, which is {size:.0f} bytes, wanted a size such as 8GiB or 512MiB")
+    return int(size)

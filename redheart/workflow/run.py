@@ -11,7 +11,7 @@ import msgspec
 
 import redheart
 from redheart.config import Config, with_settings
-from redheart.errors import DataError, Interrupted, MissingRequirement
+from redheart.errors import DataError, Interrupted, MissingRequirement, OutOfMemory
 from redheart.machine import GIB, Machine, inspect_machine
 from redheart.messages import info, text
 from redheart.workflow import datasets, stages
@@ -112,9 +112,13 @@ def _train(
     if described.is_here and not machine.gpus:
         stages.train(config, dataset, force=force, should_stop=should_stop)
         return
-    plan = choose_strategy(config, dataset, described)
-    assert plan.chosen is not None
-    if plan.chosen.strategy.kind == "plain":
+    try:
+        plan = choose_strategy(config, dataset, described)
+    except OutOfMemory:
+        if force or not stages.is_trained(config, dataset):
+            raise
+        plan = None  # what is trained takes no memory
+    if plan is None or plan.chosen is None or plan.chosen.strategy.kind == "plain":
         stages.train(config, dataset, force=force, should_stop=should_stop)
     else:
         stages.train_by(plan, config, force=force, should_stop=should_stop)
@@ -148,7 +152,7 @@ def validate(config: Config) -> int:
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:
-        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix}" for finding in missing))
+        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix or finding.found}" for finding in missing))
     info("workflow.valid")
     return 0
 

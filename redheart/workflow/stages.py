@@ -152,6 +152,16 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
         trainer.run()
 
 
+def is_trained(config: Config, dataset: EmbeddedDataset) -> bool:
+    """Whether the very training that ``train`` would do is finished here."""
+    from redheart.training.trainer import Trainer
+
+    resolution = resolve(config, choose_learning_rate(config))
+    rate, output = resolution.learning_rate, Path(config.output)
+    trainer = Trainer(resolution.config, dataset, output, learning_rate=rate, asked=config)
+    return trainer.folder.is_finished(config.training.epochs)
+
+
 def train_by(plan: Plan, config: Config, *, force: bool, should_stop: Stop = lambda: False) -> None:
     """Trains by the strategy of a plan, under the supervisor of ``redheart launch``.
 

@@ -124,3 +124,24 @@ def test_what_is_started_may_be_named_or_not_and_another_command_is_refused(caps
             parse_arguments(words.split())
         line = capsys.readouterr().err
         assert ended.value.code == 2 and said in line and line.count("\n") == 1
+
+
+def test_one_plain_process_is_not_told_of_what_it_settles_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[GroupCommand] = []
+
+    class Noting:
+        def __init__(self, command: GroupCommand, *_: object, **__: object) -> None:
+            started.append(command)
+
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr("redheart.launching.supervisor.Supervisor", Noting)
+    words = ["launch", "train", "--preset", "tiny", "--output", str(tmp_path / "out"), "--lang", "en"]
+    assert main(words) == 0
+    assert not any("=" in word for word in started[0].arguments), "it would stand in the run's config.yaml"
+    monkeypatch.setattr("redheart.workflow.strategy.place_of", lambda plan: ("launch/zero2.yaml", 2))
+    assert main(words) == 0
+    assert "training.micro_batch_size=32" in started[1].arguments

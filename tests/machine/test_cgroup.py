@@ -78,6 +78,14 @@ def test_a_group_whose_folder_is_not_to_be_seen_is_the_mounts_own(tmp_path: Path
     assert [limit.rest for limit in memory_limits(root)] == [4000]
 
 
+def test_a_mount_whose_name_is_in_another_encoding_hides_no_limit(tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/memory.max": "4096\n", "sys/fs/cgroup/memory.current": "96\n"}
+    root = a_machine(tmp_path, mountinfo="", cgroup="0::/\n", files=files)
+    other = b"77 23 8:1 / /mnt/\xb5\xa5\x85 rw - ext4 /dev/sda1 rw\n"
+    (root / "proc/self/mountinfo").write_bytes(other + V2.encode())
+    assert [limit.rest for limit in memory_limits(root)] == [4000]
+
+
 def test_without_any_there_is_no_limit(tmp_path: Path) -> None:
     assert memory_limits(tmp_path) == []
     assert memory_limits(a_machine(tmp_path, mountinfo=V2, cgroup="0::/\n", files={})) == []

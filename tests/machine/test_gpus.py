@@ -63,6 +63,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     made = Library()
     monkeypatch.setitem(sys.modules, "pynvml", made)  # type: ignore[arg-type]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     return made
 
 
@@ -86,6 +87,7 @@ def test_all_are_described_and_the_library_is_closed_again(library: Library) -> 
         ("GPU-1a", ["card 1"]),
         ("MIG-7", ["card 0"]),
         ("MIG-8", []),
+        ("²", []),
     ],
 )
 def test_what_is_made_invisible_is_not_there(
@@ -101,3 +103,19 @@ def test_without_a_driver_there_is_none(library: Library, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(library, "nvmlInit", fail)
     assert find_gpus() == ()
+
+
+def test_what_pytorch_cannot_use_is_not_there(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert find_gpus() == ()
+
+
+def test_a_device_that_tells_nothing_of_its_memory_is_no_failure(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(handle: int) -> None:
+        raise NVMLError
+
+    monkeypatch.setattr(library, "nvmlDeviceGetMemoryInfo", fail)
+    assert find_gpus() == ()
+    assert not library.is_open

@@ -19,14 +19,16 @@ FOUND = Machine((Gpu("A", 24 * GIB, 20 * GIB, (8, 6)), Gpu("B", 8 * GIB, 7 * GIB
         ("8G", 8 * GIB),
         ("1.5 GiB", 3 * GIB // 2),
         ("512MiB", GIB // 2),
-        ("4096", 4096),
+        ("8589934592", 8 * GIB),
     ],
 )
 def test_a_size(typed: str, size: int) -> None:
     assert parse_bytes(typed) == size
 
 
-@pytest.mark.parametrize("typed", ["", "GiB", "-8GiB", "8 apples", "0GiB", "8GiB!", "nan", "1e9"])
+@pytest.mark.parametrize(
+    "typed", ["", "GiB", "-8GiB", "8 apples", "0GiB", "8GiB!", "nan", "1e9", "8i", "8", "4096", "9" * 400 + "T"]
+)
 def test_what_is_no_size(typed: str) -> None:
     with pytest.raises(ValueError, match="wanted a size such as 8GiB"):
         parse_bytes(typed)

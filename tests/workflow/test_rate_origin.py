@@ -14,10 +14,12 @@ from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.facts.learning_rate import RateOrigin
 from redheart.launching import supervisor
 from redheart.launching.group import Ended
+from redheart.machine import GIB
 from redheart.storage import read_json, write_json
 from redheart.sweep.identity import open_sweep, sweep_identity
 from redheart.training.identity import rate_settings, trial_identity
 from redheart.workflow import stages
+from redheart.workflow.examinations.plan import plan_training
 from redheart.workflow.resolve import resolve
 from tests.training.small_data import embedded_items, write_embedded
 
@@ -227,7 +229,8 @@ def test_the_training_keeps_it_and_several_processes_say_it_themselves(
     said.clear()
     monkeypatch.setattr(supervisor, "run_group", lambda *_, **__: Ended(0, (), (), 0, asked_to_stop=False))
     monkeypatch.setattr(supervisor, "info", stages.info)
-    stages.train_on_all_gpus(configured(tmp_path), dataset, 2, force=False)
+    plan = plan_training(configured(tmp_path), gpus=2, gpu_bytes=24 * GIB)
+    stages.train_by(plan, configured(tmp_path), force=False)
     assert [key for key, _ in said] == ["info workflow.lr_sweep", "info workflow.launch"]
     launched = load_config(tmp_path / "launch.yaml")
     stages.train(launched, dataset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 
 from redheart.config import Config, with_settings
-from redheart.errors import OutOfMemory
+from redheart.errors import ConfigError, OutOfMemory
 from redheart.machine import GIB, Gpu, Machine
 from redheart.plan import auto
-from redheart.workflow import strategy
+from redheart.workflow import run, stages, strategy
 from redheart.workflow.examinations import doctor, plan
 from redheart.workflow.strategy import HERE, Described, choose_strategy, fitting_alone, preset_for, settings_of
 
@@ -68,6 +70,25 @@ def test_too_little_memory_is_refused_with_numbers_and_the_preset_that_fits(mach
     fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
 
 
+def test_a_refusal_tells_what_is_usable_of_what_is_there(machine: Any) -> None:
+    machine(host_gib=11.5)
+    with pytest.raises(OutOfMemory) as refused:
+        fitting_alone(config("730m", **{"training.precision": "no"}), DATASET)
+    taken, usable = (float(one) for one in re.findall(r"(\d+\.\d) (?:GiB|/|of)", str(refused.value)))
+    assert taken > usable and "GPU" not in str(refused.value)
+    machine(8, host_gib=4)
+    with pytest.raises(OutOfMemory, match=r"GPU.*7\.1.*8\.0.*3\.8.*4\.0"):
+        choose_strategy(config("730m"), DATASET, HERE)
+
+
+def test_the_plan_refuses_a_precision_that_training_refuses(machine: Any) -> None:
+    machine(host_gib=64)
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device"):
+        plan.plan_training(config("tiny", **{"training.precision": "fp16"}))
+    machine(8, host_gib=64)
+    assert plan.plan_training(config("tiny", **{"training.precision": "fp16"})).chosen
+
+
 def test_doctor_says_no_where_the_plan_says_no(machine: Any) -> None:
     machine(host_gib=6)
     refused = doctor._plan(config("730m"))
@@ -97,6 +118,30 @@ def test_auto_is_the_largest_preset_that_fits(
     assert auto.choose_preset(config("auto"))[0] == preset
 
 
+def test_the_plan_here_is_of_the_preset_that_is_trained_here(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(2, host_gib=10)  # what others leave of it
+    there = Machine((Gpu("card", 24 * GIB, 24 * GIB, (9, 0)),), 64 * GIB, 8, GIB)
+    monkeypatch.setattr(auto, "capacity", lambda _: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    found = plan.plan_training(config("auto"))
+    assert found.request.preset == auto.choose_preset(config("auto"))[0] == "730m"
+    assert found.chosen is None and "--preset small" in plan.refusal(found)
+
+
+def test_auto_does_not_hang_on_how_the_batch_is_cut(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    machine(24, 24, 24, host_gib=64)
+    assert auto.choose_preset(config("auto"))[0] == "730m"
+    machine(24, 24, 24, 24, host_gib=64)  # of which one process may take one
+    assert auto.choose_preset(config("auto", **{"training.micro_batch_size": 32}))[0] == "730m"
+
+
+def test_doctor_tells_of_a_batch_that_the_gpus_cannot_share(machine: Any) -> None:
+    machine(24, 24, 24, host_gib=64)
+    found = doctor._plan(config("tiny"))
+    assert found.required and not found.ok and "3 processes" in found.found
+
+
 def test_without_a_gpu_auto_is_the_smallest(machine: Any) -> None:
     machine(host_gib=512)
     assert auto.choose_preset(Config())[0] == "tiny"
@@ -124,3 +169,15 @@ def test_as_many_trials_at_a_time_as_memory_holds(machine: Any) -> None:
     machine(20, 20, host_gib=128)
     assert strategy.workers_that_fit(config("730m"), DATASET)(2)[0] == 2
     assert strategy.workers_that_fit(config("730m"), DATASET)(4)[0] == 2  # two of them on one card would not fit
+
+
+def test_a_training_that_is_finished_is_not_refused(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(8, host_gib=4)  # what other programs leave is too little for another one
+    found, reached = Machine((Gpu("card", GIB, GIB, (9, 0)),), 4 * GIB, 8, GIB), []
+    monkeypatch.setattr(stages, "train", lambda *_, **__: reached.append("train"))
+    for is_trained, force in ((True, False), (True, True), (False, False)):
+        monkeypatch.setattr(stages, "is_trained", lambda *_, told=is_trained: told)
+        with contextlib.suppress(OutOfMemory):
+            run._train(config("730m"), DATASET, found, HERE, force=force, should_stop=lambda: False)
+            reached.append(f"{is_trained} {force}")
+    assert reached == ["train", "True False"]

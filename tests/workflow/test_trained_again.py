@@ -17,12 +17,14 @@ from redheart.cli.main import main
 from redheart.config import Config, load_config
 from redheart.embedding import open_embedded
 from redheart.launching.supervisor import Supervisor
+from redheart.machine import GIB
 from redheart.messages import set_language, set_up_logging, text
 from redheart.model.presets import PRESETS
 from redheart.storage import fingerprint, read_json, read_lines
 from redheart.sweep.identity import sweep_identity
 from redheart.training.identity import run_identity
 from redheart.workflow import stages
+from redheart.workflow.examinations.plan import plan_training
 from tests.training.small_data import write_embedded
 
 #: A learning rate that no default is.
@@ -90,6 +92,13 @@ def test_in_its_own_folder_it_is_the_same_run_and_is_not_trained_twice(
     assert (swept / "metrics.jsonl").stat().st_mtime_ns == before and not (swept / "previous").exists()
 
 
+def test_what_is_trained_is_known_and_only_that(swept: Path, folder: Path) -> None:
+    dataset = open_embedded(folder / "small.embedded.json")
+    settings = ["training.epochs=2", "training.global_batch_size=16"]
+    assert stages.is_trained(load_config(None, settings), dataset)
+    assert not stages.is_trained(load_config(None, [*settings, "seed=1"]), dataset)
+
+
 def test_a_runs_identity_is_that_of_what_was_asked(swept: Path, folder: Path) -> None:
     dataset = open_embedded(folder / "small.embedded.json").identity
     asked = load_config(None, ["training.epochs=2", "training.global_batch_size=16"])
@@ -124,6 +133,7 @@ def test_several_processes_are_handed_the_rate_and_otherwise_what_was_asked(
     """Each of them settles the rest by its device, so that their run has the identity of what was asked."""
     monkeypatch.setattr(Supervisor, "run", lambda self: None)
     asked = load_config(None, ["training.epochs=2", "output=launched"])
-    stages.train_on_all_gpus(asked, open_embedded(folder / "small.embedded.json"), 2, force=False)
+    plan = plan_training(asked, gpus=2, gpu_bytes=24 * GIB)
+    stages.train_by(plan, asked, force=False)
     handed = load_config(folder / "launched" / "launch.yaml")
     assert handed == load_config(None, ["training.epochs=2", "output=launched", "training.learning_rate=3e-4"])

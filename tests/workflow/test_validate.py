@@ -150,3 +150,12 @@ def test_of_an_encoder_that_is_not_here_it_is_said_that_its_language_was_not_loo
     code, shown = answer(capsys, "validate", "embedding.model=somebody/other")
     assert code == 0
     assert "whether it reads the dataset's language could not be looked at" in shown
+
+
+def test_a_model_that_does_not_fit_is_told_with_its_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redheart.machine.inspection.host_memory", lambda: 6 << 30)
+    code, shown = answer(capsys, "workflow", "validate", "--data", write(SAMPLE), "--preset", "730m")
+    assert code == 3
+    assert "730m: nothing fits" in shown.splitlines()[-1] and "--preset small" in shown.splitlines()[-1]

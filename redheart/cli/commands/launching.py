@@ -31,8 +31,9 @@ def _launch(arguments: Namespace, config: Config) -> int:
     words, launch_file, processes = _words(arguments), arguments.launch_file, arguments.processes
     if launch_file is None and processes is None:
         plan = plan_here(config)
-        words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
         launch_file, processes = place_of(plan)
+        if launch_file is not None:  # one plain process settles its own, which is not kept as a setting of the run
+            words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     restarts = RESTARTS if arguments.restarts is None else arguments.restarts
     with stop_requested() as request, others_speak():

@@ -14,10 +14,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "global batch {batch}; launch file: {launch}",
     ),
     "plan.refused": (
-        "{preset}: 맞는 방법이 없습니다. 가장 가까운 {strategy}: GPU당 {gpu} GiB (사용 가능 {gpu_there}), 호스트 메모리 {host} GiB "
-        "(사용 가능 {host_there}).",
-        "{preset}: nothing fits. The closest, {strategy}, takes {gpu} GiB of a GPU (usable: {gpu_there}) and {host} GiB of host "
-        "memory (usable: {host_there}).",
+        "{preset}: 맞는 방법이 없습니다. 가장 가까운 {strategy}: GPU당 {gpu} GiB (사용 가능 {gpu_there} / {gpu_all}), "
+        "호스트 메모리 {host} GiB (사용 가능 {host_there} / {host_all}).",
+        "{preset}: nothing fits. The closest, {strategy}, takes {gpu} GiB of a GPU (usable: {gpu_there} of {gpu_all}) and {host} GiB "
+        "of host memory (usable: {host_there} of {host_all}).",
+    ),
+    "plan.refused_cpu": (
+        "{preset}: 맞는 방법이 없습니다. 한 프로세스에 메모리 {host} GiB가 필요합니다 (사용 가능 {host_there} / {host_all}).",
+        "{preset}: nothing fits. One process takes {host} GiB of memory (usable: {host_there} of {host_all}).",
     ),
     "plan.recomputes": (" + 활성값 재계산", " with activation checkpointing"),
     "plan.say": ("🧭 {choice}", "🧭 {choice}"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redheart.config import Config
+from redheart.errors import ConfigError
 from redheart.machine import GIB, inspect_machine
 
 
@@ -74,7 +75,10 @@ def _plan(config: Config) -> Finding:
     """Whether the model trains here, by the plan."""
     from redheart.workflow.examinations.plan import plan_training, reason, refusal
 
-    plan = plan_training(config)
+    try:
+        plan = plan_training(config)
+    except ConfigError as error:  # such as a batch that the GPUs can't share; the rest is to be told all the same
+        return Finding("the plan", False, str(error), required=True)
     what = f"memory for {plan.request.preset}"
     if plan.chosen is None:
         return Finding(what, False, refusal(plan), required=True)

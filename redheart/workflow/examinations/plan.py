@@ -50,7 +50,9 @@ def plan_training(
 
     if preset != "auto":
         return make_plan(request(preset), hardware)
-    presets = BY_SIZE if hardware.has_gpu else (choose_preset(config)[0],)
+    is_here = all(one is None for one in (gpus, gpu_bytes, host_bytes, nodes))
+    # Here it is the run's own preset, whatever others take of the memory at the moment.
+    presets = (choose_preset(config)[0],) if is_here or not hardware.has_gpu else BY_SIZE
     plans = [make_plan(request(one), hardware) for one in presets]
     return next((one for one in plans if one.chosen), plans[-1])
 
@@ -138,19 +140,28 @@ def reason(plan: Plan) -> str:
 
 def refusal(plan: Plan) -> str:
     """Why nothing fits, with what is there and what is wanted, and the largest preset that would."""
-    hardware, closest = plan.hardware, plan.closest
     smaller = BY_SIZE[BY_SIZE.index(plan.request.preset) + 1 :]
-    fitting = next((one for one in smaller if make_plan(_with_preset(plan.request, one), hardware).chosen), None)
-    refused = text(
+    fitting = next((one for one in smaller if make_plan(_with_preset(plan.request, one), plan.hardware).chosen), None)
+    return f"{_refused(plan)} {text('plan.would_fit', preset=fitting) if fitting else text('plan.none_fits')}"
+
+
+def _refused(plan: Plan) -> str:
+    hardware, closest, preset = plan.hardware, plan.closest, plan.request.preset
+    host = in_gib(closest.estimate.host_needed)
+    usable, there = in_gib(hardware.usable_host_bytes), in_gib(hardware.host_bytes)
+    if not hardware.has_gpu:
+        return text("plan.refused_cpu", preset=preset, host=host, host_there=usable, host_all=there)
+    return text(
         "plan.refused",
-        preset=plan.request.preset,
+        preset=preset,
         strategy=closest.strategy.name,
         gpu=in_gib(closest.estimate.device.total),
-        gpu_there=in_gib(hardware.usable_gpu_bytes) if hardware.has_gpu else "–",
-        host=in_gib(closest.estimate.host_needed),
-        host_there=in_gib(hardware.host_bytes),
+        gpu_there=in_gib(hardware.usable_gpu_bytes),
+        gpu_all=in_gib(hardware.gpu_bytes),
+        host=host,
+        host_there=usable,
+        host_all=there,
     )
-    return f"{refused} {text('plan.would_fit', preset=fitting) if fitting else text('plan.none_fits')}"
 
 
 def _with_preset(request: Request, preset: str) -> Request:
