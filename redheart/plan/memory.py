@@ -7,7 +7,7 @@ bytes            plain, DDP     ZeRO-1               ZeRO-2               ZeRO-3
 ================ ============== ==================== ==================== =====================
 weights          4 P            w P                  w P                  w P / N + live
 fp32 master      –              4 P / N              4 P / N              4 P / N
-gradients        4 P            4 P + 4 P / N        4 P / N              4 P / N (+ 2 P / N)
+gradients        4 P (+ 2 P)    4 P + 4 P / N        4 P / N              4 P / N (+ 2 P / N)
 moments          8 P            8 P / N              8 P / N              8 P / N
 in AdamW's step  –              4 P / N              4 P / N              4 × sub-group
 ================ ============== ==================== ==================== =====================
@@ -17,7 +17,7 @@ Plain is PyTorch's AdamW over fp32 weights, whose fused step needs nothing besid
 ``stage3.py``): an fp32 copy of the weights in fp32 too; before the optimizer's step one flat copy of the gradients of a group (1, 2)
 or of a sub-group (3); in ZeRO-3 under 16 bits the gradients' 16-bit partitions beside. *Live* is what ZeRO-3 has gathered: as much as
 ``zero_sizes.py`` lets it, at least two of the largest layers, and the small tensors that stay. Activations are counted
-(``activations.py``).
+(``activations.py``). What is in brackets is there in 16 bits, for plain in a step of several passes; ZeRO-1 has whole gradients only then.
 """
 
 from __future__ import annotations
@@ -142,9 +142,11 @@ def _held(strategy: Strategy, job: Job) -> Parts:
     average = 4 * (shard if strategy.is_sharded else count) if job.has_average else 0
     if not strategy.is_sharded:
         buckets = SUM_BUCKET if strategy.kind == "ddp" else 0
+        # In 16 bits a later pass has the gradients of the weights' casts, before they are added to the others.
+        of_casts = 2 * count if has_16_bits and job.passes > 1 else 0
         # Of a step's only pass the activations are there first, and go as gradients come; of a later one both are there.
         overlap = 0 if job.passes > 1 else min(4 * count, activations.once + kept)
-        return Parts(4 * count, 4 * count, 8 * count, average, activations.once + kept - overlap, buckets)
+        return Parts(4 * count, 4 * count + of_casts, 8 * count, average, activations.once + kept - overlap, buckets)
     wide, sizes = 2 if has_16_bits else 4, zero_sizes(on_gpu=job.on_gpu)
     buffers = 2 * sizes.bucket * wide
     if strategy.kind == "zero3":
@@ -159,7 +161,7 @@ def _held(strategy: Strategy, job: Job) -> Parts:
             kept,
             max(buffers, 4 * min(sizes.sub_group, shard)),
         )
-    gradients = 4 * shard + (4 * count if strategy.kind == "zero1" else 0)
+    gradients = 4 * shard + (4 * count if strategy.kind == "zero1" and job.passes > 1 else 0)
     # What is in flight in the backward pass is gone when the optimizer's step makes its copy.
     return Parts(wide * count, gradients, 12 * shard, average, kept, max(buffers, 4 * shard))
 
@@ -183,7 +185,7 @@ def _split(strategy: Strategy, job: Job, held: Parts) -> tuple[Parts, Parts]:
 def _phases(strategy: Strategy, job: Job, node: Parts) -> dict[str, int]:
     """Of a node, over imports. Each process makes the model in fp32 in host memory before it is prepared.
 
-    When a checkpoint is saved, gradients are gone, but for ZeRO-3's, whose flat partition stays.
+    When a checkpoint is saved, gradients are gone, but not to the system: glibc keeps what they had, or DeepSpeed does.
     """
     count, shard = job.size.parameters, -(-job.size.parameters // job.processes)
     wide = 2 if job.precision != "no" and strategy.is_sharded else 4
@@ -206,7 +208,7 @@ def _phases(strategy: Strategy, job: Job, node: Parts) -> dict[str, int]:
         "start": model + start,
         "prepared": job.on_node * (prepared + (PROCESS_BYTES if strategy.is_sharded else PREPARED_BYTES)),
         "step": after,
-        "save": after if job.on_gpu else after - node.buffers - (0 if strategy.kind == "zero3" else node.gradients),
+        "save": after if job.on_gpu else after - (node.buffers if strategy.is_sharded else node.activations),
     }
 
 

@@ -31,7 +31,7 @@ def chosen(found: Plan) -> tuple[Strategy, int, int]:
         ((1, 24, 64), Strategy("plain"), 64, 1),
         ((1, 80, 128), Strategy("plain"), 64, 1),
         ((4, 24, 256), Strategy("zero1"), 16, 1),
-        ((4, 8, 64), Strategy("zero2"), 16, 1),
+        ((4, 8, 64), Strategy("zero1"), 16, 1),
         ((4, 5, 64), Strategy("zero3"), 8, 2),
     ],
 )
