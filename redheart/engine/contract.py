@@ -80,10 +80,6 @@ class Engine(Protocol):
         """Whether whole gradients lie in every process, so that reading them sends nothing and costs little."""
 
     @property
-    def waits_for_every_gradient(self) -> bool:
-        """Whether a parameter without any gradient keeps the exchange between processes waiting, in the next pass, for ever."""
-
-    @property
     def can_recut_batches(self) -> bool:
         """Whether a batch for which memory ran out can be computed again in smaller micro-batches: no process waits for another
         before ``finish_backward``, where all agree."""

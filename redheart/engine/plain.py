@@ -44,10 +44,6 @@ class PlainEngine(AcceleratedEngine):
         return True
 
     @property
-    def waits_for_every_gradient(self) -> bool:
-        return False
-
-    @property
     def can_recut_batches(self) -> bool:
         return True
 

@@ -28,9 +28,6 @@ class GradientWatcher(Protocol):
     def see_gradient(self, name: str, gradient: Tensor | None) -> None:
         """One whole gradient, in its parameter's shape; None where there is none. Nothing collective may be done in it."""
 
-    def end_of_gradients(self) -> None:
-        """All were seen; the step is not taken yet. Collective."""
-
 
 @dataclass(frozen=True)
 class MeasuredGradients:
@@ -93,6 +90,4 @@ def measure_gradients(engine: Engine, watchers: Sequence[GradientWatcher] = ()) 
             watcher.see_gradient(name, gradient)
     if whole:
         norms = list(torch._foreach_norm(whole))
-    for watcher in watchers:
-        watcher.end_of_gradients()
     return MeasuredGradients(names, torch.stack(norms) if norms else torch.empty(0, device=engine.device))

@@ -18,7 +18,6 @@ from torch import Tensor
 from redheart.batches.order import Indices
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine
-from redheart.errors import TrainingError
 from redheart.health.data_coverage import CoverageState, DataCoverage
 from redheart.health.dead_tensors import LivenessReport, Measured, judge
 from redheart.health.untrainable import find_untrainable
@@ -56,7 +55,6 @@ class LivenessProbe:
         self._axes = input_axes(engine.unwrapped)
         self._squares: dict[str, Tensor] = {}
         self._row_norms: dict[str, Tensor] = {}
-        self._missing: list[str] = []
         self._coverage = DataCoverage()
         self._changes = WeightChanges(engine, take)
 
@@ -67,33 +65,14 @@ class LivenessProbe:
 
     def start_of_gradients(self) -> None:
         """Drops what was noted of the step before."""
-        self._row_norms, self._missing = {}, []
+        self._row_norms = {}
 
     def see_gradient(self, name: str, gradient: Tensor | None) -> None:
         """Notes the norms of a gradient's rows; they count once the step is added."""
         if gradient is None:
-            self._missing.append(name)
             return
         rows = as_rows(gradient.detach(), self._axes[name])
         self._row_norms[name] = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
-
-    def end_of_gradients(self) -> None:
-        """Raises what a tensor without any gradient would lead to. Collective in several processes.
-
-        Raises:
-            TrainingError: where the exchange of gradients would wait for it for ever, in a first step. Every process raises it.
-        """
-        if self.observed == 0 and self._engine.waits_for_every_gradient:
-            self._refuse_missing()
-
-    def _refuse_missing(self) -> None:
-        held = [name for name in self._missing if name in self._engine.held]
-        if self._engine.any_rank(bool(held)):
-            raise TrainingError(
-                f"no gradient came to {', '.join(held[:8]) or 'a tensor of another process'}"
-                f"{', …' if len(held) > 8 else ''}: nothing of it reaches the loss, and training in several processes waits "
-                f"for every gradient. Look at the model with `redheart doctor liveness`"
-            )
 
     def add(self, batch: Indices, *, updated: bool) -> None:
         """Counts the step whose gradients were seen just now, all finite: its situations, and whether it was taken."""

@@ -11,7 +11,6 @@ import msgspec
 import yaml
 
 from redheart.errors import ConfigError, UsageError
-from redheart.worker_pool.slots import own_environment, visible_gpus
 
 
 class LaunchFile(msgspec.Struct, frozen=True):
@@ -75,7 +74,7 @@ class GroupCommand:
 
     @staticmethod
     def of(arguments: Sequence[str], *, launch_file: str | None = None, processes: int | None = None) -> GroupCommand:
-        """Without a launch file one plain process, or one for each GPU.
+        """Without a launch file plain processes, one if no number is asked for.
 
         Args:
             processes: how many were asked for: it wins over the file.
@@ -85,7 +84,7 @@ class GroupCommand:
             ConfigError: it does not start so many, or is none.
         """
         if launch_file is None:
-            return GroupCommand(processes or max(1, len(visible_gpus(own_environment()))), None, tuple(arguments))
+            return GroupCommand(processes or 1, None, tuple(arguments))
         path = find_launch_file(launch_file)
         found = read_launch_file(path)
         count = processes or found.num_processes

@@ -26,6 +26,6 @@ def choose_precision(config: Config) -> tuple[Precision, str]:
 
     if not torch.cuda.is_available():
         return "no", text("config.precision_cpu")
-    if torch.cuda.is_bf16_supported():
+    if torch.cuda.is_bf16_supported(including_emulation=False):  # emulated it is slower than fp32
         return "bf16", text("config.precision_bf16")
     return "no", text("config.precision_no_bf16")

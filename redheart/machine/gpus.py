@@ -45,9 +45,8 @@ def find_gpus() -> tuple[Gpu, ...]:
         return ()
     found: tuple[Gpu, ...] = ()
     try:
-        with contextlib.suppress(
-            pynvml.NVMLError
-        ):  # a device is lost, not ours to ask, or has no memory of its own to tell of
+        # A device may be lost, not ours to ask, or have no memory of its own to tell of.
+        with contextlib.suppress(pynvml.NVMLError):
             found = tuple(_describe(pynvml, handle) for handle in _visible(pynvml))
     finally:
         pynvml.nvmlShutdown()

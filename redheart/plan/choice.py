@@ -80,6 +80,12 @@ class Plan:
     chosen: Row | None
 
     @property
+    def taken(self) -> Row:
+        """The one that is taken, where one fits."""
+        assert self.chosen is not None
+        return self.chosen
+
+    @property
     def closest(self) -> Row:
         """Of those that do not fit, the one that lacks least."""
         return min(self.rows, key=lambda row: sum(row.lacks))

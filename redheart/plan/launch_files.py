@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redheart.plan.strategies import STRATEGIES, Strategy
+from redheart.plan.zero_sizes import PERSISTENT_BELOW
 from redheart.storage import Json, write_text
 
 _HEAD = """\
@@ -102,7 +103,7 @@ def deepspeed_settings(strategy: Strategy) -> dict[str, Json]:
     else:
         zero |= {
             "stage3_prefetch_bucket_size": "auto",
-            "stage3_param_persistence_threshold": 100_000,
+            "stage3_param_persistence_threshold": PERSISTENT_BELOW,
             "stage3_max_live_parameters": "auto",
             "stage3_max_reuse_distance": "auto",
             "sub_group_size": "auto",

@@ -38,8 +38,6 @@ PREPARED_BYTES = 70 << 20
 IMPORT_BYTES = 190 << 20
 #: Of gradients that are summed at once between data parallel processes.
 SUM_BUCKET = 25 << 20
-#: Of a model's parameters, what lies in tensors so small that ZeRO-3 keeps them gathered.
-PERSISTENT_SHARE = 0.02
 #: Widths of the closed-form start: four views and the RBF activations, in double precision; a decomposition keeps four matrices.
 _START_MATRICES, _START_CENTRES = 4, 1536
 
@@ -151,7 +149,7 @@ def _held(strategy: Strategy, job: Job) -> Parts:
     buffers = 2 * sizes.bucket * wide
     if strategy.kind == "zero3":
         gathered = min(count, max(2 * job.size.largest_layer, sizes.live))
-        live = int(wide * (gathered + PERSISTENT_SHARE * count))
+        live = wide * (gathered + job.size.in_small_tensors)
         halves = 2 * shard if has_16_bits else 0
         return Parts(
             wide * shard + live,

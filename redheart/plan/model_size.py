@@ -16,6 +16,7 @@ from redheart.model.flops import FlopCount, count_flops
 from redheart.model.parameters import count_model, meta_model
 from redheart.model.presets import ModelDimensions, dimensions
 from redheart.plan.activations import Activations
+from redheart.plan.zero_sizes import PERSISTENT_BELOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class ModelSize:
     Attributes:
         parameters: trainable numbers.
         largest_layer: of them, the most that one layer has, as far as it is gathered at once under ZeRO-3.
+        in_small_tensors: of them, those that ZeRO-3 keeps gathered.
         dims, segments: what operations are counted for, once they are asked for.
         activations: kept of a pass, and kept with activation checkpointing.
     """
@@ -63,6 +65,7 @@ class ModelSize:
     preset: str
     parameters: int
     largest_layer: int
+    in_small_tensors: int
     dims: ModelDimensions
     segments: int
     activations: Activations
@@ -84,6 +87,7 @@ class ModelSize:
             preset,
             count_model(model).total,
             _largest_layer(model),
+            sum(one.numel() for one in model.parameters() if one.numel() < PERSISTENT_BELOW),
             dims,
             segments,
             counted.activations(segments, recomputes=False),

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Elements below which ZeRO-3 keeps a tensor gathered.
+PERSISTENT_BELOW = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class ZeroSizes:

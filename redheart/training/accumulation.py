@@ -98,7 +98,7 @@ class Accumulation:
         happened = Happened(
             epoch, step, engine.geometry.micro_batch_size, smaller.micro_batch_size if smaller else None
         )
-        self._oom.record(failure, happened, rank=engine.rank)
+        self._oom.record(failure, happened, rank=engine.rank, ends=True)
         return OutOfMemory(
             _single(failure)
             if smaller is None

@@ -48,12 +48,14 @@ class OomLog:
         rank: int,
         after: MemoryInUse | None = None,
         is_new: bool = True,
+        ends: bool = False,
     ) -> None:
         """Keeps one event.
 
         Args:
             after: what was in use once memory was given back.
             is_new: this process is to write it down.
+            ends: this process ends, whatever would be smaller.
         """
         self.has_new = self.has_new or is_new
         self.events.append(
@@ -66,7 +68,7 @@ class OomLog:
                 message=failure.message,
                 rank=rank,
                 phase=failure.phase,
-                tried="the run ends" if happened.smaller is None else "the same again in smaller pieces",
+                tried=_tried(happened.smaller, ends=ends),
                 device_bytes_before=failure.before.device,
                 device_bytes_after=None if after is None else after.device,
                 host_bytes_before=failure.before.host,
@@ -109,3 +111,9 @@ class OomLog:
         )
         write_json(path, stats)
         return path
+
+
+def _tried(smaller: int | None, *, ends: bool) -> str:
+    if smaller is None:
+        return "the run ends"
+    return "the process ends, to be started again in smaller pieces" if ends else "the same again in smaller pieces"

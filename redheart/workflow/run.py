@@ -17,7 +17,7 @@ from redheart.messages import info, text
 from redheart.workflow import datasets, stages
 from redheart.workflow.disk import foretell_disk
 from redheart.workflow.resolve import as_the_run_there
-from redheart.workflow.strategy import HERE, Described, choose_strategy, preset_for
+from redheart.workflow.strategy import HERE, Described, choose_strategy, is_plain, preset_for
 
 if TYPE_CHECKING:
     from redheart.data.facts import DatasetFacts
@@ -118,7 +118,7 @@ def _train(
         if force or not stages.is_trained(config, dataset):
             raise
         plan = None  # what is trained takes no memory
-    if plan is None or plan.chosen is None or plan.chosen.strategy.kind == "plain":
+    if plan is None or is_plain(plan):
         stages.train(config, dataset, force=force, should_stop=should_stop)
     else:
         stages.train_by(plan, config, force=force, should_stop=should_stop)

@@ -48,21 +48,21 @@ def choose_strategy(config: Config, dataset: EmbeddedDataset, described: Describ
     Raises:
         OutOfMemory: nothing fits; with what is there, what is wanted, and the preset that would fit.
     """
-    plan = plan_training(
-        config,
-        gpus=described.gpus,
-        gpu_bytes=described.gpu_bytes,
-        host_bytes=described.host_bytes,
-        segments=int(dataset.counts.max()),
-        situations=dataset.facts.counts["train"],
-        d_embed=dataset.d_embed,
+    plan = _plan_for(
+        config, dataset, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes
     )
-    if plan.chosen is None:
-        raise OutOfMemory(refusal(plan))
-    info("plan.say", choice=reason(plan))
+    _say_choice(plan)
     if not described.is_here and plan.hardware.has_gpu and not find_gpus():
         info("plan.stand_in")
     return plan
+
+
+def is_finished(config: Config) -> bool:
+    """Whether a training lies finished in the output folder; if it is the one that is asked for, ``train`` tells."""
+    from redheart.training.run_folder import read_run
+
+    there = read_run(Path(config.output))
+    return there is not None and there.finished
 
 
 def plan_here(config: Config) -> Plan:
@@ -72,27 +72,63 @@ def plan_here(config: Config) -> Plan:
         OutOfMemory: nothing fits.
     """
     plan = plan_training(config)
+    _say_choice(plan)
+    return plan
+
+
+def _say_choice(plan: Plan) -> None:
     if plan.chosen is None:
         raise OutOfMemory(refusal(plan))
     info("plan.say", choice=reason(plan))
-    return plan
+
+
+def _plan_for(
+    config: Config,
+    dataset: EmbeddedDataset,
+    *,
+    gpus: int | None = None,
+    gpu_bytes: int | None = None,
+    host_bytes: int | None = None,
+    most_situations: int | None = None,
+) -> Plan:
+    """The plan of a training on ``dataset``, of at most so many of its situations."""
+    situations = dataset.facts.counts["train"]
+    return plan_training(
+        config,
+        gpus=gpus,
+        gpu_bytes=gpu_bytes,
+        host_bytes=host_bytes,
+        segments=int(dataset.counts.max()),
+        situations=situations if most_situations is None else min(most_situations, situations),
+        d_embed=dataset.d_embed,
+    )
+
+
+def is_plain(plan: Plan) -> bool:
+    """Whether one process without a launcher is what is chosen."""
+    return plan.chosen is not None and plan.chosen.strategy.kind == "plain"
+
+
+def _not_alone(plan: Plan) -> OutOfMemory:
+    """Why one plain process can't be, with what can."""
+    if plan.chosen is None:
+        return OutOfMemory(refusal(plan))
+    return OutOfMemory(f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`")
 
 
 def place_of(plan: Plan) -> tuple[str | None, int]:
     """The launch file of the strategy that is chosen, as it is started on this machine, and how many processes."""
-    assert plan.chosen is not None
     on_gpu = bool(find_gpus())
-    return plan.chosen.strategy.launch_file(on_gpu=on_gpu), plan.chosen.job.processes
+    return plan.taken.strategy.launch_file(on_gpu=on_gpu), plan.taken.job.processes
 
 
 def settings_of(plan: Plan) -> dict[str, Scalar]:
     """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be."""
-    assert plan.chosen is not None
     settled: dict[str, Scalar] = {}
-    if plan.chosen.strategy.recomputes:
+    if plan.taken.strategy.recomputes:
         settled["training.activation_checkpointing"] = True
     if plan.request.micro_batch is None and plan.request.passes is None:
-        settled["training.micro_batch_size"] = plan.chosen.job.micro_batch
+        settled["training.micro_batch_size"] = plan.taken.job.micro_batch
     return settled
 
 
@@ -106,17 +142,9 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
         OutOfMemory: it does not fit; with the strategy that would, or the preset.
     """
     hardware = Hardware.of(inspect_machine(Path(config.output)))
-    plan = plan_training(
-        config,
-        gpus=1 if hardware.has_gpu else None,
-        segments=int(dataset.counts.max()),
-        situations=dataset.facts.counts["train"],
-        d_embed=dataset.d_embed,
-    )
-    if plan.chosen is None:
-        raise OutOfMemory(refusal(plan))
-    if plan.chosen.strategy.kind != "plain":
-        raise OutOfMemory(f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`")
+    plan = _plan_for(config, dataset, gpus=1 if hardware.has_gpu else None)
+    if not is_plain(plan):
+        raise _not_alone(plan)
     return with_settings(config, settings_of(plan))
 
 
@@ -131,19 +159,18 @@ def workers_that_fit(config: Config, dataset: EmbeddedDataset) -> FitWorkers:
         hardware = Hardware.of(inspect_machine(Path(config.output)))
         for count in range(wanted, 0, -1):
             on_a_gpu = -(-count // max(1, hardware.gpus))
-            plan = plan_training(
+            plan = _plan_for(
                 config,
+                dataset,
                 gpus=1 if hardware.has_gpu else None,
                 gpu_bytes=hardware.gpu_bytes // on_a_gpu if hardware.has_gpu else None,
                 host_bytes=hardware.host_bytes // count,
-                segments=int(dataset.counts.max()),
-                situations=min(config.sweep.max_situations, dataset.facts.counts["train"]),
-                d_embed=dataset.d_embed,
+                most_situations=config.sweep.max_situations,
             )
-            if plan.chosen is not None and plan.chosen.strategy.kind == "plain":
+            if is_plain(plan):
                 if count < wanted:
-                    warn("plan.fewer_workers", wanted=wanted, count=count, host=plan.chosen.estimate.host_needed / GIB)
+                    warn("plan.fewer_workers", wanted=wanted, count=count, host=plan.taken.estimate.host_needed / GIB)
                 return count, with_settings(config, settings_of(plan))
-        raise OutOfMemory(refusal(plan) if plan.chosen is None else f"one plain process does not fit: {reason(plan)}")
+        raise _not_alone(plan)
 
     return fit

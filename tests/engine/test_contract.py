@@ -46,7 +46,6 @@ def expected(kind: str, world_size: int, *, sharded: bool, graph: bool = True) -
         "world_size": world_size,
         "shards_state": sharded,
         "gradients_are_local": not sharded,
-        "waits_for_every_gradient": False,
         "can_recut_batches": not sharded,
         "is_compilable": graph,
     }

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from redheart.batches.table import SituationTable
-from redheart.config import Config, load_config
+from redheart.config import Config
 from redheart.engine.factory import make_engine
-from redheart.errors import TrainingError
 from redheart.health.dead_tensors import MIN_GRADIENT, LivenessReport
 from redheart.health.liveness import LivenessProbe
 from redheart.health.weight_changes import all_of, sample_of
@@ -18,7 +17,7 @@ from redheart.model import UnifiedModel, dimensions
 from redheart.training.loop import TrainingLoop
 from redheart.training.optimizer import build_optimizer
 from tests.training.planted import PLANTS, Plant, detach, leave_out
-from tests.training.runs import LEARNING_RATE, make_loop
+from tests.training.runs import LEARNING_RATE
 
 NOTHING = Plant(lambda model: None)
 
@@ -110,17 +109,3 @@ def test_a_probe_changes_no_bit_of_the_training(table, settings):
     (watched_steps, watched_state), (steps, state) = numbers
     assert watched_steps == steps
     assert all(torch.equal(watched_state[name], tensor) for name, tensor in state.items())
-
-
-def test_a_tensor_without_a_gradient_is_refused_before_several_processes_wait_for_it(
-    table: SituationTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the first step only: later ones have shown that nobody waits."""
-    loop = make_loop(load_config(None, ["model.preset=tiny", "training.linear_start=false"]), table)
-    monkeypatch.setattr(type(loop.engine), "waits_for_every_gradient", property(lambda self: True))
-    probe = LivenessProbe(loop.engine, table, steps=2)
-    probe.see_gradient(next(iter(loop.engine.held)), None)
-    with pytest.raises(TrainingError, match="no gradient came to "):
-        probe.end_of_gradients()
-    probe.observed = 1
-    probe.end_of_gradients()

@@ -11,8 +11,8 @@ from redheart.cli.commands import launching as command_line
 from redheart.cli.main import main
 from redheart.cli.parser import parse_arguments
 from redheart.errors import ConfigError, UsageError
-from redheart.launching import command
 from redheart.launching.command import GroupCommand
+from redheart.launching.supervisor import Supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +27,8 @@ def test_without_anything_it_is_one_plain_process() -> None:
     assert found.line(None) == [sys.executable, "-m", "redheart", "train"] and not found.needs_port
 
 
-def test_it_is_one_process_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    line = " ".join(GroupCommand.of(["train"]).line(1234))
+def test_several_plain_processes_are_data_parallel() -> None:
+    line = " ".join(GroupCommand.of(["train"], processes=4).line(1234))
     assert "accelerate.commands.launch --multi_gpu" in line
     assert line.endswith("--num_processes 4 --main_process_port 1234 -m redheart train")
 
@@ -106,7 +105,7 @@ def test_a_place_in_a_group_is_refused(
 def test_a_setting_that_can_not_be_is_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "visible_gpus", lambda environment: pytest.fail("it was begun"))
+    monkeypatch.setattr(Supervisor, "run", lambda self: pytest.fail("it was begun"))
     assert main(["launch", "train", "training.epochs=none", "--output", str(tmp_path / "out"), "--lang", "en"]) == 2
     assert "training.epochs" in capsys.readouterr().err
 

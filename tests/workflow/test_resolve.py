@@ -29,7 +29,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """What ``auto`` comes to on a device, and the keys of the reasons: preset, precision."""
     has_cuda, has_bf16 = request.param
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
     if not has_cuda:
         return "tiny", "workflow.preset_cpu", "no", "config.precision_cpu"
     if not has_bf16:
@@ -111,7 +111,7 @@ def test_a_precision_that_auto_does_not_come_to_here_is_taken_as_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     by_auto = {"training": {"precision": "auto"}}
     assert _asked_where(tmp_path, "no", identity=by_auto, precision="no").training.precision == "no"
     assert _asked_where(tmp_path, "bf16", identity=by_auto, precision="bf16").training.precision == "auto"

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from redheart.cli.commands import launching
+from redheart.cli.main import main
 from redheart.config import Config, with_settings
 from redheart.errors import ConfigError, OutOfMemory
 from redheart.machine import GIB, Gpu, Machine
@@ -181,3 +183,31 @@ def test_a_training_that_is_finished_is_not_refused(machine: Any, monkeypatch: p
             run._train(config("730m"), DATASET, found, HERE, force=force, should_stop=lambda: False)
             reached.append(f"{is_trained} {force}")
     assert reached == ["train", "True False"]
+
+
+def test_what_lies_finished_is_looked_at_though_nothing_fits(
+    machine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one plain process, which says that it is done, or refuses what is asked for in its stead."""
+    machine(host_gib=4)
+    asked = config("730m", output=str(tmp_path))
+    with pytest.raises(OutOfMemory, match="730m"):
+        launching._plan(asked)
+    monkeypatch.setattr("redheart.training.run_folder.read_run", lambda _: SimpleNamespace(finished=True))
+    assert launching._plan(asked) is None
+
+
+def test_on_several_nodes_the_launch_file_is_told_of_them(machine: Any) -> None:
+    machine(host_gib=64)
+    found = plan.plan_training(config("730m"), gpus=8, gpu_bytes=80 * GIB, nodes=2)
+    assert "launch/zero1.yaml --num_machines 2 --num_processes 16" in plan.reason(found)
+
+
+def test_a_plan_that_refuses_says_so_on_standard_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ["plan", "--preset", "730m", "--gpus", "1", "--gpu-memory", "2GiB", "--host-memory", "4GiB", "--lang", "en"]
+    for more in ([], ["--json"]):
+        assert main([*typed, *more]) == OutOfMemory.exit_code
+        said = capsys.readouterr()
+        (line,) = said.err.strip().splitlines()
+        assert "730m" in line and "--preset small" in line
+        assert "lacks" in said.out and "←" not in said.out

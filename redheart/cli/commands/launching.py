@@ -12,6 +12,7 @@ from redheart.cli.signals import stop_requested
 
 if TYPE_CHECKING:
     from redheart.config import Config
+    from redheart.plan.choice import Plan
 
 #: The command that is started.
 _STARTED = "train"
@@ -25,12 +26,11 @@ def _launch(arguments: Namespace, config: Config) -> int:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import RESTARTS, Supervisor
     from redheart.progress import others_speak
-    from redheart.workflow.strategy import place_of, plan_here, settings_of
+    from redheart.workflow.strategy import place_of, settings_of
 
     check_not_in_a_group()
     words, launch_file, processes = _words(arguments), arguments.launch_file, arguments.processes
-    if launch_file is None and processes is None:
-        plan = plan_here(config)
+    if launch_file is None and processes is None and (plan := _plan(config)) is not None:
         launch_file, processes = place_of(plan)
         if launch_file is not None:  # one plain process settles its own, which is not kept as a setting of the run
             words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
@@ -45,6 +45,23 @@ def _launch(arguments: Namespace, config: Config) -> int:
             stop_with=lambda: request.number or signal.SIGTERM,
         ).run()
     return 0
+
+
+def _plan(config: Config) -> Plan | None:
+    """The plan of this machine; None where nothing fits and a training lies finished: a plain process tells whether it is this one.
+
+    Raises:
+        OutOfMemory: nothing fits.
+    """
+    from redheart.errors import OutOfMemory
+    from redheart.workflow.strategy import is_finished, plan_here
+
+    try:
+        return plan_here(config)
+    except OutOfMemory:
+        if is_finished(config):
+            return None
+        raise
 
 
 def _words(arguments: Namespace) -> list[str]:

@@ -26,7 +26,7 @@ def _segments(value: str) -> int:
 
 
 def _plan(arguments: Namespace, config: Config) -> int:
-    from redheart.workflow.examinations.plan import as_json, as_table, plan_training
+    from redheart.workflow.examinations.plan import as_json, as_table, plan_training, refusal
 
     situations = arguments.situations or 0
     plan = plan_training(
@@ -42,11 +42,13 @@ def _plan(arguments: Namespace, config: Config) -> int:
         print_json(as_json(plan))
     else:
         show(as_table(config, plan, situations=situations))
-    if arguments.measure and plan.chosen:
+    if plan.chosen is None:
+        raise OutOfMemory(refusal(plan))
+    if arguments.measure:
         from redheart.workflow.examinations import plan_measured
 
         show(plan_measured.as_table(plan_measured.measure_row(config, plan, plan.chosen)))
-    return 0 if plan.chosen else OutOfMemory.exit_code
+    return 0
 
 
 def _settle_plan(parser: Parser, arguments: Namespace, rest: list[str]) -> None:

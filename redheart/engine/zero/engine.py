@@ -68,10 +68,6 @@ class DeepSpeedEngine(AcceleratedEngine):
         return False
 
     @property
-    def waits_for_every_gradient(self) -> bool:
-        return False
-
-    @property
     def can_recut_batches(self) -> bool:
         return False  # DeepSpeed counts the micro-batches it was told of
 

@@ -60,9 +60,9 @@ def plan_training(
 def as_table(config: Config, plan: Plan, *, situations: int = 0) -> str:
     """All strategies with what they take, the one that is taken with the reason, and what the whole workflow takes."""
     request, hardware = plan.request, plan.hardware
-    lines = [_headline(plan), "", *_rows(plan), "", _chosen(plan)]
+    lines = [_headline(plan), "", *_rows(plan)]
     if plan.chosen is not None:
-        lines += [_node(plan.chosen, hardware), _disk(config, plan)]
+        lines += ["", f"✅ {reason(plan)}", _node(plan.chosen, hardware), _disk(config, plan)]
         seconds = plan.chosen.time.total
         if situations:
             steps = -(-situations // request.global_batch) * config.training.epochs
@@ -118,14 +118,9 @@ def _lack(row: Row) -> str:
     return f"lacks {' and '.join(lacks)}"
 
 
-def _chosen(plan: Plan) -> str:
-    return f"✅ {reason(plan)}" if plan.chosen else f"❌ {refusal(plan)}"
-
-
 def reason(plan: Plan) -> str:
     """What is taken, and why."""
-    row = plan.chosen
-    assert row is not None
+    row = plan.taken
     key = "plan.chosen_offload" if row.strategy.offloads_optimizer else "plan.chosen"
     return text(
         key,
@@ -134,14 +129,21 @@ def reason(plan: Plan) -> str:
         passes=row.job.passes,
         processes=row.job.processes,
         batch=plan.request.global_batch,
-        launch=row.strategy.launch_file(on_gpu=plan.hardware.has_gpu) or "–",
+        launch=_launch_of(plan),
     )
+
+
+def _launch_of(plan: Plan) -> str:
+    """The launch file, and on several nodes what each of them is told besides."""
+    file = plan.taken.strategy.launch_file(on_gpu=plan.hardware.has_gpu) or "–"
+    nodes = plan.hardware.nodes
+    return file if nodes == 1 else f"{file} --num_machines {nodes} --num_processes {plan.taken.job.processes}"
 
 
 def refusal(plan: Plan) -> str:
     """Why nothing fits, with what is there and what is wanted, and the largest preset that would."""
     smaller = BY_SIZE[BY_SIZE.index(plan.request.preset) + 1 :]
-    fitting = next((one for one in smaller if make_plan(_with_preset(plan.request, one), plan.hardware).chosen), None)
+    fitting = next((one for one in smaller if make_plan(replace(plan.request, preset=one), plan.hardware).chosen), None)
     return f"{_refused(plan)} {text('plan.would_fit', preset=fitting) if fitting else text('plan.none_fits')}"
 
 
@@ -162,10 +164,6 @@ def _refused(plan: Plan) -> str:
         host_there=usable,
         host_all=there,
     )
-
-
-def _with_preset(request: Request, preset: str) -> Request:
-    return replace(request, preset=preset)
 
 
 def _node(row: Row, hardware: Hardware) -> str:
