@@ -13,6 +13,7 @@ from redheart.machine import Precision
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.model.modules.activation_checkpointing import recompute_blocks
 from redheart.plan.activations import count_activations
+from redheart.plan.model_size import COUNTED
 from tests.model.conftest import make_batch
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results" / "gpu_train_step.json"
@@ -50,15 +51,12 @@ def test_counted_is_what_a_real_pass_keeps(precision: Precision, recomputes: boo
         assert counted.once + 7 * counted.a_situation == pytest.approx(seven, rel=0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recomputes", [False, True])
 def test_weights_moments_and_activations_of_730m_are_what_an_h100_was_measured_to_take(recomputes: bool) -> None:
     """Plain, bf16, 16 segments: fp32 weights and two moments, and what is larger of activations and gradients."""
     stored = json.loads(MEASURED.read_text())["gpu"]
     states, gradients = 12 * stored["model"]["parameters"], 4 * stored["model"]["parameters"]
-    counted = count_activations(
-        dimensions("730m"), precision="bf16", recomputes=recomputes, segments=stored["segments"]
-    )
+    counted = COUNTED["730m", True].activations(stored["segments"], recomputes=recomputes)
     subject = "model, eager, checkpointed" if recomputes else "model, eager"
     rows = {row["situations"]: row["peak_bytes"] for row in stored["rows"] if row["subject"] == subject}
     assert rows
