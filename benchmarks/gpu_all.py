@@ -6,6 +6,8 @@ goes on, a part's result is merged into ``benchmarks/results/gpu_all.json`` as s
 * ``tests``: ``tests/gpu``.
 * ``mfu``: a whole training step of ``730m`` over batch sizes, eager and compiled (``benchmarks.gpu_train_step``, its own result).
 * ``workflow``: every stage with ``730m``, one epoch, on the bundled sample: seconds by stage.
+* ``fit``: the plan's memory and time beside real steps of ``730m`` by seven ways to train it.
+* ``small-card``: ``730m`` in a process that may take 7 GiB of the GPU, as the plan has it, beside one that may take all.
 * ``memory``: ``730m`` trained plainly, recomputing activations, and under ZeRO: memory of device and host, seconds, by phase.
 * ``sweep``: five trials of ``730m`` by five workers on the one GPU, and by one.
 
@@ -35,6 +37,7 @@ import psutil
 import torch
 
 from benchmarks.gpu_all_result import RESULT, Fact, Part, read_result, store_part
+from benchmarks.gpu_plan import ROWS
 from benchmarks.gpu_train_step import EAGER
 from benchmarks.startup import _processor
 from benchmarks.train_step_result import RESULT as TRAIN_STEP
@@ -53,6 +56,8 @@ STRATEGIES: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "ZeRO-3": ("zero3", ()),
     "ZeRO-2": ("zero2", ()),
 }
+#: GiB that the process of ``small-card`` may take; reduced, of a card that is only described.
+SMALL_CARD, SMALL_CARD_REDUCED = 7.0, 1.5
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ (.*)")
 _STAGE = re.compile(r"── (\d/\d [^─]*) ──")
 
@@ -206,6 +211,41 @@ def stage_seconds(log: str) -> Iterator[Fact]:
             yield Fact(f"stage {name}", (end - begin).total_seconds(), "s")
 
 
+def fit(setting: Setting) -> Iterator[Fact]:
+    """Memory and seconds, planned and measured, of each row."""
+    for name in ROWS:
+        if setting.only in name:
+            yield from planned_row(setting, name)
+
+
+def small_card(setting: Setting) -> Iterator[Fact]:
+    """What the plan has a small GPU do, and how fast that is beside the same GPU without a limit."""
+    speeds: dict[str, float] = {}
+    gib = SMALL_CARD_REDUCED if setting.reduced else SMALL_CARD
+    for name, words in (("no limit", ()), ("limited", ("--gib", str(gib)))):
+        for fact in planned_row(setting, "chosen", *words):
+            yield msgspec.structs.replace(fact, what=fact.what.replace("chosen", name, 1))
+            if fact.what.endswith(": speed") and fact.value:
+                speeds[name] = fact.value
+    if len(speeds) == 2:
+        yield Fact("limited, of the speed without limit", 100 * speeds["limited"] / speeds["no limit"], "%")
+
+
+def planned_row(setting: Setting, name: str, *words: str) -> Iterator[Fact]:
+    """One row of ``benchmarks.gpu_plan``; what failed is told as a fact."""
+    result = setting.folder / "row.json"
+    result.unlink(missing_ok=True)
+    preset = ("--preset", "small" if setting.reduced and name == "chosen" else setting.preset)
+    code, log = setting.run(
+        sys.executable, "-m", "benchmarks.gpu_plan", str(result), name, *preset, *words, must_work=False
+    )
+    if code:
+        print(log[-3000:], file=sys.stderr)
+        yield Fact(name, text=f"exit code {code}: {last_words(log)}")
+    if result.exists():
+        yield from msgspec.json.decode(result.read_bytes(), type=list[Fact])
+
+
 def memory(setting: Setting) -> Iterator[Fact]:
     """Peaks and seconds of each strategy's phases."""
     for name, (launch, words) in STRATEGIES.items():
@@ -265,6 +305,8 @@ def sweep(setting: Setting) -> Iterator[Fact]:
 PARTS: dict[str, Callable[[Setting], Iterator[Fact]]] = {
     "tests": tests,
     "mfu": mfu,
+    "fit": fit,
+    "small-card": small_card,
     "workflow": workflow,
     "memory": memory,
     "sweep": sweep,

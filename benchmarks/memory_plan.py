@@ -103,7 +103,7 @@ def measured_row(preset: str, name: str) -> MeasuredRow:
         launch_file=strategy.launch_file(on_gpu=False),
         processes=processes,
         segments=16,
-    )
+    ).phases
     return MeasuredRow(
         {
             phase: Pair(round(planned / GIB, 3), round(measured / GIB, 3))

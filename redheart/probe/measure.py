@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,10 +22,30 @@ from redheart.worker_pool.slots import environment_of_started, own_environment
 _LAST_LINES = 5
 
 
+@dataclass(frozen=True)
+class ProbeResult:
+    """By phase, host memory summed over the processes, of a GPU the fullest.
+
+    Attributes:
+        step_seconds: of the shortest step after the first; None: there was none.
+    """
+
+    phases: dict[str, PhaseMemory]
+    step_seconds: float | None
+
+
 def measure(
-    config: Config, *, launch_file: str | None, processes: int, segments: int, d_embed: int = 384
-) -> dict[str, PhaseMemory]:
-    """By phase, host memory summed over the processes, of a GPU the fullest; see ``process.py``.
+    config: Config,
+    *,
+    launch_file: str | None,
+    processes: int,
+    segments: int,
+    d_embed: int = 384,
+    steps: int = 2,
+    saves: bool = True,
+    device_limit: int | None = None,
+) -> ProbeResult:
+    """Goes through the phases of a training; see ``process.py`` for what is asked.
 
     Args:
         config: with preset and precision settled.
@@ -35,7 +56,16 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="redheart-probe-") as folder:
         told = Path(folder) / "probe.json"
-        write_json(told, Probe(config=config, folder=folder, segments=segments, d_embed=d_embed))
+        probe = Probe(
+            config=config,
+            folder=folder,
+            segments=segments,
+            d_embed=d_embed,
+            steps=steps,
+            saves=saves,
+            device_limit=device_limit,
+        )
+        write_json(told, probe)
         launcher: list[str] = []
         if launch_file is not None:
             launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
@@ -55,7 +85,7 @@ def measure(
             msgspec.json.decode((Path(folder) / f"rank_{rank}.json").read_bytes(), type=Measured)
             for rank in range(processes)
         ]
-    return {
+    phases = {
         phase: PhaseMemory(
             host=sum(one.phases[phase].host for one in found),
             host_peak=sum(one.phases[phase].host_peak for one in found),
@@ -63,3 +93,4 @@ def measure(
         )
         for phase in found[0].phases
     }
+    return ProbeResult(phases, found[0].step_seconds)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 
 from redheart.config import Config
+from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.probe.memory_in_use import device_peak, forget_peak, host_now, host_peak
@@ -27,6 +30,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
         config: with preset and precision settled.
         steps: the first makes the optimizer's state; the second shows what all others take.
         folder: where each process writes ``rank_N.json``, and a state is saved to be looked at and removed.
+        saves: whether one is.
+        device_limit: bytes of a GPU that tensors may take, as if it had no more.
     """
 
     config: Config
@@ -34,6 +39,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     d_embed: int = 384
     steps: int = 2
+    saves: bool = True
+    device_limit: int | None = None
 
 
 class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +52,14 @@ class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``."""
+    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``.
+
+    Attributes:
+        step_seconds: of the shortest step after the first; None: there was none.
+    """
 
     imports: int
+    step_seconds: float | None
     phases: dict[str, PhaseMemory]
 
 
@@ -72,6 +84,9 @@ def run(probe: Probe) -> None:
     """Goes through all phases. Collective."""
     config, watch = probe.config, _Watch()
     engine = make_engine(config)
+    if probe.device_limit is not None and engine.device.type == "cuda":
+        total = torch.cuda.get_device_properties(engine.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, probe.device_limit / total), engine.device)
     torch.manual_seed(config.seed)
     model = UnifiedModel(dimensions(config.model.preset, d_embed=probe.d_embed), TargetStatistics.neutral())
     watch.note("model")
@@ -88,20 +103,32 @@ def run(probe: Probe) -> None:
         total_epochs=1,
         seed=config.seed,
     )
-    for _ in loop.epoch(1):
+    seconds, began = math.inf, time.perf_counter()
+    for number, _ in enumerate(loop.epoch(1)):
+        if engine.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = min(seconds, time.perf_counter() - began) if number else seconds
         watch.note("step")
-    state = Path(probe.folder) / "state"
+        began = time.perf_counter()
+    if probe.saves:
+        _save(engine, Path(probe.folder) / "state")
+        watch.note("save")
+    engine.barrier()
+    found = Measured(imports=watch.imports, step_seconds=seconds if probe.steps > 1 else None, phases=watch.phases)
+    write_json(Path(probe.folder) / f"rank_{engine.rank}.json", found)
+    engine.barrier()
+    engine.end()
+
+
+def _save(engine: Engine, state: Path) -> None:
+    """A resume state, which is removed again. Collective."""
     if engine.is_main:
         state.mkdir(parents=True)
     engine.barrier()
     engine.save_state(state, {})
-    watch.note("save")
     engine.barrier()
     if engine.is_main:
         shutil.rmtree(state)
-    write_json(Path(probe.folder) / f"rank_{engine.rank}.json", Measured(imports=watch.imports, phases=watch.phases))
-    engine.barrier()
-    engine.end()
 
 
 if __name__ == "__main__":

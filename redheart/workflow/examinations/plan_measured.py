@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from redheart.config import Config, with_settings
 from redheart.inspection.text_table import aligned
 from redheart.machine import find_gpus
@@ -25,8 +27,23 @@ def planned_and_measured(row: Row, found: dict[str, PhaseMemory]) -> dict[str, t
     return pairs
 
 
-def measure_row(config: Config, plan: Plan, row: Row) -> dict[str, tuple[int, int]]:
-    """Takes steps by ``row``'s strategy, and compares.
+@dataclass(frozen=True)
+class Compared:
+    """The plan and the measurement, in this order.
+
+    Attributes:
+        memory: bytes by phase, see ``planned_and_measured``.
+        step_seconds: of a step; the plan's is reckoned from makers' figures.
+    """
+
+    memory: dict[str, tuple[int, int]]
+    step_seconds: tuple[float, float]
+
+
+def measure_row(
+    config: Config, plan: Plan, row: Row, *, steps: int = 2, saves: bool = True, device_limit: int | None = None
+) -> Compared:
+    """Takes steps by ``row``'s strategy, and compares. For the rest see ``redheart.probe.process.Probe``.
 
     Raises:
         TrainingError: a process failed.
@@ -47,13 +64,20 @@ def measure_row(config: Config, plan: Plan, row: Row) -> dict[str, tuple[int, in
         processes=row.job.processes,
         segments=plan.request.segments,
         d_embed=plan.request.d_embed,
+        steps=steps,
+        saves=saves,
+        device_limit=device_limit,
     )
-    return planned_and_measured(row, found)
+    assert found.step_seconds is not None
+    return Compared(planned_and_measured(row, found.phases), (row.time.total, found.step_seconds))
 
 
-def as_table(pairs: dict[str, tuple[int, int]]) -> str:
-    """In GiB, with the ratio."""
-    rows = [["phase", "plan", "measured", "measured / plan"]]
-    for phase, (planned, measured) in pairs.items():
-        rows.append([phase, in_gib(planned), in_gib(measured), f"{measured / planned:.2f}" if planned else "–"])
+def as_table(compared: Compared) -> str:
+    """In GiB and seconds, with the ratio."""
+    rows = [["", "plan", "measured", "measured / plan"]]
+    for phase, (planned, measured) in compared.memory.items():
+        ratio = f"{measured / planned:.2f}" if planned else "–"
+        rows.append([f"{phase}, GiB", in_gib(planned), in_gib(measured), ratio])
+    reckoned, taken = compared.step_seconds
+    rows.append(["a step, s", f"{reckoned:.3g}", f"{taken:.3g}", f"{taken / reckoned:.2f}"])
     return "\n".join(aligned(rows, right=(1, 2, 3)))
