@@ -223,6 +223,8 @@ def small_card(setting: Setting) -> Iterator[Fact]:
     speeds: dict[str, float] = {}
     gib = SMALL_CARD_REDUCED if setting.reduced else SMALL_CARD
     for name, words in (("no limit", ()), ("limited", ("--gib", str(gib)))):
+        if setting.only not in name:
+            continue
         for fact in planned_row(setting, "chosen", *words):
             yield msgspec.structs.replace(fact, what=fact.what.replace("chosen", name, 1))
             if fact.what.endswith(": speed") and fact.value:

@@ -27,13 +27,13 @@ from redheart.workflow.examinations.plan_measured import measure_row
 
 #: Name -> strategy, and forward passes a step.
 ROWS: dict[str, tuple[Strategy, int]] = {
+    "ZeRO-2": (Strategy("zero2"), 2),
+    "ZeRO-3": (Strategy("zero3"), 2),
+    "plain, recomputing": (Strategy("plain", recomputes=True), 2),
     "plain": (Strategy("plain"), 1),
     "plain, two passes": (Strategy("plain"), 2),
     "ZeRO-2, optimizer offload": (Strategy("zero2", offloads_optimizer=True), 2),
     "ZeRO-3, offload": (Strategy("zero3", offloads_optimizer=True, offloads_parameters=True), 2),
-    "ZeRO-2": (Strategy("zero2"), 2),
-    "ZeRO-3": (Strategy("zero3"), 2),
-    "plain, recomputing": (Strategy("plain", recomputes=True), 2),
 }
 _BATCH, _SEGMENTS, _STEPS = 64, 16, 4
 

@@ -75,6 +75,9 @@ class PlainEngine(AcceleratedEngine):
         return [(number, group["params"]) for number, group in enumerate(self.optimizer.param_groups)]
 
     def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        if is_last and self.precision != "no":
+            # No later pass reads the casts of weights: what the backward pass has used goes, as gradients come.
+            torch.clear_autocast_cache()
         scaler = self.accelerator.scaler
         (scaler.scale(loss) if scaler is not None else loss).backward()
 

@@ -114,13 +114,17 @@ def _best(rows: Sequence[Row]) -> Row | None:
 
 
 def _possible(request: Request, hardware: Hardware) -> Iterator[Strategy]:
-    """On the CPU one process has all cores and all memory: to share them gains nothing, and offload moves nothing."""
+    """On the CPU one process has all cores and all memory: to share them gains nothing, and offload moves nothing.
+
+    In bf16 DeepSpeed has an optimizer of its own for ZeRO-1, which keeps gradients whole; ZeRO-2 is the same with less.
+    """
     for strategy in STRATEGIES:
         is_wanted = request.recomputes in (None, strategy.recomputes)
         is_alone = strategy.kind == "plain" or strategy.offloads_optimizer
         is_shared = strategy.kind != "plain"
         moves = not strategy.offloads_optimizer or hardware.has_gpu
-        if is_wanted and moves and (is_alone if hardware.devices == 1 else is_shared):
+        is_there = strategy.kind != "zero1" or request.precision != "bf16"
+        if is_wanted and is_there and moves and (is_alone if hardware.devices == 1 else is_shared):
             yield strategy
 
 
@@ -174,5 +178,5 @@ def _row(strategy: Strategy, request: Request, hardware: Hardware, size: ModelSi
 
 
 def _lacking(found: Estimate, hardware: Hardware) -> tuple[int, int]:
-    on_device = found.device.total - hardware.usable_gpu_bytes if hardware.has_gpu else 0
+    on_device = found.device_needed - hardware.usable_gpu_bytes if hardware.has_gpu else 0
     return max(0, on_device), max(0, found.host_needed - hardware.usable_host_bytes)

@@ -58,6 +58,7 @@ class ModelSize:
         parameters: trainable numbers.
         largest_layer: of them, the most that one layer has, as far as it is gathered at once under ZeRO-3.
         in_small_tensors: of them, those that ZeRO-3 keeps gathered.
+        tensors: that the parameters are in.
         dims, segments: what operations are counted for, once they are asked for.
         activations: kept of a pass, and kept with activation checkpointing.
     """
@@ -66,6 +67,7 @@ class ModelSize:
     parameters: int
     largest_layer: int
     in_small_tensors: int
+    tensors: int
     dims: ModelDimensions
     segments: int
     activations: Activations
@@ -88,6 +90,7 @@ class ModelSize:
             count_model(model).total,
             _largest_layer(model),
             sum(one.numel() for one in model.parameters() if one.numel() < PERSISTENT_BELOW),
+            sum(1 for _ in model.parameters()),
             dims,
             segments,
             counted.activations(segments, recomputes=False),

@@ -200,7 +200,7 @@ def test_what_lies_finished_is_looked_at_though_nothing_fits(
 def test_on_several_nodes_the_launch_file_is_told_of_them(machine: Any) -> None:
     machine(host_gib=64)
     found = plan.plan_training(config("730m"), gpus=8, gpu_bytes=80 * GIB, nodes=2)
-    assert "launch/zero1.yaml --num_machines 2 --num_processes 16" in plan.reason(found)
+    assert "launch/zero2.yaml --num_machines 2 --num_processes 16" in plan.reason(found)
 
 
 def test_a_plan_that_refuses_says_so_on_standard_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,19 @@ def check_filled(path: Path, config: Mapping[str, Json], at: str = "") -> None:
             raise ConfigError(f"{path}: '{at}{name}' is \"auto\", and nothing here fills it in; wanted a value")
 
 
+def check_stage(path: Path, config: DeepSpeedConfig) -> None:
+    """Whether DeepSpeed has for it the optimizer that the engine knows.
+
+    Raises:
+        ConfigError: ZeRO-1 in bf16, for which it has one of another kind, that shares out no gradients.
+    """
+    if section_of(config, "zero_optimization").get("stage") == 1 and section_of(config, "bf16").get("enabled"):
+        raise ConfigError(
+            f"{path}: zero_optimization.stage is 1 and training.precision bf16; wanted stage 2 (launch/zero2.yaml), which is the same "
+            "in less memory, or training.precision=no"
+        )
+
+
 def fill_deepspeed_config(
     path: Path, values: Mapping[str, Scalar], sizes: Mapping[str, int] | None = None
 ) -> DeepSpeedConfig:

@@ -17,7 +17,7 @@ from redheart.engine.contract import StepOutcome
 from redheart.engine.launch import Launch
 from redheart.engine.resume_files import LossScale
 from redheart.engine.shards import Shard, broadcast_zero_shards, flat_partitions, zero_shards
-from redheart.engine.zero.config import check_filled, fill_deepspeed_config
+from redheart.engine.zero.config import check_filled, check_stage, fill_deepspeed_config
 from redheart.engine.zero.extensions import provide_extensions
 from redheart.engine.zero.host_allocator import give_back_what_is_freed, trim
 from redheart.engine.zero.internals import (
@@ -202,6 +202,7 @@ def _make_plugin(config: Config, launch: Launch, file: Path) -> Any:
     sizes = zero_sizes(on_gpu=torch.cuda.is_available()).by_key()
     filled = fill_deepspeed_config(file, _values(config, launch), sizes)
     check_filled(file, filled)
+    check_stage(file, filled)
     plugin = DeepSpeedPlugin(hf_ds_config=filled)
     provide_extensions(filled)
     return plugin

@@ -23,7 +23,7 @@ def planned_and_measured(row: Row, found: dict[str, PhaseMemory]) -> dict[str, t
         for phase, one in found.items()
     }
     if row.job.on_gpu:
-        pairs["GPU"] = (row.estimate.device.total, max(one.device_peak for one in found.values()))
+        pairs["GPU"] = (row.estimate.device_needed, max(one.device_peak for one in found.values()))
     return pairs
 
 

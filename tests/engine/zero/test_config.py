@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from redheart.engine.zero.config import check_filled, fill_deepspeed_config
+from redheart.engine.zero.config import check_filled, check_stage, fill_deepspeed_config
 from redheart.errors import ConfigError
 from redheart.plan.launch_files import files
 from redheart.plan.zero_sizes import zero_sizes
@@ -68,3 +68,11 @@ def test_our_own_files_are_filled_in_whole(tmp_path: Path, path: str) -> None:
     values |= {f"zero_optimization.{one}.pin_memory": False for one in offload}
     filled = fill_deepspeed_config(tmp_path / "own.json", values, zero_sizes(on_gpu=True).by_key())
     check_filled(tmp_path / "own.json", filled)
+
+
+def test_zero_1_in_bf16_is_refused_for_zero_2_which_is_the_same_in_less(tmp_path: Path) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"zero_optimization": {"stage": 1}, "bf16": {"enabled": "auto"}}))
+    check_stage(path, fill_deepspeed_config(path, {"bf16.enabled": False}))
+    with pytest.raises(ConfigError, match=r"own\.json: .*stage is 1.*launch/zero2\.yaml"):
+        check_stage(path, fill_deepspeed_config(path, {"bf16.enabled": True}))
