@@ -147,10 +147,10 @@ def in_a_process(folder: Path, environment: dict[str, str], words: list[str]) ->
     return None
 
 
-@tries(1, 0.0005)
+@tries(1, 0.00125)
 @given(
     tried=st.lists(
-        st.tuples(environments, st.sampled_from((*COMMANDS[:3], *COMMANDS[:3], *COMMANDS))), min_size=50, max_size=50
+        st.tuples(environments, st.sampled_from((*COMMANDS[:3], *COMMANDS[:3], *COMMANDS))), min_size=20, max_size=20
     )
 )
 def test_any_environment_is_honoured_or_refused_in_a_line(
