@@ -47,7 +47,14 @@ ENVIRONMENT = {
         {"DS_ACCELERATOR", "PATH"},
         "set for DeepSpeed, before it starts; set for its builds, and put back",
     ),
-    "machine/gpus.py": ({"CUDA_VISIBLE_DEVICES"}, "which GPUs CUDA would use, asked without CUDA"),
+    "machine/gpus.py": (
+        {"CUDA_VISIBLE_DEVICES"},
+        "which GPUs CUDA would use, asked without CUDA; set where they are left out",
+    ),
+    "launching/launch_file.py": (
+        {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"},
+        "named where they are why a launch is refused",
+    ),
     "engine/launch_variables.py": (
         {
             *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),
