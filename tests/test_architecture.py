@@ -43,6 +43,10 @@ ENVIRONMENT = {
     "cli/failed_import.py": ({"*"}, "the edge: shown to a person when a library stumbles over one"),
     "embedding/encoder.py": ({"TOKENIZERS_PARALLELISM"}, "set for the tokenizers, before they start"),
     "engine/compiled.py": ({"CC", "CXX"}, "where PyTorch itself looks for its compiler"),
+    "engine/zero/building.py": (
+        {"CXX", "DS_ACCELERATOR"},
+        "where PyTorch itself looks for its compiler; set for DeepSpeed, before it starts",
+    ),
     "engine/zero/extensions.py": (
         {"DS_ACCELERATOR", "PATH"},
         "set for DeepSpeed, before it starts; set for its builds, and put back",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redheart.errors import ConfigError
+from redheart.errors import ConfigError, MissingRequirement, RedHeartError
 from redheart.launching.launch_file import check_devices, find_launch_file, read_launch_file
+from redheart.messages import info
+from redheart.worker_pool.slots import environment_of_started, own_environment
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,38 @@ class GroupCommand:
             )
         check_devices(path, found, count)
         return GroupCommand(count, path, tuple(arguments), found.main_process_port)
+
+    def build_ahead(self) -> None:
+        """Builds what its processes would compile at first, before any of them is started, and says so, or that it is there.
+
+        In a process of its own, which ends with what it loaded.
+
+        Raises:
+            MissingRequirement: it can't be built; why is said above.
+        """
+        file = None if self.launch_file is None else read_launch_file(self.launch_file).deepspeed_file
+        if file is None or importlib.util.find_spec("deepspeed") is None:  # the group tells of either
+            return
+        from redheart.engine.zero.extensions import extension_folder, extensions_to_build, extensions_used
+
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            names, missing = extensions_used(config), extensions_to_build(config)
+        except (OSError, ValueError, RedHeartError):  # the group tells of it, with the file's name
+            return
+        if names and not missing:
+            info("training.built_ahead", name=", ".join(names), folder=extension_folder(names[0]).parent)
+        if not missing:
+            return
+        done = subprocess.run(
+            [sys.executable, "-m", "redheart", "doctor", "build"],
+            env=environment_of_started(own_environment()),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise MissingRequirement(
+                f"{file}: wants DeepSpeed's extension {', '.join(missing)}, which could not be built; why is said above"
+            )
 
     @property
     def needs_port(self) -> bool:

@@ -21,6 +21,12 @@ from redheart.errors import ConfigError, UsageError
 _NEAR = 3
 
 
+class DeepSpeedSection(msgspec.Struct, frozen=True):
+    """Of a launch file, what it says of DeepSpeed, as far as it matters here."""
+
+    deepspeed_config_file: str | None = None
+
+
 class LaunchFile(msgspec.Struct, frozen=True):
     """What matters here of an Accelerate configuration; the rest is Accelerate's.
 
@@ -34,6 +40,16 @@ class LaunchFile(msgspec.Struct, frozen=True):
     main_process_port: int | None = None
     use_cpu: bool = False
     gpu_ids: str | int | None = None
+    deepspeed_config: DeepSpeedSection = DeepSpeedSection()
+
+    @property
+    def deepspeed_file(self) -> Path | None:
+        """The DeepSpeed JSON that it names; None: none, or it is not there, which a process of the group tells."""
+        named = self.deepspeed_config.deepspeed_config_file
+        if self.distributed_type.upper() != "DEEPSPEED" or named is None:
+            return None
+        found = (Path(named), Path(__file__).resolve().parents[2] / named)
+        return next((path for path in found if path.is_file()), None)
 
     @property
     def is_for_gpus(self) -> bool:
