@@ -135,11 +135,11 @@ def _doctor(arguments: Namespace, config: Config) -> int:
 
         build_ahead()
         return 0
-    from redheart.workflow.examinations.doctor import examine
+    from redheart.workflow.examinations.doctor import examine, exit_code_of
 
     findings = examine(config)
     show("\n".join(str(finding) for finding in findings))
-    return 0 if all(finding.ok for finding in findings) else 1
+    return exit_code_of(findings)
 
 
 def _doctor_options(parser: Parser) -> None:
