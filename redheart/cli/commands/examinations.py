@@ -171,7 +171,7 @@ def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> Non
         arguments.what = next((word for word in _EXAMINED if word in rest), None)
         rest[:] = [word for word in rest if word != arguments.what]
     if arguments.what not in (None, *_EXAMINED):
-        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness', 'build' or nothing")
+        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness' or nothing, or 'build'")
     given = [
         option
         for option in ("batches", "batch_size", "lr", "check_gradients", "json")
