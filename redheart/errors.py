@@ -64,9 +64,13 @@ class NotYetDone(RedHeartError):
 
 
 class OutOfMemory(RedHeartError):
-    """Device or host memory did not suffice, or is seen not to before anything starts. Names what needs less."""
+    """Device or host memory did not suffice, or is seen not to before anything starts (a refusal). Names what needs less."""
 
     exit_code = 7
+
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal
 
 
 class AnotherEncoder(RedHeartError):

@@ -43,11 +43,22 @@ ENVIRONMENT = {
     "cli/failed_import.py": ({"*"}, "the edge: shown to a person when a library stumbles over one"),
     "embedding/encoder.py": ({"TOKENIZERS_PARALLELISM"}, "set for the tokenizers, before they start"),
     "engine/compiled.py": ({"CC", "CXX"}, "where PyTorch itself looks for its compiler"),
+    "engine/zero/building.py": (
+        {"CXX", "DS_ACCELERATOR"},
+        "where PyTorch itself looks for its compiler; set for DeepSpeed, before it starts",
+    ),
     "engine/zero/extensions.py": (
         {"DS_ACCELERATOR", "PATH"},
         "set for DeepSpeed, before it starts; set for its builds, and put back",
     ),
-    "machine/gpus.py": ({"CUDA_VISIBLE_DEVICES"}, "which GPUs CUDA would use, asked without CUDA"),
+    "machine/gpus.py": (
+        {"CUDA_VISIBLE_DEVICES"},
+        "which GPUs CUDA would use, asked without CUDA; set where they are left out",
+    ),
+    "launching/launch_file.py": (
+        {"CUDA_VISIBLE_DEVICES", "WORLD_SIZE"},
+        "named where they are why a launch is refused",
+    ),
     "engine/launch_variables.py": (
         {
             *("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_MIXED_PRECISION"),

@@ -99,8 +99,12 @@ def run(arguments: Namespace) -> int:
     if not _has_current_folder():
         raise UsageError("the folder that this was started in is not there any more; wanted one: go to another (cd)")
     _check_interpreter(command)
+    leaves_gpus_out = False
     if command.trains:
+        from redheart.launching.launch_file import check_launch
+
         check_launch_variables()
+        leaves_gpus_out = check_launch()
     _check_names(arguments)
     if not command.takes_settings:
         return command.run(arguments, Config())
@@ -115,7 +119,7 @@ def run(arguments: Namespace) -> int:
     if output.exists() and not output.is_dir():
         raise UsageError(f"{loaded.config.output}: is a file, wanted a folder for the output")
     if not arguments.print_config:
-        return _run_command(command, arguments, loaded.config)
+        return _run_command(command, arguments, loaded.config, leaves_gpus_out=leaves_gpus_out)
     from redheart.cli.print_config import print_settings
 
     if is_first_process():
@@ -135,14 +139,17 @@ def _starting_from(config: Config, *, trains: bool) -> Config:
     return with_preset_of_source(config)
 
 
-def _run_command(command: Command, arguments: Namespace, config: Config) -> int:
+def _run_command(command: Command, arguments: Namespace, config: Config, *, leaves_gpus_out: bool) -> int:
     """Runs the command, with a log and alone in its folder where it needs these."""
+    from redheart.messages import info
     from redheart.progress import Progress
 
     starts_nothing = command.starts_nothing(arguments)
     output, log = Path(config.output), OutputPaths(config.output).log
     with advice_for(command, output, log):
         begin_log(command, arguments, None if starts_nothing else log)
+    if leaves_gpus_out and is_first_process():
+        info("launching.on_cpu")
     # The outermost of what takes long: whatever the command does, it is not silent.
     to = getattr(arguments, "to", None)
     aside = advice_for(command, Path(to), option="--to") if to else contextlib.nullcontext()

@@ -46,7 +46,7 @@ def build_parser() -> Parser:
 def _tell(parser: Parser, arguments: argparse.Namespace, rest: list[str]) -> NoReturn:
     """``help`` and ``version``, which show what the options of these names do, and ``completion``."""
     words = [getattr(arguments, "of", None), *rest]
-    if rest and words != ["doctor", "liveness"]:  # the one command with a word of its own
+    if rest and words not in (["doctor", "liveness"], ["doctor", "build"]):  # the one command with a word of its own
         parser.refuse_unknown(arguments.command, rest[0])
     if arguments.command == "version":
         print(_VERSION)

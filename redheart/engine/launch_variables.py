@@ -167,6 +167,11 @@ def is_launched() -> bool:
     return world_size() > 1 or is_set("ACCELERATE_USE_DEEPSPEED")
 
 
+def is_started_by_accelerate() -> bool:
+    """Whether ``accelerate launch`` started this process, or its parent: it always says the precision."""
+    return "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
 def accumulation_asked() -> int | None:
     """Micro-batches a step by the launcher (``--gradient_accumulation_steps``); None: it leaves that open."""
     asked = _whole_number("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, least=1)

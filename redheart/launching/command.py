@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import yaml
-
-from redheart.errors import ConfigError, UsageError
-
-
-class LaunchFile(msgspec.Struct, frozen=True):
-    """What matters here of an Accelerate configuration; the rest is Accelerate's."""
-
-    num_processes: int = 1
-    num_machines: int = 1
-    distributed_type: str = "NO"
-    main_process_port: int | None = None
-
-
-def find_launch_file(named: str) -> Path:
-    """The file, in the current folder or beside the package: as its DeepSpeed JSON is looked for.
-
-    Raises:
-        UsageError: it is not there.
-    """
-    for path in (Path(named), Path(__file__).resolve().parents[2] / named):
-        if path.is_file():
-            return path
-    raise UsageError(f"--launch-file: found no file {named!r} (looked in {Path.cwd()}); wanted one of launch/*.yaml")
-
-
-def read_launch_file(path: Path) -> LaunchFile:
-    """Reads it.
-
-    Raises:
-        ConfigError: it is no Accelerate configuration, or one of several machines.
-    """
-    try:
-        found = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), LaunchFile)
-    except (yaml.YAMLError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path}: wanted an Accelerate configuration, such as launch/zero2.yaml: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: could not read: {error.strerror or error}") from error
-    if found.num_processes < 1:
-        raise ConfigError(f"{path}: num_processes: found {found.num_processes}, wanted at least 1")
-    if found.num_machines != 1:
-        raise ConfigError(
-            f"{path}: num_machines: found {found.num_machines}, wanted 1: `redheart launch` starts the processes of one machine. "
-            f"On several: accelerate launch --config_file {path} --machine_rank … -m redheart train, on each"
-        )
-    return found
+from redheart.errors import ConfigError, MissingRequirement, RedHeartError
+from redheart.launching.launch_file import check_devices, find_launch_file, read_launch_file
+from redheart.messages import info
+from redheart.worker_pool.slots import environment_of_started, own_environment
 
 
 @dataclass(frozen=True)
@@ -81,12 +41,17 @@ class GroupCommand:
 
         Raises:
             UsageError: the launch file is not there.
-            ConfigError: it does not start so many, or is none.
+            ConfigError: it does not start so many here, or is none.
         """
         if launch_file is None:
             return GroupCommand(processes or 1, None, tuple(arguments))
         path = find_launch_file(launch_file)
         found = read_launch_file(path)
+        if found.num_machines != 1:
+            raise ConfigError(
+                f"{path}: num_machines: found {found.num_machines}, wanted 1: `redheart launch` starts the processes of one machine. "
+                f"On several: accelerate launch --config_file {path} --machine_rank … -m redheart train, on each"
+            )
         count = processes or found.num_processes
         if count > 1 and found.distributed_type.upper() == "NO":
             asked = f"--processes {count}" if processes else f"num_processes: {count}"
@@ -94,7 +59,40 @@ class GroupCommand:
                 f"{path}: distributed_type 'NO' starts one process, but {asked} is asked for; leave --launch-file out, or name "
                 "launch/multi_gpu.yaml or launch/multi_cpu.yaml"
             )
+        check_devices(path, found, count)
         return GroupCommand(count, path, tuple(arguments), found.main_process_port)
+
+    def build_ahead(self) -> None:
+        """Builds what its processes would compile at first, before any of them is started, and says so, or that it is there.
+
+        In a process of its own, which ends with what it loaded.
+
+        Raises:
+            MissingRequirement: it can't be built; why is said above.
+        """
+        file = None if self.launch_file is None else read_launch_file(self.launch_file).deepspeed_file
+        if file is None or importlib.util.find_spec("deepspeed") is None:  # the group tells of either
+            return
+        from redheart.engine.zero.extensions import extension_folder, extensions_to_build, extensions_used
+
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            names, missing = extensions_used(config), extensions_to_build(config)
+        except (OSError, ValueError, RedHeartError):  # the group tells of it, with the file's name
+            return
+        if names and not missing:
+            info("training.built_ahead", name=", ".join(names), folder=extension_folder(names[0]).parent)
+        if not missing:
+            return
+        done = subprocess.run(
+            [sys.executable, "-m", "redheart", "doctor", "build"],
+            env=environment_of_started(own_environment()),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise MissingRequirement(
+                f"{file}: wants DeepSpeed's extension {', '.join(missing)}, which could not be built; why is said above"
+            )
 
     @property
     def needs_port(self) -> bool:

@@ -100,7 +100,7 @@ def _code_of_exit(error: BaseException) -> int:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (OutOfMemory, MemoryError)):
-        return True
+        return not (isinstance(error, RedHeartError) and error.is_refusal)  # which no smaller micro-batch would mend
     if isinstance(error, RedHeartError) or "torch" not in sys.modules:
         return False
     from redheart.training.out_of_memory import is_out_of_memory

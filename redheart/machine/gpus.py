@@ -35,6 +35,12 @@ class Gpu:
 
 def find_gpus() -> tuple[Gpu, ...]:
     """Those that PyTorch would use here, in the driver's order; none without a driver, or where it can't tell of them."""
+    found = _visible_gpus()
+    return found if found and _can_be_used() else ()
+
+
+def _visible_gpus() -> tuple[Gpu, ...]:
+    """Those that the driver tells of, whether PyTorch can use them or not; without asking CUDA anything."""
     try:
         import pynvml
     except ImportError:
@@ -50,7 +56,18 @@ def find_gpus() -> tuple[Gpu, ...]:
             found = tuple(_describe(pynvml, handle) for handle in _visible(pynvml))
     finally:
         pynvml.nvmlShutdown()
-    return found if found and _can_be_used() else ()
+    return found
+
+
+def hide_gpus() -> bool:
+    """From now on there are none for this process and those that it starts; whether there were any.
+
+    CUDA looks once, when it is first asked for its devices: nobody may have asked yet, and this does not.
+    """
+    if not _visible_gpus():
+        return False
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    return True
 
 
 def _can_be_used() -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from redheart.config import Config
 from redheart.errors import TrainingError
-from redheart.launching.command import find_launch_file
+from redheart.launching.launch_file import find_launch_file
 from redheart.launching.ports import free_port
 from redheart.probe.process import Measured, PhaseMemory, Probe
 from redheart.storage import write_json

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import redheart
 from redheart.config import Config
+from redheart.machine import find_gpus
 
 #: A process's place in the group that a distributed launcher started.
 _OF_A_GROUP = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -38,15 +37,10 @@ def environment_of_started(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """CUDA devices by the names a child can be given, without importing torch."""
+    """CUDA devices by the names a child can be given; without a context on any of them."""
     if "CUDA_VISIBLE_DEVICES" in environment:
         return [name for name in environment["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in ("", "-1")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
-    return [
-        str(index) for index, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))
-    ]
+    return [str(number) for number in range(len(find_gpus()))]
 
 
 #: Of how many workers are wanted: how many memory holds, and the configuration as each of them trains with it.

@@ -152,7 +152,10 @@ def validate(config: Config) -> int:
     BatchGeometry.resolve(config.training, max(1, len(machine.gpus)))
     missing = [finding for finding in findings if finding.required and not finding.ok]
     if missing:
-        raise MissingRequirement("; ".join(f"{finding.what}: {finding.fix or finding.found}" for finding in missing))
+        said = "; ".join(f"{finding.what}: {finding.fix or finding.found}" for finding in missing)
+        if any(finding.is_memory for finding in missing):
+            raise OutOfMemory(said, is_refusal=True)
+        raise MissingRequirement(said)
     info("workflow.valid")
     return 0
 

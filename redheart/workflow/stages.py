@@ -182,6 +182,7 @@ def train_by(plan: Plan, config: Config, *, force: bool, should_stop: Stop = lam
     launch_file, processes = place_of(plan)
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     with others_speak():
+        command.build_ahead()
         Supervisor(command, Path(config.output), should_stop=should_stop).run()
 
 

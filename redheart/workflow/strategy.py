@@ -78,7 +78,7 @@ def plan_here(config: Config) -> Plan:
 
 def _say_choice(plan: Plan) -> None:
     if plan.chosen is None:
-        raise OutOfMemory(refusal(plan))
+        raise OutOfMemory(refusal(plan), is_refusal=True)
     info("plan.say", choice=reason(plan))
 
 
@@ -112,8 +112,10 @@ def is_plain(plan: Plan) -> bool:
 def _not_alone(plan: Plan) -> OutOfMemory:
     """Why one plain process can't be, with what can."""
     if plan.chosen is None:
-        return OutOfMemory(refusal(plan))
-    return OutOfMemory(f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`")
+        return OutOfMemory(refusal(plan), is_refusal=True)
+    return OutOfMemory(
+        f"one plain process does not fit: {reason(plan)}; start it with `redheart launch`", is_refusal=True
+    )
 
 
 def place_of(plan: Plan) -> tuple[str | None, int]:

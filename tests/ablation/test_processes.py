@@ -17,6 +17,7 @@ import pytest
 from redheart.ablation import run_ablation
 from redheart.config import load_config
 from redheart.errors import TrainingError
+from tests.ablation.conftest import write_ordered
 
 ROOT = Path(__file__).parents[2]
 RUNS = 6
@@ -45,7 +46,8 @@ def wait_for_a_run(process: subprocess.Popen[str], folder: Path, more_than: int)
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_it_goes_on_with_what_is_missing(ordered: Path, tmp_path: Path) -> None:
+def test_stopped_and_killed_it_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    ordered = write_ordered(tmp_path / "few.embedded.json", 80)
     asked = start(ordered, tmp_path)
     wait_for_a_run(asked, tmp_path, 0)
     asked.send_signal(signal.SIGTERM)

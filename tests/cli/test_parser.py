@@ -179,7 +179,7 @@ def test_an_ablations_options_are_settings_of_the_ablation_and_not_of_the_traini
 def test_the_readme_names_every_command() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     rows = "\n".join(line for line in readme.splitlines() if line.startswith("| `redheart "))
-    for command in (*build_parser().commands(), "doctor liveness"):
+    for command in (*build_parser().commands(), "doctor liveness", "doctor build"):
         assert re.search(rf"`redheart {command}\b", rows), command
 
 

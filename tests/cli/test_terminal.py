@@ -15,6 +15,7 @@ from redheart.cli.main import main
 from redheart.cli.terminal import prepare_streams, print_json, show, shows_korean, typed
 from redheart.config import load_config
 from redheart.messages import language, set_language
+from tests.in_this_process import redheart
 
 ROOT = Path(__file__).parents[2]
 NO_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0"}
@@ -47,7 +48,10 @@ def _output(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
     ],
 )
 def test_a_table_is_shown_in_every_encoding(tmp_path: Path, environment: dict[str, str], encoding: str) -> None:
-    done = _redheart("params", cwd=tmp_path, **environment)
+    if environment == NO_UTF8:
+        done = _redheart("params", cwd=tmp_path, **environment)
+    else:
+        done = redheart("params", cwd=tmp_path, streams=environment["PYTHONIOENCODING"])
     assert (done.returncode, done.stderr) == (0, b"")
     last = done.stdout.decode(encoding.partition(":")[0]).splitlines()[-1]
     assert last.startswith(
@@ -57,7 +61,7 @@ def test_a_table_is_shown_in_every_encoding(tmp_path: Path, environment: dict[st
 
 @pytest.mark.parametrize("words", [["doctor"], ["workflow", "validate"], ["train", "--epoch", "3"], ["--help"]])
 def test_no_command_ends_in_a_traceback_in_an_ascii_terminal(tmp_path: Path, words: list[str]) -> None:
-    done = _redheart(*words, cwd=tmp_path, PYTHONIOENCODING="ascii", HF_HUB_OFFLINE="1")
+    done = redheart(*words, cwd=tmp_path, streams="ascii", HF_HUB_OFFLINE="1")
     assert done.returncode == (2 if "--epoch" in words else 0)
     assert "Traceback" not in (done.stdout + done.stderr).decode("ascii")
 
@@ -121,10 +125,10 @@ def test_korean_of_the_environment_gives_way_to_english_where_it_can_not_be_read
 
 
 def test_korean_that_was_typed_for_a_command_stays_and_the_cure_is_told(tmp_path: Path) -> None:
-    done = _redheart("params", "--lang", "ko", cwd=tmp_path, PYTHONIOENCODING="latin-1")
+    done = redheart("params", "--lang", "ko", cwd=tmp_path, streams="latin-1")
     (line,) = done.stderr.decode("ascii").splitlines()
     assert line.startswith("--lang ko:") and "PYTHONIOENCODING=utf-8" in line
-    readable = _redheart("params", cwd=tmp_path, REDHEART_LANG="ko", PYTHONIOENCODING="euc-kr")
+    readable = redheart("params", cwd=tmp_path, REDHEART_LANG="ko", streams="euc-kr")
     assert readable.stderr == b"" and "파라미터" in readable.stdout.decode("euc-kr")
 
 
@@ -137,7 +141,7 @@ def test_a_text_typed_in_utf8_is_read_so_whatever_the_locale() -> None:
 
 def test_a_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     for words in (["caf\udce9"], ["I lied.", "--title", "caf\udce9"], ["I lied.", "--action=caf\udce9"]):
-        done = _redheart("predict", *words, cwd=tmp_path)
+        done = redheart("predict", *words, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr == b"redheart predict: found a text that is not UTF-8; wanted UTF-8, typed or as a --file\n"
 

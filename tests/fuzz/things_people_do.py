@@ -289,5 +289,5 @@ VARIABLES = (
 )
 _FIT = tuple(word for word in WORDS if "\x00" not in word and "\udce9" not in word)
 environments = st.dictionaries(
-    st.sampled_from(VARIABLES), st.sampled_from((*_FIT, "2", "error", "en_US.UTF-8", "C")), min_size=1, max_size=3
+    st.sampled_from(VARIABLES), st.sampled_from((*_FIT, "2", "error", "en_US.UTF-8", "C")), min_size=1, max_size=6
 )

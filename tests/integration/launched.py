@@ -6,6 +6,7 @@ epochs with and without checkpointed blocks.
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import math
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cpuinfo
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -267,6 +269,8 @@ def perform(order: dict[str, Any], *, is_last: bool) -> int:
 
 if __name__ == "__main__":
     spec = json.loads(Path(sys.argv[1]).read_text())
+    # DeepSpeed asks at each loading and each use of an extension, for a second each time, one process after the other.
+    cpuinfo.get_cpu_info = functools.cache(cpuinfo.get_cpu_info)
     gc.freeze()  # each training collects garbage, and what is imported is none
     acts = spec.get("acts", [spec])
     codes = [perform({**spec, **act}, is_last=number == len(acts)) for number, act in enumerate(acts, start=1)]

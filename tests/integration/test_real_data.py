@@ -26,7 +26,9 @@ def last_epoch(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     folder = tmp_path_factory.mktemp("real")
     dataset = folder / "situations.json"
     dataset.write_text(json.dumps(json.loads((real_data / "situations.json").read_text())[:STORIES]))
-    config = load_config(None, ["model.preset=tiny", "training.epochs=4", "embedding.max_segments=4"])
+    config = load_config(
+        None, ["model.preset=tiny", "training.epochs=4", "embedding.max_segments=4", "embedding.precision=bf16"]
+    )
     embedded = embed_dataset(dataset, config.embedding, output_root=folder)
     Trainer(config, embedded.path, folder / "training", learning_rate=SWEPT).run()
     records = training_metrics(folder / "training")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from redheart.data.splits import SPLITS, split_of
 from redheart.paths import OutputPaths
 from redheart.storage import read_lines
 from redheart.tasks import MODULES, TASKS
+from tests import in_this_process
 
 pytestmark = pytest.mark.slow
 #: Neither the usual one nor one that hides what is for the owner alone.
@@ -25,8 +27,23 @@ MASK = 0o026
 WANTED = {"train": 24, "choose": 8, "judge": 6, "test": 6}
 
 
-def redheart(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Runs the command line as a user does; Korean messages, as by default."""
+@dataclass(frozen=True)
+class Said:
+    """An exit code, and what was printed and logged."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def redheart(*arguments: str, cwd: Path) -> Said:
+    """Runs the command line in this process; Korean messages, as by default."""
+    done = in_this_process.redheart(*arguments, cwd=cwd, umask=MASK)
+    return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same as a user does."""
     environment = {k: v for k, v in os.environ.items() if k != "REDHEART_LANG"} | {"OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [sys.executable, "-m", "redheart", *arguments]
@@ -57,7 +74,7 @@ FAST = ("sweep.epochs=1", "report.bootstrap_samples=200", "training.global_batch
 @pytest.fixture(scope="module")
 def first(folder: Path) -> str:
     """The log of a full run with a sweep."""
-    done = redheart("workflow", "unified-test", "--lr-sweep", "--samples", "3", *FAST, cwd=folder)
+    done = started("workflow", "unified-test", "--lr-sweep", "--samples", "3", *FAST, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

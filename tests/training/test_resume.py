@@ -15,10 +15,13 @@ import pytest
 from redheart.checkpoint import list_epochs
 from redheart.engine.factory import make_engine
 from redheart.errors import Interrupted, TrainingError
+from redheart.messages import set_up_logging
 from redheart.storage import read_json, read_lines
 from redheart.storage.seal import write_sealed
 from redheart.training.callbacks.start import StartCheckpoint
+from redheart.training.loop import TrainingLoop
 from redheart.training.trainer import Trainer
+from tests.in_this_process import redheart
 from tests.training.operands import only_aligned_operands
 from tests.training.runs import metrics, same_bits, train, weights
 from tests.training.test_loop import spoil
@@ -230,8 +233,8 @@ def command(dataset: Path, output: Path) -> list[str]:
     ]
 
 
-def start_and(signal_number: int, dataset: Path, output: Path) -> int:
-    """Starts a training in a process of its own and sends it a signal in the midst of its second epoch."""
+def killed_in_mid_epoch(dataset: Path, output: Path) -> int:
+    """Starts a training in a process of its own, kills it in the midst of its second epoch, and gives its exit code."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", SLOWLY, *command(dataset, output)[3:]],
@@ -245,7 +248,7 @@ def start_and(signal_number: int, dataset: Path, output: Path) -> int:
         while not (output.parent / "now").exists():
             assert process.poll() is None and time.monotonic() < deadline, "it never got there"
             time.sleep(0.02)
-        process.send_signal(signal_number)
+        process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
     finally:
         process.kill()
@@ -269,17 +272,35 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def signalled_in_mid_epoch(number: int, dataset: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The command line in this process, which gets a signal in the midst of its second epoch; its exit code."""
+    step = TrainingLoop._step
+
+    def signalled(self, epoch, index, batches):
+        if (epoch, index) == (2, 2):
+            os.kill(os.getpid(), number)
+        return step(self, epoch, index, batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_step", signalled)
+        return redheart(*command(dataset, output)[3:], cwd=output.parent, REDHEART_LANG="ko").returncode
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "how, code, resumed_at", [("SIGTERM", 130, (2, 3)), ("SIGUSR1", 130, (2, 3)), ("SIGKILL", -9, (2, 0))]
 )
-def test_a_signal_in_mid_epoch_costs_no_bit(dataset, tmp_path, uninterrupted, logged, how, code, resumed_at):
+def test_a_signal_in_mid_epoch_costs_no_bit(dataset, tmp_path, uninterrupted, monkeypatch, how, code, resumed_at):
     output = tmp_path / "out"
-    assert start_and(getattr(signal, how), dataset, output) == code
+    if how == "SIGKILL":
+        assert killed_in_mid_epoch(dataset, output) == code
+    else:
+        assert signalled_in_mid_epoch(getattr(signal, how), dataset, output, monkeypatch) == code
     assert [one.epoch for one in list_epochs(output, verify=True)] == [1]
+    set_up_logging(file=tmp_path / "said.log")  # the command set up its own
     train(dataset, output, config())
     epoch, batch = resumed_at
-    assert f"이어서 학습: 에폭 {epoch}, 배치 {batch} " in logged()
+    assert f"이어서 학습: 에폭 {epoch}, 배치 {batch} " in (tmp_path / "said.log").read_text(encoding="utf-8")
     assert_same_run(output, uninterrupted)
 
 

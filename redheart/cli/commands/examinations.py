@@ -130,15 +130,25 @@ def _liveness(arguments: Namespace, config: Config) -> int:
 def _doctor(arguments: Namespace, config: Config) -> int:
     if arguments.what == "liveness":
         return _liveness(arguments, config)
-    from redheart.workflow.examinations.doctor import examine
+    if arguments.what == "build":
+        from redheart.engine.zero.building import build_ahead
+
+        build_ahead()
+        return 0
+    from redheart.workflow.examinations.doctor import examine, exit_code_of
 
     findings = examine(config)
     show("\n".join(str(finding) for finding in findings))
-    return 0 if all(finding.ok for finding in findings) else 1
+    return exit_code_of(findings)
 
 
 def _doctor_options(parser: Parser) -> None:
-    parser.add_argument("what", nargs="?", metavar="liveness", help="does every parameter of the model train?")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="liveness|build",
+        help="liveness: does every parameter of the model train? build: compile what DeepSpeed would compile inside a job",
+    )
     liveness = parser.add_argument_group("options of doctor liveness")
     liveness.add_argument("--batches", type=positive, metavar="N", help="optimizer steps on real batches (default: 20)")
     liveness.add_argument("--batch-size", type=positive, metavar="N", help="situations per batch (default: 8)")
@@ -150,29 +160,33 @@ def _doctor_options(parser: Parser) -> None:
     common_options(parser, skips=False)
 
 
+#: What ``doctor`` does beside looking around.
+_EXAMINED = ("liveness", "build")
+
+
 def _settle_doctor(parser: Parser, arguments: Namespace, rest: list[str]) -> None:
     """``doctor``'s one optional word may be a setting; and without ``liveness`` it has none of that one's options."""
     if arguments.what is not None and OVERRIDE.fullmatch(arguments.what):
         rest.insert(0, arguments.what)
-        arguments.what = "liveness" if "liveness" in rest else None
-        rest[:] = [word for word in rest if word != "liveness"]
-    if arguments.what not in (None, "liveness"):
-        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness' or nothing")
+        arguments.what = next((word for word in _EXAMINED if word in rest), None)
+        rest[:] = [word for word in rest if word != arguments.what]
+    if arguments.what not in (None, *_EXAMINED):
+        parser.refuse(f"unexpected '{arguments.what}'; wanted 'liveness' or nothing, or 'build'")
     given = [
         option
         for option in ("batches", "batch_size", "lr", "check_gradients", "json")
         if getattr(arguments, option) is not None and getattr(arguments, option) is not False
     ]
-    if arguments.what is None and given:
+    if arguments.what != "liveness" and given:
         parser.refuse(f"'--{given[0].replace('_', '-')}' is an option of doctor liveness only")
 
 
 DOCTOR = Command(
     name="doctor",
-    help="Say what this machine offers and lacks; or examine the model: doctor liveness.",
+    help="Say what this machine offers and lacks; or examine the model: doctor liveness; or compile ahead: doctor build.",
     run=_doctor,
     add_options=_doctor_options,
     settle=_settle_doctor,
-    writes_run=lambda arguments: arguments.what is not None,
-    starts_nothing=lambda arguments: arguments.what is None,
+    writes_run=lambda arguments: arguments.what == "liveness",
+    starts_nothing=lambda arguments: arguments.what != "liveness",
 )

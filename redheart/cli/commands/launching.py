@@ -37,6 +37,7 @@ def _launch(arguments: Namespace, config: Config) -> int:
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     restarts = RESTARTS if arguments.restarts is None else arguments.restarts
     with stop_requested() as request, others_speak():
+        command.build_ahead()
         Supervisor(
             command,
             Path(config.output),

@@ -43,7 +43,7 @@ def _plan(arguments: Namespace, config: Config) -> int:
     else:
         show(as_table(config, plan, situations=situations))
     if plan.chosen is None:
-        raise OutOfMemory(refusal(plan))
+        raise OutOfMemory(refusal(plan), is_refusal=True)
     if arguments.measure:
         from redheart.workflow.examinations import plan_measured
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,10 @@ _POLL_SECONDS = 1.0
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "tmpfs", "overlay"})
 
 
+#: Threads of this process, each with a folder that it is in: to enter again what one is in is nobody else's turn.
+_inside: set[tuple[int, Path]] = set()
+
+
 @contextlib.contextmanager
 def sole_loader(folder: Path) -> Iterator[None]:
     """Within it no other process of ours is in it for the same ``folder``, and PyTorch's lock is not there.
@@ -39,6 +44,10 @@ def sole_loader(folder: Path) -> Iterator[None]:
     Raises:
         StorageError: the folder can't be locked, or a lock that was left behind can't be removed.
     """
+    here = (threading.get_ident(), folder)
+    if here in _inside:
+        yield
+        return
     lock = FileLock(folder / OURS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +59,10 @@ def sole_loader(folder: Path) -> Iterator[None]:
         ) from error
     try:
         _wait_until_free(folder)
+        _inside.add(here)
         yield
     finally:
+        _inside.discard(here)
         lock.release()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from redheart.engine.launch_variables import is_first_process
 from redheart.engine.zero.config import DeepSpeedConfig, section_of
@@ -20,7 +22,8 @@ _BUILDERS = {_ADAM: "CPUAdamBuilder"}
 _SHARED_MEMORY = "ShareMemCommBuilder"
 
 
-def _folder(name: str) -> Path:
+def extension_folder(name: str) -> Path:
+    """Where PyTorch keeps an extension that it built."""
     from torch.utils.cpp_extension import _get_build_directory  # PyTorch says it nowhere else
 
     return Path(_get_build_directory(name, verbose=False))
@@ -34,7 +37,7 @@ def extensions_used(config: DeepSpeedConfig) -> list[str]:
 
 def extensions_to_build(config: DeepSpeedConfig) -> list[str]:
     """Those of them that no run here has built yet."""
-    return [name for name in extensions_used(config) if not (_folder(name) / f"{name}.so").exists()]
+    return [name for name in extensions_used(config) if not (extension_folder(name) / f"{name}.so").exists()]
 
 
 @contextlib.contextmanager
@@ -68,6 +71,7 @@ def provide_extensions(config: DeepSpeedConfig) -> None:
     if not on_cuda:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         _leave_out_shared_memory()
+    guard_every_extension()
     load_extensions(config)
 
 
@@ -95,12 +99,30 @@ def load_extensions(config: DeepSpeedConfig) -> None:
 
     for name in extensions_used(config):
         builder = get_accelerator().create_op_builder(_BUILDERS[name])
-        with sole_loader(_folder(name)), own_ninja_first():
+        with sole_loader(extension_folder(name)), own_ninja_first():
             try:
                 builder.load(verbose=False)
             except (RuntimeError, OSError) as error:
                 raise MissingRequirement(
-                    f"DeepSpeed's extension {name} can't be built or loaded from {_folder(name)}: {error}\n"
+                    f"DeepSpeed's extension {name} can't be built or loaded from {extension_folder(name)}: {error}\n"
                     "It needs a C++ compiler and ninja; `redheart doctor` looks for them. A folder with the remains of "
                     "another build can be removed."
                 ) from error
+
+
+def guard_every_extension() -> None:
+    """From now on DeepSpeed builds and loads any extension in this process as ``load_extensions`` does: see ``extension_lock.py``."""
+    from deepspeed.accelerator import get_accelerator
+
+    builder = type(get_accelerator().create_op_builder("CPUAdamBuilder"))
+    owner: Any = next(one for one in builder.__mro__ if "jit_load" in vars(one))
+    original = owner.jit_load
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def guarded(self: Any, *arguments: Any, **options: Any) -> Any:
+        with sole_loader(extension_folder(self.name)), own_ninja_first():
+            return original(self, *arguments, **options)
+
+    owner.jit_load = guarded

@@ -49,6 +49,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🔧 DeepSpeed 확장을 처음 사용하므로 컴파일합니다 ({names}): 1~2분 걸릴 수 있습니다",
         "🔧 DeepSpeed compiles its extensions at their first use ({names}): this may take a minute or two",
     ),
+    "training.built_ahead": (
+        "✅ DeepSpeed 확장 {name}: 미리 컴파일되어 있음 ({folder})",
+        "✅ DeepSpeed's extension {name}: built ahead ({folder})",
+    ),
+    "training.builds": (
+        "🔧 DeepSpeed 확장 {name}: 아직 없음, 지금 컴파일합니다, 약 {seconds}초 ({folder})",
+        "🔧 DeepSpeed's extension {name}: not built: will be built now, about {seconds} s ({folder})",
+    ),
+    "training.built": (
+        "✅ DeepSpeed 확장 컴파일 완료 ({names}): {seconds:.0f}초",
+        "✅ DeepSpeed's extensions are built ({names}): {seconds:.0f} s",
+    ),
     "training.extension_abandoned": (
         "⚠️ {path}: 컴파일 중에 종료된 프로세스가 남긴 잠금 파일이라 삭제했습니다 (남아 있으면 DeepSpeed가 끝없이 기다립니다)",
         "⚠️ {path}: left behind by a process that was killed while it compiled; removed, or DeepSpeed would wait for ever",

@@ -103,6 +103,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "workflow.preset_cpu": ("auto: CUDA 장치가 없음", "auto: there is no CUDA device"),
     "workflow.launch": ("🚀 {count} 프로세스로 학습 시작: {command}", "🚀 Training in {count} processes: {command}"),
     "launching.start_one": ("🚀 한 프로세스로 학습 시작: {command}", "🚀 Training in one process: {command}"),
+    "launching.on_cpu": (
+        "🖥️ 런처의 use_cpu: true (ACCELERATE_USE_CPU)에 따라 GPU를 쓰지 않습니다: 프리셋과 정밀도도 CPU에 맞춥니다",
+        "🖥️ use_cpu: true of the launcher (ACCELERATE_USE_CPU): GPUs are left out, and preset and precision are chosen as for a CPU",
+    ),
     "launching.handed_on": (
         "🛑 중단 요청을 학습 프로세스에 전달했습니다: 저장이 끝날 때까지 기다립니다 (Ctrl-C를 한 번 더 누르면 모두 즉시 종료)",
         "🛑 The request to stop goes to the training processes: waiting until they have saved (Ctrl-C once more ends all at once)",

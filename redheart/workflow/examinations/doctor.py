@@ -7,23 +7,25 @@ import importlib.util
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from redheart.config import Config
-from redheart.errors import ConfigError
+from redheart.errors import ConfigError, OutOfMemory
 from redheart.machine import GIB, inspect_machine
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. ``required``: nothing works without it."""
+    """One thing looked at. ``required``: nothing works without it; ``is_memory``: where it is not ok, memory is what is short."""
 
     what: str
     ok: bool
     found: str
     fix: str = ""
     required: bool = False
+    is_memory: bool = False
 
     def __str__(self) -> str:
         mark = "✅" if self.ok else "❌" if self.required else "⚠️"
@@ -62,13 +64,21 @@ def examine(config: Config) -> list[Finding]:
     gpus = ", ".join(f"{gpu.name} ({gpu.total_bytes / GIB:.0f} GiB)" for gpu in machine.gpus)
     findings.append(Finding("GPU", True, gpus or "none: training runs on the CPU"))
     memory = machine.host_bytes / GIB
-    findings.append(Finding("host memory", memory >= 2, f"{memory:.1f} GiB usable", "at least 2 GiB", required=True))
+    usable = f"{memory:.1f} GiB usable"
+    findings.append(Finding("host memory", memory >= 2, usable, "at least 2 GiB", required=True, is_memory=True))
     disk = machine.disk_bytes / GIB
     findings.append(Finding("disk", disk >= 1, f"{disk:.1f} GiB free", "at least 1 GiB", required=True))
     if importlib.util.find_spec("torch") is not None:  # without it nothing can be counted, and that is told above
         findings.append(_plan(config))
     findings.append(_embedding_model(config))
     return findings
+
+
+def exit_code_of(findings: Sequence[Finding]) -> int:
+    """Of ``doctor``: 0 where all is well, as of a run that is refused where memory is short, else 1."""
+    if any(finding.is_memory and not finding.ok for finding in findings):
+        return OutOfMemory.exit_code
+    return int(not all(finding.ok for finding in findings))
 
 
 def _plan(config: Config) -> Finding:
@@ -81,7 +91,7 @@ def _plan(config: Config) -> Finding:
         return Finding("the plan", False, str(error), required=True)
     what = f"memory for {plan.request.preset}"
     if plan.chosen is None:
-        return Finding(what, False, refusal(plan), required=True)
+        return Finding(what, False, refusal(plan), required=True, is_memory=True)
     return Finding(what, True, reason(plan))
 
 

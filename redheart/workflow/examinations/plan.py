@@ -140,10 +140,15 @@ def _launch_of(plan: Plan) -> str:
     return file if nodes == 1 else f"{file} --num_machines {nodes} --num_processes {plan.taken.job.processes}"
 
 
+def fitting_preset(plan: Plan) -> str | None:
+    """The largest of the smaller presets that would fit where this plan's does not."""
+    smaller = BY_SIZE[BY_SIZE.index(plan.request.preset) + 1 :]
+    return next((one for one in smaller if make_plan(replace(plan.request, preset=one), plan.hardware).chosen), None)
+
+
 def refusal(plan: Plan) -> str:
     """Why nothing fits, with what is there and what is wanted, and the largest preset that would."""
-    smaller = BY_SIZE[BY_SIZE.index(plan.request.preset) + 1 :]
-    fitting = next((one for one in smaller if make_plan(replace(plan.request, preset=one), plan.hardware).chosen), None)
+    fitting = fitting_preset(plan)
     return f"{_refused(plan)} {text('plan.would_fit', preset=fitting) if fitting else text('plan.none_fits')}"
 
 
@@ -244,6 +249,8 @@ class PlanFacts(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Hardware
     parameters: int
     chosen: RowFacts | None
+    refusal: str | None
+    fitting_preset: str | None
     strategies: list[RowFacts]
 
 
@@ -255,6 +262,8 @@ def as_json(plan: Plan) -> str:
         hardware=plan.hardware,
         parameters=plan.size.parameters,
         chosen=None if plan.chosen is None else RowFacts.of(plan.chosen, on_gpu=on_gpu),
+        refusal=refusal(plan) if plan.chosen is None else None,
+        fitting_preset=fitting_preset(plan) if plan.chosen is None else None,
         strategies=[RowFacts.of(row, on_gpu=on_gpu) for row in plan.rows],
     )
     return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()

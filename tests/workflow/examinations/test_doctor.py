@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from redheart.cli.main import main
 from redheart.config import Config, load_config
-from redheart.workflow.examinations.doctor import Finding, examine
+from redheart.data.locate import bundled_sample
+from redheart.workflow.examinations.doctor import Finding, examine, exit_code_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,3 +88,22 @@ def test_any_c_compiler_of_the_two_names_will_do(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}" if name in (there, "ninja") else None)
     (found,) = [one for one in examine(Config()) if one.what.startswith("C++ compiler")]
     assert found.ok and found.found == f"/bin/{there}, ninja /bin/ninja"
+
+
+def test_short_memory_ends_it_with_the_code_of_a_run_that_is_refused_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("redheart.machine.inspection.host_memory", lambda: 6 << 30)
+    assert main(["doctor", "--preset", "730m", "--lang", "en"]) == 7
+    data = ["--data", str(bundled_sample())]
+    assert main(["validate", "--preset", "730m", "--lang", "en", *data]) == 7
+    assert "redheart validate: memory for 730m: " in capsys.readouterr().err
+    assert main(["plan", "--preset", "730m", "--json", "--lang", "en"]) == 7
+    told = json.loads(capsys.readouterr().out)
+    assert told["chosen"] is None and told["fitting_preset"] == "small" and "730m" in told["refusal"]
+
+
+def test_what_else_is_missing_has_the_code_that_it_had() -> None:
+    assert exit_code_of([Finding("disk", False, "none", required=True)]) == 1
+    assert exit_code_of([Finding("host memory", True, "8 GiB", is_memory=True)]) == 0
