@@ -13,6 +13,12 @@ import yaml
 from redheart.errors import ConfigError, UsageError
 
 
+class DeepSpeedSection(msgspec.Struct, frozen=True):
+    """What matters of its section for DeepSpeed."""
+
+    deepspeed_config_file: str | None = None
+
+
 class LaunchFile(msgspec.Struct, frozen=True):
     """What matters here of an Accelerate configuration; the rest is Accelerate's."""
 
@@ -20,6 +26,7 @@ class LaunchFile(msgspec.Struct, frozen=True):
     num_machines: int = 1
     distributed_type: str = "NO"
     main_process_port: int | None = None
+    deepspeed_config: DeepSpeedSection = DeepSpeedSection()
 
 
 def find_launch_file(named: str) -> Path:
@@ -28,10 +35,18 @@ def find_launch_file(named: str) -> Path:
     Raises:
         UsageError: it is not there.
     """
-    for path in (Path(named), Path(__file__).resolve().parents[2] / named):
-        if path.is_file():
-            return path
-    raise UsageError(f"--launch-file: found no file {named!r} (looked in {Path.cwd()}); wanted one of launch/*.yaml")
+    path = find_data_file(named)
+    if not path.is_file():
+        raise UsageError(
+            f"--launch-file: found no file {named!r} (looked in {Path.cwd()}); wanted one of launch/*.yaml"
+        )
+    return path
+
+
+def find_data_file(named: str) -> Path:
+    """A file that a command or a launch file names, in the current folder or beside the package; it need not be there."""
+    here = Path(named)
+    return here if here.is_file() else Path(__file__).resolve().parents[2] / named
 
 
 def read_launch_file(path: Path) -> LaunchFile:

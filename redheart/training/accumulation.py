@@ -103,7 +103,9 @@ class Accumulation:
             _single(failure)
             if smaller is None
             else f"out of memory on process {engine.rank} ({failure.message}): start again with "
-            f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
+            f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation",
+            memory=failure.memory,
+            phase=failure.phase,
         )
 
     def _shrink(self, failure: MemoryFailure | None, epoch: int, step: int) -> None:
@@ -114,7 +116,7 @@ class Accumulation:
         happened = Happened(epoch, step, before.micro_batch_size, smaller.micro_batch_size if smaller else None)
         first = self._oom.record_together(failure, happened, engine)
         if smaller is None:
-            raise OutOfMemory(_single(first))
+            raise OutOfMemory(_single(first), memory=first.memory, phase=first.phase)
         warn("training.smaller_micro_batch", before=before.micro_batch_size, after=smaller.micro_batch_size)
         engine.geometry = smaller
 

@@ -20,7 +20,7 @@ from redheart.batches.prepared import PreparedBatch, prepared_batches
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine, StepOutcome
 from redheart.errors import OutOfMemory, TrainingError
-from redheart.evaluation.batch_size import BatchSize
+from redheart.evaluation.batch_size import EVALUATION_BATCH, BatchSize, evaluated_beside
 from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
 from redheart.model.statistics import TargetStatistics
@@ -83,7 +83,11 @@ class TrainingLoop:
         self._accumulation = Accumulation(engine, table, statistics, seed=seed, oom=self.oom)
         #: Of each evaluation of this run.
         self.evaluated_at_once = BatchSize(
-            agree=engine.any_rank, on_shrink=self._note_smaller_evaluation, is_fixed=not engine.can_recut_batches
+            EVALUATION_BATCH if engine.forward_is_local else evaluated_beside(engine.geometry.micro_batch_size),
+            agree=engine.any_rank,
+            on_shrink=self._note_smaller_evaluation,
+            on_end=self._note_end_of_evaluation,
+            is_fixed=not engine.forward_is_local,
         )
         self._prepared: PreparedBatch | None = None
         self._epoch = 0
@@ -207,7 +211,9 @@ class TrainingLoop:
             self.oom.record(failure, happened, rank=engine.rank)
             raise OutOfMemory(
                 f"out of memory in the optimizer's step on process {engine.rank} ({failure.message}): its state takes twice the "
-                "memory of the weights. Choose a smaller model.preset, or the strategy that `redheart plan` names"
+                "memory of the weights. Choose a smaller model.preset, or the strategy that `redheart plan` names",
+                memory=failure.memory,
+                phase=failure.phase,
             ) from error
 
     def _accumulate(self, batch: Indices) -> BatchLoss:
@@ -217,6 +223,12 @@ class TrainingLoop:
 
     def _note_smaller_evaluation(self, failure: MemoryFailure | None, size: int, smaller: int | None) -> None:
         self.oom.record_together(failure, Happened(self._epoch, self.global_step, size, smaller), self.engine)
+
+    def _note_end_of_evaluation(self, failure: MemoryFailure) -> None:
+        smaller = self.engine.geometry.halved()
+        size = self.engine.geometry.micro_batch_size
+        happened = Happened(self._epoch, self.global_step, size, None if smaller is None else smaller.micro_batch_size)
+        self.oom.record(failure, happened, rank=self.engine.rank, ends=True)
 
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1

@@ -48,13 +48,18 @@ def choose_strategy(config: Config, dataset: EmbeddedDataset, described: Describ
     Raises:
         OutOfMemory: nothing fits; with what is there, what is wanted, and the preset that would fit.
     """
-    plan = _plan_for(
-        config, dataset, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes
-    )
+    plan = plan_for(config, dataset, described)
     _say_choice(plan)
     if not described.is_here and plan.hardware.has_gpu and not find_gpus():
         info("plan.stand_in")
     return plan
+
+
+def plan_for(config: Config, dataset: EmbeddedDataset, described: Described) -> Plan:
+    """The plan of the main training, where nothing is said."""
+    return _plan_for(
+        config, dataset, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes
+    )
 
 
 def is_finished(config: Config) -> bool:

@@ -26,10 +26,12 @@ def _launch(arguments: Namespace, config: Config) -> int:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import RESTARTS, Supervisor
     from redheart.progress import others_speak
+    from redheart.workflow.memory import strategies_for
     from redheart.workflow.strategy import place_of, settings_of
 
     check_not_in_a_group()
     words, launch_file, processes = _words(arguments), arguments.launch_file, arguments.processes
+    plan: Plan | None = None
     if launch_file is None and processes is None and (plan := _plan(config)) is not None:
         launch_file, processes = place_of(plan)
         if launch_file is not None:  # one plain process settles its own, which is not kept as a setting of the run
@@ -43,6 +45,7 @@ def _launch(arguments: Namespace, config: Config) -> int:
             restarts=restarts,
             should_stop=request,
             stop_with=lambda: request.number or signal.SIGTERM,
+            strategies=strategies_for(command, config, plan=plan),
         ).run()
     return 0
 
