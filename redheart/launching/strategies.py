@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from redheart.errors import ConfigError, Memory
 from redheart.launching.command import GroupCommand, find_data_file, read_launch_file
@@ -88,8 +89,12 @@ def strategy_of(command: GroupCommand, *, recomputes: bool) -> Strategy | None:
     found = read_launch_file(command.launch_file)
     if found.distributed_type.upper() != "DEEPSPEED":
         return Strategy("ddp" if command.processes > 1 else "plain", recomputes=recomputes)
+    return strategy_of_file(find_data_file(found.deepspeed_config.deepspeed_config_file or ""), recomputes=recomputes)
+
+
+def strategy_of_file(file: Path, *, recomputes: bool) -> Strategy | None:
+    """What DeepSpeed's configuration says; None: nothing that is known."""
     try:
-        file = find_data_file(found.deepspeed_config.deepspeed_config_file or "")
         zero = json.loads(file.read_text(encoding="utf-8"))["zero_optimization"]
         wanted = (f"zero{zero['stage']}", *(_is_offloaded(zero, of) for of in ("optimizer", "param")), recomputes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the processes say what is wrong with it

@@ -183,6 +183,8 @@ class Trainer:
         model = self._build_model(engine, is_new=state is None)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, self.config.training))
+        if state is not None:
+            self._cut_as_before(engine, state.cursor.micro_batch_size)
         loop = self._make_loop(engine)
         run = Run(
             self.config,
@@ -219,6 +221,16 @@ class Trainer:
         if training.rate_by_coverage and (slower := slower_tasks(self.statistics)):
             info("training.slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
         return model
+
+    def _cut_as_before(self, engine: Engine, before: int | None) -> None:
+        """So that sums are taken in the same order, where memory holds as much and no other cut is asked for."""
+        training, now = self.config.training, engine.geometry
+        if (training.micro_batch_size, training.gradient_accumulation_steps) != (None, None) or before is None:
+            return
+        share = now.micro_batch_size * now.gradient_accumulation_steps
+        if engine.can_recut_batches and before < now.micro_batch_size and share % before == 0:
+            info("plan.cut_as_before", size=before, planned=now.micro_batch_size)
+            engine.geometry = replace(now, micro_batch_size=before, gradient_accumulation_steps=share // before)
 
     def _make_loop(self, engine: Engine) -> TrainingLoop:
         training = self.config.training
@@ -318,6 +330,7 @@ class Trainer:
             dataset=str(self.table.path),
             counts=self.table.counts,
             rate_origin=self.rate_origin,
+            micro_batch_size=engine.geometry.micro_batch_size,
         )
 
     def _manifest(self) -> Manifest:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from redheart.config import Config, with_settings
-from redheart.errors import OutOfMemory
-from redheart.machine import find_gpus
+from redheart.errors import OutOfMemory, StorageError
+from redheart.machine import capacity, find_gpus, processor_name
+from redheart.messages import info
+from redheart.model.parameters import count_parameters
 from redheart.paths import OutputPaths
 from redheart.plan.auto import choose_preset
 from redheart.plan.choice import Plan
+from redheart.plan.remembered import Key, recall
+from redheart.plan.strategies import Strategy
 from redheart.workflow.examinations.plan import plan_training
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from redheart.launching.outcome import Place
     from redheart.launching.strategies import StrategiesLeft
     from redheart.launching.verdict import Verdict
+    from redheart.training.callbacks.run import Run
 
 #: Where smaller pieces do not help, or no step was come to.
 _GOES_ON = "goes on from the newest state by the plan's next strategy that needs less"
@@ -84,6 +90,104 @@ def strategies_for(
         return plan_training(asked, gpus=processes if find_gpus() else None)
 
     return StrategiesLeft(command, recomputes=recomputes, make_plan=plan_now)
+
+
+def key_of_plan(plan: Plan, output: Path, *, segments: int | None) -> Key:
+    """What the cut of a planned training hangs on, on this machine.
+
+    Args:
+        segments: of the longest situation; None: not known yet.
+    """
+    request, row = plan.request, plan.taken
+    return _key(
+        output,
+        preset=request.preset,
+        precision=request.precision,
+        d_embed=request.d_embed,
+        global_batch_size=request.global_batch,
+        processes=row.job.processes,
+        strategy=row.strategy,
+        segments=segments,
+    )
+
+
+def key_of_run(run: Run, preset: str) -> Key:
+    """What the cut of a run hangs on, by what holds it."""
+    from redheart.engine.launch_variables import deepspeed_config_file
+    from redheart.launching.strategies import strategy_of_file
+
+    engine, training = run.engine, run.engine.config.training
+    recomputes, dataset = training.activation_checkpointing, run.loop.table.dataset
+    if engine.shards_state and (file := deepspeed_config_file()) is not None:
+        strategy = strategy_of_file(file, recomputes=recomputes)
+    else:
+        strategy = Strategy("ddp" if engine.world_size > 1 else "plain", recomputes=recomputes)
+    return _key(
+        Path(run.config.output),
+        preset=preset,
+        precision=engine.precision,
+        d_embed=run.loop.table.d_embed,
+        global_batch_size=training.global_batch_size,
+        processes=engine.world_size,
+        strategy=strategy,
+        segments=int(dataset.counts.max()),
+    )
+
+
+def _key(output: Path, *, strategy: Strategy | None, preset: str, d_embed: int, **facts: Any) -> Key:
+    machine = capacity(output)
+    smallest = min(machine.gpus, key=lambda gpu: gpu.total_bytes, default=None)
+    return Key(
+        preset=preset,
+        parameters=count_parameters(preset, d_embed).total,
+        device=processor_name() if smallest is None else smallest.name,
+        memory=(machine.host_bytes if smallest is None else smallest.total_bytes) >> 20,
+        d_embed=d_embed,
+        strategy="–" if strategy is None else strategy.full_name,
+        **facts,
+    )
+
+
+def first_cut(plan: Plan, config: Config, *, segments: int | None = None) -> int:
+    """The micro-batch to begin with: what the plan finds to fit, or less, where the run in the output folder was cut into less, or a
+    larger one is known to have failed. Says so.
+
+    Args:
+        segments: of the longest situation; None: not known yet.
+    """
+    planned, output = plan.taken.job.micro_batch, Path(config.output)
+    share = planned * plan.taken.job.passes
+    size = planned
+    if (found := recall(key_of_plan(plan, output, segments=segments))) is not None:
+        remembered, path = found
+        if remembered < size and share % remembered == 0:
+            info("plan.recalled", size=remembered, planned=planned, path=path)
+            size = remembered
+    before = _cut_of_run(plan, output)
+    if before is not None and before < size and share % before == 0:
+        info("plan.cut_as_before", size=before, planned=size)
+        size = before
+    return size
+
+
+def _cut_of_run(plan: Plan, output: Path) -> int | None:
+    """Of the unfinished run there, where it is started by this strategy as it was; a plain one is cut as its state says."""
+    from redheart.training.run_folder import read_run
+
+    try:
+        there = read_run(output)
+    except StorageError:  # the training says what is wrong with it
+        return None
+    strategy, job = plan.taken.strategy, plan.taken.job
+    kind = "plain" if strategy.kind == "ddp" else strategy.kind
+    if (
+        there is None
+        or there.finished
+        or strategy.kind == "plain"
+        or (there.engine, there.world_size) != (kind, job.processes)
+    ):
+        return None
+    return there.micro_batch_size
 
 
 def ran_out_here(error: OutOfMemory, place: Place | None) -> Verdict:

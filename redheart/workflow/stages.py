@@ -136,9 +136,10 @@ def train(
     from redheart.launching.rank import is_supervised
     from redheart.launching.rendezvous import gathered
     from redheart.retention.callback import Retention
+    from redheart.training.callbacks.remembered_cut import RememberedCut
     from redheart.training.trainer import Trainer
     from redheart.workflow.disk import is_short_after, say_if_full_after
-    from redheart.workflow.memory import told_of_memory
+    from redheart.workflow.memory import key_of_run, told_of_memory
     from redheart.workflow.strategy import fitting_alone
 
     resolution, origin = _resolve_aloud(config, dataset)
@@ -159,6 +160,7 @@ def train(
                 partial(say_if_full_after, resolution.config),
             ),
             place or PlaceForSupervisor(),
+            RememberedCut(Path(config.output), lambda run: key_of_run(run, trainer.preset)),
         ],
         settle=lambda resolved: resolved if is_launched() else fitting_alone(resolved, dataset),
     )
@@ -219,11 +221,15 @@ def train_by(
         Interrupted: asked to stop, and they saved their state.
         RedHeartError: the processes failed; what they said is above.
     """
+    from redheart.workflow.memory import first_cut
     from redheart.workflow.strategy import settings_of
 
     _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
     words = [*_words(config), *(["--force"] if force else [])]
-    words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
+    words += [
+        f"{key}={str(value).lower()}"
+        for key, value in settings_of(plan, cut=lambda one: first_cut(one, config)).items()
+    ]
     _supervise(config, words, plan=plan, make_plan=make_plan, should_stop=should_stop)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,13 +128,17 @@ def place_of(plan: Plan) -> tuple[str | None, int]:
     return plan.taken.strategy.launch_file(on_gpu=on_gpu), plan.taken.job.processes
 
 
-def settings_of(plan: Plan) -> dict[str, Scalar]:
-    """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be."""
+def settings_of(plan: Plan, *, cut: Callable[[Plan], int] | None = None) -> dict[str, Scalar]:
+    """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be.
+
+    Args:
+        cut: the micro-batch to begin with, where none is asked for; None: the largest that the plan finds to fit.
+    """
     settled: dict[str, Scalar] = {}
     if plan.taken.strategy.recomputes:
         settled["training.activation_checkpointing"] = True
     if plan.request.micro_batch is None and plan.request.passes is None:
-        settled["training.micro_batch_size"] = plan.taken.job.micro_batch
+        settled["training.micro_batch_size"] = plan.taken.job.micro_batch if cut is None else cut(plan)
     return settled
 
 
@@ -150,7 +155,10 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
     plan = _plan_for(config, dataset, gpus=1 if hardware.has_gpu else None)
     if not is_plain(plan):
         raise _not_alone(plan)
-    return with_settings(config, settings_of(plan))
+    from redheart.workflow.memory import first_cut
+
+    longest = int(dataset.counts.max())
+    return with_settings(config, settings_of(plan, cut=lambda one: first_cut(one, config, segments=longest)))
 
 
 def workers_that_fit(config: Config, dataset: EmbeddedDataset) -> FitWorkers:

@@ -26,7 +26,7 @@ def _launch(arguments: Namespace, config: Config) -> int:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import RESTARTS, Supervisor
     from redheart.progress import others_speak
-    from redheart.workflow.memory import strategies_for
+    from redheart.workflow.memory import first_cut, strategies_for
     from redheart.workflow.strategy import place_of, settings_of
 
     check_not_in_a_group()
@@ -35,7 +35,8 @@ def _launch(arguments: Namespace, config: Config) -> int:
     if launch_file is None and processes is None and (plan := _plan(config)) is not None:
         launch_file, processes = place_of(plan)
         if launch_file is not None:  # one plain process settles its own, which is not kept as a setting of the run
-            words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
+            settings = settings_of(plan, cut=lambda one: first_cut(one, config))
+            words += [f"{key}={str(value).lower()}" for key, value in settings.items()]
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     restarts = RESTARTS if arguments.restarts is None else arguments.restarts
     with stop_requested() as request, others_speak():
