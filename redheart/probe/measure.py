@@ -21,6 +21,20 @@ from redheart.worker_pool.slots import environment_of_started, own_environment
 _LAST_LINES = 5
 
 
+def command_of(told: Path, *, launch_file: str | None, processes: int) -> list[str]:
+    """What starts the processes of a probe that is described in ``told``."""
+    launcher: list[str] = []
+    if launch_file is not None:
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
+        launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
+    return [sys.executable, *launcher, "-m", "redheart.probe.process", str(told)]
+
+
+def last_lines(said: str) -> str:
+    """Of what a failed probe said."""
+    return "\n".join(said.splitlines()[-_LAST_LINES:])
+
+
 def measure(
     config: Config, *, launch_file: str | None, processes: int, segments: int, d_embed: int = 384
 ) -> dict[str, PhaseMemory]:
@@ -36,12 +50,8 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="redheart-probe-") as folder:
         told = Path(folder) / "probe.json"
         write_json(told, Probe(config=config, folder=folder, segments=segments, d_embed=d_embed))
-        launcher: list[str] = []
-        if launch_file is not None:
-            launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
-            launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
         done = subprocess.run(
-            [sys.executable, *launcher, "-m", "redheart.probe.process", str(told)],
+            command_of(told, launch_file=launch_file, processes=processes),
             env=environment_of_started(own_environment()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -49,8 +59,7 @@ def measure(
             check=False,
         )
         if done.returncode:
-            last = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
-            raise TrainingError(f"the probe ended with exit code {done.returncode}:\n{last}")
+            raise TrainingError(f"the probe ended with exit code {done.returncode}:\n{last_lines(done.stdout)}")
         found = [
             msgspec.json.decode((Path(folder) / f"rank_{rank}.json").read_bytes(), type=Measured)
             for rank in range(processes)

@@ -10,8 +10,12 @@ import msgspec
 import numpy as np
 import torch
 
+from redheart.batches.out_of_memory import is_out_of_memory
 from redheart.config import Config
+from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
+from redheart.engine.launch_variables import rank
+from redheart.errors import OutOfMemory
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.probe.memory_in_use import device_peak, forget_peak, host_now, host_peak
 from redheart.probe.situations import MadeUpSituations
@@ -25,6 +29,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         config: with preset and precision settled.
+        saves: a state is saved too, to see what that takes.
         steps: the first makes the optimizer's state; the second shows what all others take.
         folder: where each process writes ``rank_N.json``, and a state is saved to be looked at and removed.
     """
@@ -34,6 +39,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     d_embed: int = 384
     steps: int = 2
+    saves: bool = True
 
 
 class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +51,11 @@ class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``."""
+    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``; and with what micro-batch it came through."""
 
     imports: int
     phases: dict[str, PhaseMemory]
+    micro_batch_size: int = 0
 
 
 class _Watch:
@@ -90,19 +97,38 @@ def run(probe: Probe) -> None:
     )
     for _ in loop.epoch(1):
         watch.note("step")
-    state = Path(probe.folder) / "state"
-    if engine.is_main:
-        state.mkdir(parents=True)
+    if probe.saves:
+        _save(engine, Path(probe.folder) / "state")
+        watch.note("save")
     engine.barrier()
-    engine.save_state(state, {})
-    watch.note("save")
-    engine.barrier()
-    if engine.is_main:
-        shutil.rmtree(state)
-    write_json(Path(probe.folder) / f"rank_{engine.rank}.json", Measured(imports=watch.imports, phases=watch.phases))
+    found = Measured(imports=watch.imports, phases=watch.phases, micro_batch_size=engine.geometry.micro_batch_size)
+    write_json(Path(probe.folder) / f"rank_{engine.rank}.json", found)
     engine.barrier()
     engine.end()
 
 
+def _save(engine: Engine, state: Path) -> None:
+    if engine.is_main:
+        state.mkdir(parents=True)
+    engine.barrier()
+    engine.save_state(state, {})
+    engine.barrier()
+    if engine.is_main:
+        shutil.rmtree(state)
+
+
+def main(told: Path) -> int:
+    """Goes through all phases; where memory runs out it leaves a file that says so, and our exit code."""
+    probe = msgspec.json.decode(told.read_bytes(), type=Probe)
+    try:
+        run(probe)
+    except Exception as error:
+        if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
+            raise
+        write_json(Path(probe.folder) / f"short_{rank()}.json", {"message": str(error)})
+        return OutOfMemory.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Probe))
+    sys.exit(main(Path(sys.argv[1])))

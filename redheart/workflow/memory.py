@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from redheart.config import Config, with_settings
-from redheart.errors import OutOfMemory, StorageError
+from redheart.errors import Interrupted, OutOfMemory, RedHeartError, StorageError
 from redheart.machine import capacity, find_gpus, processor_name
-from redheart.messages import info
+from redheart.messages import info, warn
 from redheart.model.parameters import count_parameters
 from redheart.paths import OutputPaths
 from redheart.plan.auto import choose_preset
 from redheart.plan.choice import Plan
-from redheart.plan.remembered import Key, recall
+from redheart.plan.remembered import Key, recall, remember
 from redheart.plan.strategies import Strategy
+from redheart.storage import Scalar
 from redheart.workflow.examinations.plan import plan_training
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Where smaller pieces do not help, or no step was come to.
 _GOES_ON = "goes on from the newest state by the plan's next strategy that needs less"
+
+#: Of a GPU's usable memory, what an estimate has to come to before it pays to try.
+_NEAR = 0.6
 
 
 @contextlib.contextmanager
@@ -158,16 +164,61 @@ def first_cut(plan: Plan, config: Config, *, segments: int | None = None) -> int
     planned, output = plan.taken.job.micro_batch, Path(config.output)
     share = planned * plan.taken.job.passes
     size = planned
-    if (found := recall(key_of_plan(plan, output, segments=segments))) is not None:
+    key = key_of_plan(plan, output, segments=segments)
+    if (found := recall(key)) is not None:
         remembered, path = found
         if remembered < size and share % remembered == 0:
             info("plan.recalled", size=remembered, planned=planned, path=path)
             size = remembered
+    elif _is_to_be_probed(plan, config):
+        size = _probed(plan, config, msgspec.structs.replace(key, segments=plan.request.segments))
     before = _cut_of_run(plan, output)
     if before is not None and before < size and share % before == 0:
         info("plan.cut_as_before", size=before, planned=size)
         size = before
     return size
+
+
+def _is_to_be_probed(plan: Plan, config: Config) -> bool:
+    """Where it is asked for, or on a GPU that is here and that the estimate comes near to."""
+    asked, hardware = config.training.probe_memory, plan.hardware
+    if asked is not None:
+        return asked
+    near = plan.taken.estimate.device.total > _NEAR * hardware.usable_gpu_bytes
+    return hardware.has_gpu and near and bool(find_gpus())
+
+
+def _probed(plan: Plan, config: Config, key: Key) -> int:
+    """The largest micro-batch that came through steps on made-up situations; it is remembered. What fails otherwise is a warning."""
+    from redheart.probe.largest import largest_that_fits
+
+    request, row = plan.request, plan.taken
+    settled: dict[str, Scalar] = {
+        "model.preset": request.preset,
+        "training.precision": request.precision,
+        "training.micro_batch_size": row.job.micro_batch,
+        "training.activation_checkpointing": row.strategy.recomputes,
+    }
+    info("plan.probing", size=row.job.micro_batch, segments=request.segments)
+    try:
+        found = largest_that_fits(
+            with_settings(config, settled),
+            launch_file=row.strategy.launch_file(on_gpu=bool(find_gpus())),
+            processes=row.job.processes,
+            segments=request.segments,
+            d_embed=request.d_embed,
+        )
+    except (RedHeartError, OSError) as error:
+        if isinstance(error, Interrupted):
+            raise
+        warn("plan.probe_failed", reason=error)
+        return row.job.micro_batch
+    if found is None:  # the training finds the same, and goes on by another strategy
+        warn("plan.probe_short")
+        return 1
+    info("plan.probed", size=found, planned=row.job.micro_batch)
+    remember(key, found)
+    return found
 
 
 def _cut_of_run(plan: Plan, output: Path) -> int | None:

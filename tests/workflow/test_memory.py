@@ -13,14 +13,17 @@ from redheart.batches.order import BatchGeometry
 from redheart.config import Config, load_config, with_settings
 from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.engine.plain import PlainEngine
-from redheart.errors import OutOfMemory
+from redheart.errors import OutOfMemory, TrainingError
 from redheart.launching.supervisor import Supervisor
 from redheart.launching.verdict import Verdict
+from redheart.machine import GIB, Gpu
 from redheart.plan import remembered
 from redheart.training.run_folder import read_run
 from redheart.training.trainer import Trainer
-from redheart.workflow import stages
-from redheart.workflow.memory import told_of_memory
+from redheart.workflow import memory, stages
+from redheart.workflow.examinations.plan import plan_training
+from redheart.workflow.memory import first_cut, told_of_memory
+from tests.plan.test_choice import plan as plan_of
 from tests.training.small_data import write_embedded
 
 SETTINGS = ["model.preset=tiny", "training.epochs=1", "training.global_batch_size=16", "training.linear_start=false"]
@@ -74,6 +77,36 @@ def test_the_next_training_begins_with_what_fitted_and_one_that_is_told_otherwis
     remembered.cache_file().unlink()
     stages.train(settings(tmp_path / "forgotten"), dataset)
     assert cut_of(tmp_path / "forgotten") == 16
+
+
+def test_what_the_probe_finds_is_begun_with_and_costs_once_and_its_failure_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = [TrainingError("no card"), None, 8]
+    asked: list[dict[str, Any]] = []
+
+    def probe(config: Config, **how: Any) -> int | None:
+        asked.append(how)
+        one = found.pop(0)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    monkeypatch.setattr("redheart.probe.largest.largest_that_fits", probe)
+    config = settings(tmp_path / "out", "training.probe_memory=true")
+    plan = plan_training(config)
+    assert [first_cut(plan, config) for _ in range(4)] == [16, 1, 8, 8]
+    assert len(asked) == 3 and asked[0] == {"launch_file": None, "processes": 1, "segments": 16, "d_embed": 384}
+    for probe_memory in ("null", "false"):
+        first_cut(plan, settings(tmp_path / "out", f"training.probe_memory={probe_memory}", "training.precision=bf16"))
+    assert len(asked) == 3, "without a GPU only where it is asked for"
+
+
+def test_on_a_gpu_it_is_probed_where_the_estimate_comes_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "find_gpus", lambda: (Gpu("card", GIB, GIB),))
+    assert memory._is_to_be_probed(plan_of(1, 14, 64), Config())
+    assert not memory._is_to_be_probed(plan_of(1, 80, 128), Config())
+    assert not memory._is_to_be_probed(plan_of(1, 14, 64), with_settings(Config(), {"training.probe_memory": False}))
 
 
 def test_where_one_situation_does_not_fit_train_names_what_goes_on_and_a_workflow_goes_on(

@@ -67,6 +67,23 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🧠 마이크로 배치 {size}을(를) 다음 학습을 위해 기억합니다: {path}",
         "🧠 A micro-batch of {size} is remembered for the next training: {path}",
     ),
+    "plan.probing": (
+        "🔎 가장 긴 상황(세그먼트 {segments}개)으로 마이크로 배치 {size}이(가) 메모리에 들어가는지 별도 프로세스에서 시험합니다 "
+        "(training.probe_memory)",
+        "🔎 Trying in a process of its own whether a micro-batch of {size} situations of {segments} segments fits (training.probe_memory)",
+    ),
+    "plan.probed": (
+        "🔎 시험 결과: 마이크로 배치 {size} (계획 {planned})",
+        "🔎 It came through with a micro-batch of {size} (planned: {planned})",
+    ),
+    "plan.probe_short": (
+        "⚠️ 시험에서는 상황 하나도 메모리에 들어가지 않았습니다",
+        "⚠️ In the trial not even a micro-batch of one situation fitted",
+    ),
+    "plan.probe_failed": (
+        "⚠️ 메모리 시험이 다른 이유로 실패했습니다. 계획대로 시작합니다: {reason}",
+        "⚠️ The trial of memory failed for another reason; beginning as planned: {reason}",
+    ),
     "plan.cache_unreadable": (
         "⚠️ 전에 들어간 마이크로 배치의 기록을 읽지 못했습니다: {reason}",
         "⚠️ What micro-batches fitted before could not be read: {reason}",
