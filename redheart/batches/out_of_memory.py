@@ -8,41 +8,10 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from redheart.errors import Memory, OutOfMemory, RedHeartError
+from redheart.errors import Memory
+from redheart.machine.memory_errors import is_out_of_memory, memory_of
 
-_HOST_MESSAGES = (
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "not enough memory",
-    "DefaultCPUAllocator",
-    "std::bad_alloc",
-)
-_DEVICE_MESSAGES = (
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUDA driver error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that device or host memory is used up."""
-    return not isinstance(error, RedHeartError) and memory_of(error) is not None
-
-
-def memory_of(error: BaseException) -> Memory | None:
-    """Which memory an error says is used up; None: it says nothing of the kind."""
-    if isinstance(error, OutOfMemory):
-        return error.memory
-    if isinstance(error, MemoryError):
-        return "host"
-    if isinstance(error, torch.OutOfMemoryError):
-        return "device"
-    message = str(error)
-    if any(saying in message for saying in _DEVICE_MESSAGES):
-        return "device"
-    return "host" if any(saying in message for saying in _HOST_MESSAGES) else None
+__all__ = ["MemoryFailure", "MemoryInUse", "give_back_memory", "is_out_of_memory", "memory_of"]
 
 
 @dataclass(frozen=True)

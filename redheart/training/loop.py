@@ -86,7 +86,7 @@ class TrainingLoop:
             EVALUATION_BATCH if engine.forward_is_local else evaluated_beside(engine.geometry.micro_batch_size),
             agree=engine.any_rank,
             on_shrink=self._note_smaller_evaluation,
-            on_end=self._note_end_of_evaluation,
+            on_end=self._note_end,
             is_fixed=not engine.forward_is_local,
         )
         self._prepared: PreparedBatch | None = None
@@ -131,9 +131,8 @@ class TrainingLoop:
         set_learning_rate(self.engine.optimizer.param_groups, rate)
         batch = batches[index]
         self._epoch = epoch
-        loss = self._accumulate(batch)
         is_told = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        verdict, values, norms = self._look(loss, is_told=is_told)
+        loss, (verdict, values, norms) = self._accumulate_and_look(batch, is_told=is_told)
         verdict, norm = self._end_step(verdict, epoch, None if norms is None else norms.total)
         self._overflows_in_a_row = 0 if verdict.is_complete else self._overflows_in_a_row + 1
         if verdict.is_nonfinite:
@@ -155,6 +154,28 @@ class TrainingLoop:
             gradient_norm=norm if is_sound else None,
             module_norms=norms.modules if norms is not None and is_told and is_sound else {},
         )
+
+    def _accumulate_and_look(
+        self, batch: Indices, *, is_told: bool
+    ) -> tuple[BatchLoss, tuple[StepVerdict, list[float], GradientNorms | None]]:
+        """Loss and gradients with what is known of them; taken again in smaller pieces where memory runs out while they are looked at."""
+        while True:
+            loss = self._accumulate(batch)
+            try:
+                return loss, self._look(loss, is_told=is_told)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = MemoryFailure.of(error, "gradients")
+            engine = self.engine
+            if engine.world_size > 1 or not engine.can_recut_batches:  # the others have gone on
+                self._note_end(failure)
+                raise OutOfMemory(
+                    f"out of memory where gradients are measured on process {engine.rank} ({failure.message})",
+                    memory=failure.memory,
+                    phase=failure.phase,
+                )
+            self._accumulation.shrink(failure, self._epoch, self.global_step)
 
     def _look(self, loss: BatchLoss, *, is_told: bool) -> tuple[StepVerdict, list[float], GradientNorms | None]:
         """What is known before the optimizer's step, the loss and its terms, and norms where they are told, watched or at hand.
@@ -224,7 +245,7 @@ class TrainingLoop:
     def _note_smaller_evaluation(self, failure: MemoryFailure | None, size: int, smaller: int | None) -> None:
         self.oom.record_together(failure, Happened(self._epoch, self.global_step, size, smaller), self.engine)
 
-    def _note_end_of_evaluation(self, failure: MemoryFailure) -> None:
+    def _note_end(self, failure: MemoryFailure) -> None:
         smaller = self.engine.geometry.halved()
         size = self.engine.geometry.micro_batch_size
         happened = Happened(self._epoch, self.global_step, size, None if smaller is None else smaller.micro_batch_size)

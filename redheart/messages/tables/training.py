@@ -134,6 +134,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
         "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",
     ),
+    "training.smaller_start": (
+        "⚠️ 출발점을 구하는 중 메모리 부족 ({reason}): 상황 {before} → {after}개로 이어집니다",
+        "⚠️ Out of memory while the start is solved ({reason}): going on with {after} situations in the stead of {before}",
+    ),
     "training.smaller_evaluation": (
         "⚠️ 평가 중 메모리 부족: 한 번에 {before} → {after}개",
         "⚠️ Out of memory while evaluating: {before} → {after} situations at once",
