@@ -33,6 +33,7 @@ from redheart.training.announcement import announce_training
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints, last_good
 from redheart.training.callbacks.liveness_check import LivenessCheck
+from redheart.training.callbacks.memory_pressure import MemoryPressure
 from redheart.training.callbacks.metrics import Metrics
 from redheart.training.callbacks.oom_statistics import OomStatistics
 from redheart.training.callbacks.progress_bar import ProgressBar
@@ -257,6 +258,7 @@ class Trainer:
             start,
             Tracker(start),
             ProgressBar(),
+            MemoryPressure(),
             LivenessCheck(),
             UpdateCheck(on_check=metrics.add_check),
             checkpoints,
