@@ -143,7 +143,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "training.swapping": (
         "⚠️ 호스트 메모리 부족: 이 프로세스의 {mib} MiB가 디스크로 밀려나 학습이 몇 배로 느려질 수 있습니다. 다른 프로그램을 끝내거나 "
         "더 작은 training.micro_batch_size, model.preset을 쓰세요",
-        "⚠️ Host memory is short: {mib} MiB of this process went to the disk, which can make training many times slower. End other programs, "
+        "⚠️ Host memory is short: {mib} MiB of this process went to the disk, which can make training many times slower. End others, "
         "or give a smaller training.micro_batch_size or model.preset",
     ),
     "training.smaller_start": (
