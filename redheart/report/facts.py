@@ -236,7 +236,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the report says. ``report.json`` calls the baseline ``rival``."""
+    """Everything that the report says. ``report.json`` calls the baseline ``rival``, and has no ``launches`` where there was none."""
 
     format: int = FORMAT
     written: str
@@ -251,7 +251,7 @@ class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
     sweet_spots: SweetSpotFacts | Missing
     data: DatasetFacts
     oom: OomFacts | Missing
-    launches: LaunchesFacts | Missing
+    launches: LaunchesFacts | Missing | msgspec.UnsetType = msgspec.UNSET
     machine: MachineFacts
     versions: dict[str, str | None]
     config: str
