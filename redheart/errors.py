@@ -5,6 +5,11 @@ A message names the file, the field, what was found and what is wanted, and wher
 
 from __future__ import annotations
 
+from typing import Literal
+
+#: Where memory is: on a GPU, or the host's.
+Memory = Literal["device", "host"]
+
 
 class RedHeartError(Exception):
     """A failure that a user can act on; its text is the whole explanation.
@@ -64,13 +69,27 @@ class NotYetDone(RedHeartError):
 
 
 class OutOfMemory(RedHeartError):
-    """Device or host memory did not suffice, or is seen not to before anything starts (a refusal). Names what needs less."""
+    """Device or host memory did not suffice, or is seen not to before anything starts (a refusal). Names what needs less.
+
+    Attributes:
+        memory: which of them ran out; None: not known, or nothing was begun.
+        phase: of the training, such as ``backward``; None: none.
+        is_least: smaller pieces would not help.
+    """
 
     exit_code = 7
 
-    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        memory: Memory | None = None,
+        phase: str | None = None,
+        is_least: bool = False,
+        is_refusal: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.is_refusal = is_refusal
+        self.memory, self.phase, self.is_least, self.is_refusal = memory, phase, is_least, is_refusal
 
 
 class AnotherEncoder(RedHeartError):

@@ -145,6 +145,15 @@ class OutputPaths:
 
         return f"redheart train --config {as_typed(self.settings)}" if self.settings.exists() else "redheart train"
 
+    @property
+    def launch_command(self) -> str:
+        """The same under a supervisor, which starts it again where that helps."""
+        return (
+            self.training_command.replace("redheart train", "redheart launch train", 1)
+            if self.settings.exists()
+            else self.command("launch train")
+        )
+
     def undeclared(self) -> list[str]:
         """Names in the output root that nothing here declares."""
         known = {place.relative for place in self.declared() if place.owner is not None}

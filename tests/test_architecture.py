@@ -68,6 +68,7 @@ ENVIRONMENT = {
         "the edge: what the launcher tells a process, numbers and flags by one reader each",
     ),
     "launching/rank.py": ({"REDHEART_LAUNCH_FOLDER"}, "the edge: a supervised process's side"),
+    "plan/remembered.py": ({"REDHEART_CACHE", "XDG_CACHE_HOME"}, "where the user's cache is"),
     "pictures.py": ({"MPLBACKEND"}, "set while matplotlib is loaded, and put back: a notebook's ends it elsewhere"),
     "worker_pool/slots.py": ({"*"}, "the edge: what workers inherit"),
     "workflow/lock.py": ({"REDHEART_OUTPUT_HELD"}, "told to the processes that the holder of a folder starts"),

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-_HOST_MESSAGES = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
-_DEVICE_MESSAGES = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+from redheart.errors import Memory
+from redheart.machine.memory_errors import is_out_of_memory, memory_of
 
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that device or host memory is used up."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(message in str(error) for message in _HOST_MESSAGES + _DEVICE_MESSAGES)
+__all__ = ["MemoryFailure", "MemoryInUse", "give_back_memory", "is_out_of_memory", "memory_of"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class MemoryInUse:
 
 @dataclass(frozen=True)
 class MemoryFailure:
-    """That memory ran out: the error's first line, in which phase, and what was in use then.
+    """That memory ran out: the error's first line, in which phase, what was in use then, and which memory it was.
 
     It holds no exception: an exception's frames hold the tensors that have to go.
     """
@@ -42,10 +37,11 @@ class MemoryFailure:
     message: str
     phase: str
     before: MemoryInUse
+    memory: Memory | None = None
 
     @classmethod
     def of(cls, error: BaseException, phase: str) -> MemoryFailure:
-        return cls((str(error) or type(error).__name__).splitlines()[0], phase, MemoryInUse.now())
+        return cls((str(error) or type(error).__name__).splitlines()[0], phase, MemoryInUse.now(), memory_of(error))
 
 
 def give_back_memory() -> MemoryInUse:

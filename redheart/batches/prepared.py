@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from redheart.batches.order import BatchGeometry, Indices, micro_batches
+from redheart.batches.out_of_memory import is_out_of_memory
 from redheart.batches.table import SituationTable
 from redheart.model.batch import Batch
 from redheart.model.losses import valid_counts
@@ -57,8 +58,10 @@ def prepare_batch(
 
 def prepared_batches(
     table: SituationTable, batches: Sequence[Indices], geometry: BatchGeometry, rank: int, *, pins: bool = False
-) -> Generator[PreparedBatch, None, None]:
+) -> Generator[PreparedBatch | None, None, None]:
     """All of ``batches``, in order; the thread has ended when this is closed, exhausted or has raised.
+
+    One for which memory ran out is None: it is for the step, which may take less at once, to gather it.
 
     Raises:
         StorageError: vectors can't be read; and whatever else gathering a batch raises.
@@ -70,8 +73,17 @@ def prepared_batches(
         for indices in left:
             waiting.append(executor.submit(prepare_batch, table, indices, geometry, rank, pins=pins))
             if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
+                yield _gathered(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _gathered(waiting.popleft())
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _gathered(one: Future[PreparedBatch]) -> PreparedBatch | None:
+    try:
+        return one.result()
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None

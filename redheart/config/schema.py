@@ -109,6 +109,9 @@ class TrainingConfig(Section, frozen=True, kw_only=True):
     activation_checkpointing: bool = False
     """Keep only the inputs of the model's blocks for the backward pass and compute their insides again: less memory for
     activations, a third more time, the same numbers."""
+    probe_memory: bool | None = None
+    """Take steps on made-up situations of the greatest length before the first, in a process of its own, to see which micro-batch fits;
+    null: on a GPU, where what is reckoned comes near its memory. What is found is remembered, so that it is done once."""
     compile: bool = False
     """Compile the forward pass of training and evaluation by ``torch.compile``: minutes at first, faster then on a GPU. Not
     under ZeRO-3."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from redheart.data import Situation
 from redheart.embedding.model_source import ModelSource
 from redheart.embedding.segments import Offsets, Part, Segment, SegmentationLimits, segment_situation
-from redheart.errors import ConfigError, MissingRequirement
+from redheart.errors import ConfigError, MissingRequirement, OutOfMemory
+from redheart.machine.memory_errors import is_out_of_memory, memory_of
 from redheart.messages import debug, warn
 
 #: Segments a forward pass on a CPU. With its batches sorted by length, 16 is faster than 64: less padding, and the
@@ -142,6 +144,7 @@ class Encoder:
 
         Raises:
             MissingRequirement: the model gives something that is not a number.
+            OutOfMemory: a single text does not fit into memory.
         """
         places: dict[str, int] = {}
         for text in texts:  # a short story is its only window: it is read once
@@ -154,18 +157,19 @@ class Encoder:
             batch = [different[place] for place in order[start : start + self._pass_size]]
             # Windows beside a whole text would be padded to its length: that took a third more time than this.
             batch = [text for text in batch if len(text) >= len(batch[0]) / 2]
+            short: BaseException | None = None
             try:
                 with self._torch.inference_mode():
                     vectors = self._model.encode(
                         batch, batch_size=len(batch), convert_to_tensor=True, show_progress_bar=False, **self._prompt
                     )
                 found.append(vectors.float().cpu().numpy())
-            except self._torch.OutOfMemoryError:
-                if self._pass_size == 1:
+            except (RuntimeError, MemoryError, OSError) as error:
+                if not is_out_of_memory(error):
                     raise
-                self._pass_size = max(1, self._pass_size // 2)
-                self._torch.cuda.empty_cache()
-                warn("embedding.smaller_batches", size=self._pass_size)
+                short = error.with_traceback(None)  # whose frames hold the tensors that have to go
+            if short is not None:
+                self._shrink(short)
                 continue
             start += len(batch)
         unsorted = np.concatenate(found)
@@ -177,6 +181,27 @@ class Encoder:
                 "numbers: its weights are damaged, or it needs embedding.precision=fp32"
             )
         return vectors_in_order[[places[text] for text in texts]]
+
+    def _shrink(self, error: BaseException) -> None:
+        """Half as many at once from here on.
+
+        Raises:
+            OutOfMemory: it is one already.
+        """
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if self._pass_size == 1:
+            raise OutOfMemory(
+                f"embedding model {self._name!r}: out of memory with a single text ({reason}): end other programs, or name a smaller "
+                "embedding.model; what was embedded is stored",
+                memory=memory_of(error),
+                phase="embedding",
+                is_least=True,
+            )
+        self._pass_size //= 2
+        gc.collect()
+        if self._torch.cuda.is_available():
+            self._torch.cuda.empty_cache()
+        warn("embedding.smaller_batches", size=self._pass_size)
 
     def encode_segments(self, segments: Sequence[Segment]) -> NDArray[np.float32]:
         """Vectors ``(segments, d_embed)``. One in several parts is their mean, weighted by word pieces.

@@ -85,6 +85,10 @@ class Engine(Protocol):
         before ``finish_backward``, where all agree."""
 
     @property
+    def forward_is_local(self) -> bool:
+        """Whether a forward pass sends nothing between processes, so that one that failed may be done again."""
+
+    @property
     def scales_loss(self) -> bool:
         """Whether a gradient that overflows is first a loss scaler's affair, which skips the step and halves its scale."""
 

@@ -48,6 +48,10 @@ class PlainEngine(AcceleratedEngine):
         return True
 
     @property
+    def forward_is_local(self) -> bool:
+        return True
+
+    @property
     def is_compilable(self) -> bool:
         return True
 

@@ -170,7 +170,7 @@ def _predict(
                     with autocast():
                         widths, flat = _flatten(model(*batch.inputs))
                 except (RuntimeError, MemoryError) as error:
-                    if batches.is_fixed or not is_out_of_memory(error):
+                    if not is_out_of_memory(error) or batches.ends(MemoryFailure.of(error, "evaluation")):
                         raise
                     failure = MemoryFailure.of(error, "evaluation")
                 if batches.came_through(failure):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from redheart.errors import StorageError
+from redheart.errors import Memory, StorageError
 from redheart.paths import OutputPaths
 from redheart.storage import read_struct, write_json
 
@@ -24,7 +24,11 @@ class LaunchEvent(msgspec.Struct, frozen=True, kw_only=True):
         rank: of the process that ended it; None: the launcher itself.
         is_again: it was started again; else it was given up.
         step, micro_batch_size: where that process was; None: in no training yet, or it could not say.
-        smaller_micro_batch_size: what was tried next; None: nothing smaller.
+        smaller_micro_batch_size: what was tried next; None: nothing smaller by the same strategy.
+        memory: that ran out, ``device`` or ``host``; None: none did, or it is not known which.
+        phase: of the training, such as ``backward``; None as in files of before.
+        strategy: by which it had been started, in words; ``next_strategy``: by which it went on, where it is another.
+        next_micro_batch_size: with what that was started.
     """
 
     time: str
@@ -36,6 +40,11 @@ class LaunchEvent(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
     micro_batch_size: int | None = None
     smaller_micro_batch_size: int | None = None
+    memory: Memory | None = None
+    phase: str | None = None
+    strategy: str | None = None
+    next_strategy: str | None = None
+    next_micro_batch_size: int | None = None
 
 
 class Launches(msgspec.Struct, frozen=True, kw_only=True):

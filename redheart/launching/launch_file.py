@@ -48,8 +48,8 @@ class LaunchFile(msgspec.Struct, frozen=True):
         named = self.deepspeed_config.deepspeed_config_file
         if self.distributed_type.upper() != "DEEPSPEED" or named is None:
             return None
-        found = (Path(named), Path(__file__).resolve().parents[2] / named)
-        return next((path for path in found if path.is_file()), None)
+        found = find_data_file(named)
+        return found if found.is_file() else None
 
     @property
     def is_for_gpus(self) -> bool:
@@ -62,10 +62,18 @@ def find_launch_file(named: str) -> Path:
     Raises:
         UsageError: it is not there.
     """
-    for path in (Path(named), Path(__file__).resolve().parents[2] / named):
-        if path.is_file():
-            return path
-    raise UsageError(f"--launch-file: found no file {named!r} (looked in {Path.cwd()}); wanted one of launch/*.yaml")
+    path = find_data_file(named)
+    if not path.is_file():
+        raise UsageError(
+            f"--launch-file: found no file {named!r} (looked in {Path.cwd()}); wanted one of launch/*.yaml"
+        )
+    return path
+
+
+def find_data_file(named: str) -> Path:
+    """A file that a command or a launch file names, in the current folder or beside the package; it need not be there."""
+    here = Path(named)
+    return here if here.is_file() else Path(__file__).resolve().parents[2] / named
 
 
 def read_launch_file(path: Path) -> LaunchFile:

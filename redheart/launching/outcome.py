@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from redheart.errors import StorageError
+from redheart.errors import Memory, StorageError
 from redheart.storage import read_struct, write_json
 
 #: How a process ended.
@@ -34,12 +34,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         step: steps that were taken.
-        smaller_micro_batch_size: the next that cuts the same global batch; None: a micro-batch is a single situation.
+        smaller_micro_batch_size: the next that cuts the same global batch; None: a micro-batch is a single situation, or smaller
+            ones would not help.
+        phase: of the training, where memory ran out in one.
     """
 
     step: int
     micro_batch_size: int
     smaller_micro_batch_size: int | None
+    phase: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_told: it ended as foreseen, and what it says explains it; else an exception was a surprise.
         place: None: it was not in the midst of a training.
+        memory: that ran out; None: none did, or it is not known which.
         at: by the clock of the wall, in seconds.
     """
 
@@ -57,6 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     is_told: bool = True
     place: Place | None = None
+    memory: Memory | None = None
     at: float = msgspec.field(default_factory=time.time)
 
 

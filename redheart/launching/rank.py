@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redheart.engine.launch_variables import rank
-from redheart.errors import Interrupted, OutOfMemory, RedHeartError, StorageError
+from redheart.errors import Interrupted, Memory, OutOfMemory, RedHeartError, StorageError
 
 if TYPE_CHECKING:
     from redheart.launching.outcome import Announced, LaunchFolder, Outcome
@@ -88,7 +88,8 @@ def outcome_of(error: BaseException | None) -> Outcome:
         return Outcome(rank=number, kind="stopped", exit_code=Interrupted.exit_code, message=message, place=place)
     if _is_out_of_memory(error):
         code = OutOfMemory.exit_code
-        return Outcome(rank=number, kind="out_of_memory", exit_code=code, message=message, place=place)
+        memory = _memory_of(error)
+        return Outcome(rank=number, kind="out_of_memory", exit_code=code, message=message, place=place, memory=memory)
     code = error.exit_code if isinstance(error, RedHeartError) else _code_of_exit(error)
     is_told = isinstance(error, (RedHeartError, SystemExit))
     return Outcome(rank=number, kind="failed", exit_code=code, message=message, is_told=is_told, place=place)
@@ -103,9 +104,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return not (isinstance(error, RedHeartError) and error.is_refusal)  # which no smaller micro-batch would mend
     if isinstance(error, RedHeartError) or "torch" not in sys.modules:
         return False
-    from redheart.training.out_of_memory import is_out_of_memory
+    from redheart.batches.out_of_memory import is_out_of_memory
 
     return is_out_of_memory(error)
+
+
+def _memory_of(error: BaseException) -> Memory | None:
+    if "torch" not in sys.modules:
+        return error.memory if isinstance(error, OutOfMemory) else "host"
+    from redheart.batches.out_of_memory import memory_of
+
+    return memory_of(error)
 
 
 def exit_code_for_launcher(code: int) -> int:

@@ -1,19 +1,20 @@
 """The supervisor of a training: starts its group of processes, and again where that is the remedy; ends with our outcome.
 
-===================  ====================================================================================
+===================  ======================================================================================================
 a process …          and then
-===================  ====================================================================================
-runs out of memory   again from the newest state, with half the micro-batch; the global batch stays
+===================  ======================================================================================================
+runs out of memory   again from the newest state, with half the micro-batch; the global batch stays. With a micro-batch of one
+                     situation, or before any step, by the plan's next strategy that needs less of that memory
 is killed            again from the newest state, a bounded number of times without a newer one in between
 finds a port taken   again with a port that is free
 fails otherwise      the end, with that process's exit code
-===================  ====================================================================================
+===================  ======================================================================================================
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,9 @@ from typing import Protocol
 from redheart.errors import Interrupted, MissingRequirement, OutOfMemory, RedHeartError, StartAgain, TrainingError
 from redheart.facts.launches import Cause, LaunchEvent, note_launch
 from redheart.launching.group import GRACE, run_group
+from redheart.launching.outcome import Place
 from redheart.launching.ports import free_port
+from redheart.launching.strategies import Start, StrategiesLeft
 from redheart.launching.verdict import Verdict, judge
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
@@ -56,6 +59,8 @@ class Supervisor:
         restarts: how often a killed process has the group started again without a newer state in between.
         stop_with: the signal by which it was asked to stop, which is handed on.
         grace: seconds that processes have to end after one of them has failed.
+        strategies: what it may be started by besides, where memory does not suffice for ``command``.
+        after: how it has ended in another place, before the first start.
     """
 
     def __init__(
@@ -67,10 +72,14 @@ class Supervisor:
         should_stop: Callable[[], bool] = lambda: False,
         stop_with: Callable[[], int] = lambda: signal.SIGTERM,
         grace: float = GRACE,
+        strategies: StrategiesLeft | None = None,
+        after: Verdict | None = None,
     ) -> None:
         self._command, self._paths, self._restarts = command, OutputPaths(output), restarts
         self._should_stop, self._stop_with, self._grace = should_stop, stop_with, grace
-        self._overrides: list[str] = []
+        self._strategies, self._before = strategies, after
+        self._strategy_settings: list[str] = []
+        self._cut: list[str] = []
         self._port = (command.port or free_port()) if command.needs_port else None
         self._ports_tried = 1
         self._kills = 0
@@ -85,6 +94,8 @@ class Supervisor:
             StartAgain: what helps is the same command again.
             RedHeartError: of the kind that the process had which failed.
         """
+        if self._before is not None:
+            self._take_remedy(self._before)
         while True:
             if self._should_stop():
                 raise Interrupted("stopped before the training began; the same command starts it")
@@ -94,7 +105,8 @@ class Supervisor:
             self._take_remedy(verdict)
 
     def _start(self) -> Verdict:
-        line = self._command.line(self._port, overrides=self._overrides, is_forced=self._is_forced())
+        overrides = [*self._strategy_settings, *self._cut]
+        line = self._command.line(self._port, overrides=overrides, is_forced=self._is_forced())
         count = self._command.processes
         command = " ".join(line[1:])
         if count > 1:
@@ -130,7 +142,7 @@ class Supervisor:
             RedHeartError: there is none.
         """
         if verdict.kind == "out_of_memory":
-            self._halve(verdict)
+            self._take_less(verdict)
         elif verdict.kind == "killed":
             self._count_kill(verdict)
         elif verdict.kind == "port_taken":
@@ -145,16 +157,18 @@ class Supervisor:
                 else f"training ended with exit code {verdict.code}; what it said is above"
             )
 
-    def _halve(self, verdict: Verdict) -> None:
+    def _take_less(self, verdict: Verdict) -> None:
+        """Half the micro-batch; where that is a single situation, or no step was come to, the next strategy.
+
+        Raises:
+            OutOfMemory: none is left, with those that were tried.
+        """
         place = verdict.place
         smaller = None if place is None else place.smaller_micro_batch_size
-        self._note("out_of_memory", verdict, is_again=smaller is not None)
-        if place is None:
-            raise OutOfMemory(f"{_who(verdict)} ran out of memory before the first step: {verdict.message}")
-        if smaller is None:
-            raise OutOfMemory(
-                f"{_who(verdict)} ran out of memory with a micro-batch of one situation, at step {place.step}: {verdict.message}"
-            )
+        if place is None or smaller is None:
+            self._change_strategy(verdict)
+            return
+        self._note("out_of_memory", verdict, is_again=True)
         warn(
             "launching.again_smaller",
             rank=verdict.rank,
@@ -163,7 +177,26 @@ class Supervisor:
             after=smaller,
         )
         # The number of steps that are accumulated follows from it, whatever was asked for.
-        self._overrides = [f"training.micro_batch_size={smaller}", "training.gradient_accumulation_steps=null"]
+        self._cut = [f"training.micro_batch_size={smaller}", "training.gradient_accumulation_steps=null"]
+
+    def _change_strategy(self, verdict: Verdict) -> None:
+        place, strategies = verdict.place, self._strategies
+        before = None if strategies is None else strategies.name
+        start = None if strategies is None else strategies.after(verdict.memory, has_begun=place is not None)
+        self._note("out_of_memory", verdict, is_again=start is not None, strategy=before, start=start)
+        if start is None:
+            tried = [] if strategies is None else strategies.tried
+            raise OutOfMemory(f"{_who(verdict)} ran out of memory {_when(place)}: {verdict.message}{_tried(tried)}")
+        warn(
+            "launching.again_strategy",
+            rank=verdict.rank,
+            message=verdict.message,
+            before=before,
+            after=start.name,
+            micro=start.micro_batch_size,
+        )
+        self._command, self._strategy_settings, self._cut = start.command, list(start.overrides), []
+        self._port = (start.command.port or free_port()) if start.command.needs_port else None
 
     def _count_kill(self, verdict: Verdict) -> None:
         newest = self._newest_state()
@@ -194,8 +227,18 @@ class Supervisor:
         self._port = free_port()
         warn("launching.again_port", port=before, new=self._port)
 
-    def _note(self, cause: Cause, verdict: Verdict, *, is_again: bool) -> None:
+    def _note(
+        self,
+        cause: Cause,
+        verdict: Verdict,
+        *,
+        is_again: bool,
+        strategy: str | None = None,
+        start: Start | None = None,
+    ) -> None:
         place = verdict.place
+        if strategy is None and self._strategies is not None:
+            strategy = self._strategies.name
         event = LaunchEvent(
             time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             cause=cause,
@@ -206,6 +249,11 @@ class Supervisor:
             step=None if place is None else place.step,
             micro_batch_size=None if place is None else place.micro_batch_size,
             smaller_micro_batch_size=None if place is None else place.smaller_micro_batch_size,
+            memory=verdict.memory,
+            phase=None if place is None else place.phase,
+            strategy=strategy,
+            next_strategy=None if start is None else start.name,
+            next_micro_batch_size=None if start is None else start.micro_batch_size,
         )
         note_launch(self._paths.root, event)
 
@@ -226,6 +274,21 @@ def _version(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except OSError:
         return None
+
+
+def _when(place: Place | None) -> str:
+    if place is None:
+        return "before the first step"
+    with_one = f"with a micro-batch of one situation, at step {place.step}"
+    return with_one if place.micro_batch_size == 1 else f"where smaller pieces do not help, at step {place.step}"
+
+
+def _tried(strategies: Sequence[str]) -> str:
+    if not strategies:
+        return ""
+    return (
+        f"; tried: {', '.join(strategies)}; the plan knows of none that needs less here: choose a smaller model.preset"
+    )
 
 
 def _who(verdict: Verdict) -> str:

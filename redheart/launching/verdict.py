@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from redheart.errors import Memory
 from redheart.launching.group import Ended
 from redheart.launching.outcome import Outcome, Place
 from redheart.launching.ports import is_taken, tells_of_taken_port
@@ -18,6 +19,7 @@ class Verdict:
     Attributes:
         code: the exit code that says so.
         rank: of the process whose end it was; None: the launcher, or all alike.
+        memory: that ran out, where it is known.
     """
 
     kind: Literal["done", "stopped", "out_of_memory", "killed", "port_taken", "failed"]
@@ -25,6 +27,7 @@ class Verdict:
     rank: int | None = None
     message: str = ""
     place: Place | None = None
+    memory: Memory | None = None
 
 
 def judge(ended: Ended, port: int | None) -> Verdict:
@@ -62,13 +65,13 @@ def _without_failures(ended: Ended) -> Verdict:
 
 
 def _of(kind: Literal["out_of_memory", "failed", "stopped"], outcome: Outcome) -> Verdict:
-    return Verdict(kind, outcome.exit_code, outcome.rank, outcome.message, outcome.place)
+    return Verdict(kind, outcome.exit_code, outcome.rank, outcome.message, outcome.place, outcome.memory)
 
 
-def _room_left(outcome: Outcome) -> int:
-    """The next micro-batch of a process that ran out of memory; those that know of none come last."""
+def _room_left(outcome: Outcome) -> tuple[int, bool]:
+    """The next micro-batch of a process that ran out of memory; those that know of none come last, as do those that say less."""
     known = outcome.place.smaller_micro_batch_size if outcome.place is not None else None
-    return 2**62 if known is None else known
+    return 2**62 if known is None else known, outcome.memory is None
 
 
 def _is_port_taken(ended: Ended, failures: list[Outcome], port: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 from redheart.machine.choices import Precision, choose_precision, inference_device
 from redheart.machine.gpus import Gpu, find_gpus
-from redheart.machine.inspection import GIB, Machine, capacity, host_memory, inspect_machine
+from redheart.machine.inspection import GIB, Machine, capacity, host_memory, inspect_machine, processor_name
 
 __all__ = [
     "GIB",
@@ -15,4 +15,5 @@ __all__ = [
     "host_memory",
     "inference_device",
     "inspect_machine",
+    "processor_name",
 ]

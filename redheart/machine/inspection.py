@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import resource
 import shutil
 from dataclasses import dataclass, replace
@@ -48,6 +50,15 @@ def _address_space() -> int:
     if limit == resource.RLIM_INFINITY:
         return 1 << 62
     return max(0, limit - psutil.Process().memory_info().vms)
+
+
+def processor_name() -> str:
+    """As the system calls it."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return name
 
 
 def inspect_machine(output: Path) -> Machine:

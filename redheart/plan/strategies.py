@@ -35,6 +35,11 @@ class Strategy:
         offloaded = {(True, False): ", optimizer offload", (True, True): ", offload"}
         return _NAMES[self.kind] + offloaded.get((self.offloads_optimizer, self.offloads_parameters), "")
 
+    @property
+    def full_name(self) -> str:
+        """With activation checkpointing, in a log or a file."""
+        return self.name + (" with activation checkpointing" if self.recomputes else "")
+
     def launch_file(self, *, on_gpu: bool) -> str | None:
         """Below the project's folder, for ``accelerate launch --config_file``; None: no launcher is needed, one process is."""
         if self.kind == "plain":

@@ -34,6 +34,20 @@ class ProbeResult:
     step_seconds: float | None
 
 
+def command_of(told: Path, *, launch_file: str | None, processes: int) -> list[str]:
+    """What starts the processes of a probe that is described in ``told``."""
+    launcher: list[str] = []
+    if launch_file is not None:
+        launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
+        launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
+    return [sys.executable, *launcher, "-m", "redheart.probe.process", str(told)]
+
+
+def last_lines(said: str) -> str:
+    """Of what a failed probe said."""
+    return "\n".join(said.splitlines()[-_LAST_LINES:])
+
+
 def measure(
     config: Config,
     *,
@@ -66,12 +80,8 @@ def measure(
             device_limit=device_limit,
         )
         write_json(told, probe)
-        launcher: list[str] = []
-        if launch_file is not None:
-            launcher = ["-m", "accelerate.commands.launch", "--config_file", str(find_launch_file(launch_file))]
-            launcher += ["--num_processes", str(processes), "--main_process_port", str(free_port())]
         done = subprocess.run(
-            [sys.executable, *launcher, "-m", "redheart.probe.process", str(told)],
+            command_of(told, launch_file=launch_file, processes=processes),
             env=environment_of_started(own_environment()),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -79,8 +89,7 @@ def measure(
             check=False,
         )
         if done.returncode:
-            last = "\n".join(done.stdout.splitlines()[-_LAST_LINES:])
-            raise TrainingError(f"the probe ended with exit code {done.returncode}:\n{last}")
+            raise TrainingError(f"the probe ended with exit code {done.returncode}:\n{last_lines(done.stdout)}")
         found = [
             msgspec.json.decode((Path(folder) / f"rank_{rank}.json").read_bytes(), type=Measured)
             for rank in range(processes)

@@ -12,9 +12,12 @@ import msgspec
 import numpy as np
 import torch
 
+from redheart.batches.out_of_memory import is_out_of_memory
 from redheart.config import Config
 from redheart.engine.contract import Engine
 from redheart.engine.factory import make_engine
+from redheart.engine.launch_variables import rank
+from redheart.errors import OutOfMemory
 from redheart.model import TargetStatistics, UnifiedModel, dimensions
 from redheart.probe.memory_in_use import device_peak, forget_peak, host_now, host_peak
 from redheart.probe.situations import MadeUpSituations
@@ -52,7 +55,7 @@ class PhaseMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``.
+    """What one process saw: by phase ``model``, ``prepared``, ``step``, ``save``; and with what micro-batch it came through.
 
     Attributes:
         step_seconds: of the shortest step after the first; None: there was none.
@@ -61,6 +64,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     imports: int
     step_seconds: float | None
     phases: dict[str, PhaseMemory]
+    micro_batch_size: int = 0
 
 
 class _Watch:
@@ -114,7 +118,12 @@ def run(probe: Probe) -> None:
         _save(engine, Path(probe.folder) / "state")
         watch.note("save")
     engine.barrier()
-    found = Measured(imports=watch.imports, step_seconds=seconds if probe.steps > 1 else None, phases=watch.phases)
+    found = Measured(
+        imports=watch.imports,
+        step_seconds=seconds if probe.steps > 1 else None,
+        phases=watch.phases,
+        micro_batch_size=engine.geometry.micro_batch_size,
+    )
     write_json(Path(probe.folder) / f"rank_{engine.rank}.json", found)
     engine.barrier()
     engine.end()
@@ -131,5 +140,18 @@ def _save(engine: Engine, state: Path) -> None:
         shutil.rmtree(state)
 
 
+def main(told: Path) -> int:
+    """Goes through all phases; where memory runs out it leaves a file that says so, and our exit code."""
+    probe = msgspec.json.decode(told.read_bytes(), type=Probe)
+    try:
+        run(probe)
+    except Exception as error:
+        if not (isinstance(error, OutOfMemory) or is_out_of_memory(error)):
+            raise
+        write_json(Path(probe.folder) / f"short_{rank()}.json", {"message": str(error)})
+        return OutOfMemory.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    run(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Probe))
+    sys.exit(main(Path(sys.argv[1])))

@@ -15,6 +15,7 @@ from redheart.crossover.result import SoupIngredient
 from redheart.embedding.language.reading import Reading
 from redheart.facts.candidate import Difference, TaskSkill
 from redheart.facts.comparison import BaselineDescription, Comparison
+from redheart.facts.launches import Launches
 from redheart.facts.memory import OomEvent
 from redheart.storage import Json, Scalar
 from redheart.training.run_folder import RunDescription
@@ -200,6 +201,12 @@ class OomFacts(msgspec.Struct, frozen=True, kw_only=True):
     peak_host_bytes: int
 
 
+class LaunchesFacts(Launches, frozen=True, kw_only=True):
+    """What ``launches.json`` says."""
+
+    status: Present = "present"
+
+
 class GpuFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A GPU of the machine."""
 
@@ -229,7 +236,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the report says. ``report.json`` calls the baseline ``rival``."""
+    """Everything that the report says. ``report.json`` calls the baseline ``rival``, and has no ``launches`` where there was none."""
 
     format: int = FORMAT
     written: str
@@ -244,6 +251,7 @@ class ReportFacts(msgspec.Struct, frozen=True, kw_only=True):
     sweet_spots: SweetSpotFacts | Missing
     data: DatasetFacts
     oom: OomFacts | Missing
+    launches: LaunchesFacts | Missing | msgspec.UnsetType = msgspec.UNSET
     machine: MachineFacts
     versions: dict[str, str | None]
     config: str

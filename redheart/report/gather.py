@@ -27,6 +27,7 @@ from redheart.embedding.language.stored import read_reading
 from redheart.embedding.paths import paths_in
 from redheart.errors import DataError, NotYetDone, StorageError
 from redheart.facts.candidate import Score
+from redheart.facts.launches import read_launches
 from redheart.facts.memory import read_oom_stats
 from redheart.paths import OutputPaths
 from redheart.report.curves import read_curves
@@ -35,6 +36,7 @@ from redheart.report.facts import (
     CandidateFacts,
     CandidateScore,
     DatasetFacts,
+    LaunchesFacts,
     Missing,
     ModuleRow,
     ModulesFacts,
@@ -76,6 +78,7 @@ def gather_facts(config: Config, output: Path) -> ReportFacts:
         sweet_spots=_part(paths.analysis, lambda: _sweet_spots(output)),
         data=_data(config, output, record),
         oom=_part(paths.oom_stats, lambda: OomFacts(**msgspec.structs.asdict(read_oom_stats(output)))),
+        launches=_launches(output) if paths.launches.exists() else msgspec.UNSET,
         machine=machine_facts(output),
         versions=package_versions(),
         config=_config_text(config, output),
@@ -92,6 +95,10 @@ def _part(path: Path, gather: Callable[[], T]) -> T | Missing:
         return Missing("damaged", str(path), str(error))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # well-formed JSON of another shape than ours
         return Missing("damaged", str(path), f"{path}: {type(error).__name__}: {error}")
+
+
+def _launches(output: Path) -> LaunchesFacts | Missing:
+    return _part(OutputPaths(output).launches, lambda: LaunchesFacts(events=read_launches(output).events))
 
 
 def _run_record(output: Path) -> RunRecord | None:

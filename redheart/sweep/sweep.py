@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from redheart.config import Config
-from redheart.errors import StorageError, TrainingError
+from redheart.errors import OutOfMemory, StorageError, TrainingError
 from redheart.messages import debug, info, language, warn
 from redheart.paths import OutputPaths
 from redheart.sweep.evidence import Evidence
@@ -198,6 +198,11 @@ def conclude(config: Config, sweep: Sweep, store: CumulativeStore, plotted: Coll
         seed=config.seed,
     )
     if evidence is None:
+        if reasons := sorted({trial.reason for trial in trials if trial.reason is not None}):
+            raise OutOfMemory(
+                f"no trial of the sweep's {len(trials)} has a loss: {reasons[0]}; choose a smaller model.preset, or fewer sweep.workers, "
+                "and start it anew with --force"
+            )
         lowest = key_of(min(trial.learning_rate for trial in trials))
         raise TrainingError(
             f"all {len(trials)} trials of the sweep diverged, down to a learning rate of {lowest}: nothing to choose; "

@@ -63,6 +63,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         sweep: the name of the sweep that ran it.
         placement: as in its plan, see ``PlannedTrial``.
         published_after: how many trials there were when it ended, which no clock decides.
+        reason: why there is no loss, where it is not that it diverged.
         choose_count: situations that ``val_loss`` was computed on; 0 when it diverged before anything was.
         stored: the record it was read from, without NaNs, which is what is written again; None for one that no file holds yet.
     """
@@ -85,6 +86,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     curve: tuple[EpochLosses, ...] = ()
     published_after: int | None = None
+    reason: str | None = None
     stored: Record | None = None
 
     @property
@@ -96,6 +98,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
         del facts["stored"]
         if self.published_after is None:  # as older versions write it
             del facts["published_after"]
+        if self.reason is None:
+            del facts["reason"]
         learning_rate = facts.pop("learning_rate")
         return {"learning_rate": learning_rate, "key": key_of(learning_rate), **facts}
 
@@ -139,7 +143,8 @@ def unfit_fields(record: Record) -> list[str]:
 
 def in_words(trial: Trial) -> str:
     """A finished trial in a line of the log."""
-    loss = text("sweep.diverged") if trial.val_loss is None else f"val_loss {trial.val_loss:.5g}"
+    none = text("sweep.diverged") if trial.reason is None else trial.reason
+    loss = none if trial.val_loss is None else f"val_loss {trial.val_loss:.5g}"
     took = "" if trial.seconds is None else f", {duration(trial.seconds)}"
     return f"LR {key_of(trial.learning_rate)}: {loss}{took}"
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from redheart.config import Config
-from redheart.errors import Interrupted
+from redheart.errors import Interrupted, OutOfMemory
 from redheart.messages import Language, debug, info, set_language, set_up_logging, warn
 from redheart.sweep.claims import Claims
 from redheart.sweep.identity import Sweep
@@ -133,6 +133,24 @@ def finished_trial(
     )
 
 
+def failed_trial(reason: str, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config, *, after: int) -> Trial:
+    """A trial that could not be carried out: for the choice as one that diverged, which has no loss either."""
+    return Trial(
+        learning_rate=planned.learning_rate,
+        timestamp=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
+        stage=stage,
+        point=planned.point,
+        sweep=sweep.name,
+        seed=planned.seed,
+        placement=planned.placement,
+        diverged=True,
+        choose_count=0,
+        epochs=config.trial_epochs,
+        published_after=after,
+        reason=reason,
+    )
+
+
 @dataclass
 class Worker:
     """Works until the sweep is complete or ``should_stop`` says so.
@@ -199,13 +217,17 @@ class Worker:
                 self._runner = make_runner(self.factory, self.config, self.dataset)
             sign()
             debug(f"trial {name}: learning rate {key_of(planned.learning_rate)}, seed {planned.seed}")
-            outcome = self._runner.run(
-                learning_rate=planned.learning_rate, seed=planned.seed, should_stop=stop, heartbeat=sign
-            )
+            there = len(store.trials.names())
+            try:
+                outcome = self._runner.run(
+                    learning_rate=planned.learning_rate, seed=planned.seed, should_stop=stop, heartbeat=sign
+                )
+                trial = finished_trial(outcome, planned, stage, self.sweep, self.config, after=there)
+            except OutOfMemory as error:  # it fails this trial, not the sweep
+                warn("sweep.trial_without_memory", trial=name, reason=error)
+                trial = failed_trial(str(error), planned, stage, self.sweep, self.config, after=there)
             if stopped:  # a runner that was told to stop and returned anyway has not finished its epochs
                 self._check()
-            there = len(store.trials.names())
-            trial = finished_trial(outcome, planned, stage, self.sweep, self.config, after=there)
             if not store.trials.publish(name, trial):
                 debug(f"trial {name}: another worker published it first; this result is dropped")
             else:

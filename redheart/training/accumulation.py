@@ -72,15 +72,16 @@ class Accumulation:
         """
         engine = self._engine
         while True:
-            if prepared is None or prepared.geometry != engine.geometry:
-                prepared = prepare_batch(self._table, batch, engine.geometry, engine.rank)
             failure: MemoryFailure | None = None
             try:
+                if prepared is None or prepared.geometry != engine.geometry:
+                    self._phase = "gathering"
+                    prepared = prepare_batch(self._table, batch, engine.geometry, engine.rank)
                 names, sums = self._passes(prepared, step)
                 if not self._config.no_param_update:
                     self._phase = "optimizer"
                     engine.make_missing_state()
-            except (RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError, OSError) as error:
                 if not is_out_of_memory(error):
                     raise
                 failure = MemoryFailure.of(error, self._phase)
@@ -90,7 +91,7 @@ class Accumulation:
             if engine.finish_backward(failed=failure is not None):
                 sums = engine.sum_over_processes(sums)
                 return BatchLoss(sums[0], names, sums)
-            self._shrink(failure, epoch, step)
+            self.shrink(failure, epoch, step)
 
     def _ended(self, failure: MemoryFailure, epoch: int, step: int) -> OutOfMemory:
         """The other processes are inside a collective operation already and can't be told: the exception to raise."""
@@ -103,10 +104,12 @@ class Accumulation:
             _single(failure)
             if smaller is None
             else f"out of memory on process {engine.rank} ({failure.message}): start again with "
-            f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation"
+            f"training.micro_batch_size={smaller.micro_batch_size}; the global batch stays, by accumulation",
+            memory=failure.memory,
+            phase=failure.phase,
         )
 
-    def _shrink(self, failure: MemoryFailure | None, epoch: int, step: int) -> None:
+    def shrink(self, failure: MemoryFailure | None, epoch: int, step: int) -> None:
         """Drops what was computed, and goes on with half the micro-batch. Every process of the group is here."""
         engine, before = self._engine, self._engine.geometry
         smaller = before.halved()
@@ -114,7 +117,7 @@ class Accumulation:
         happened = Happened(epoch, step, before.micro_batch_size, smaller.micro_batch_size if smaller else None)
         first = self._oom.record_together(failure, happened, engine)
         if smaller is None:
-            raise OutOfMemory(_single(first))
+            raise OutOfMemory(_single(first), memory=first.memory, phase=first.phase)
         warn("training.smaller_micro_batch", before=before.micro_batch_size, after=smaller.micro_batch_size)
         engine.geometry = smaller
 

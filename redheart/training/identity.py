@@ -19,6 +19,7 @@ _NOT_IDENTITY = {
     "dead_update_threshold",
     "learning_rate",
     "activation_checkpointing",
+    "probe_memory",
     "save_every_minutes",
     "checkpoint_dtype",
     "keep_epochs",

@@ -20,7 +20,7 @@ from redheart.batches.prepared import PreparedBatch, prepared_batches
 from redheart.batches.table import SituationTable
 from redheart.engine.contract import Engine, StepOutcome
 from redheart.errors import OutOfMemory, TrainingError
-from redheart.evaluation.batch_size import BatchSize
+from redheart.evaluation.batch_size import EVALUATION_BATCH, BatchSize, evaluated_beside
 from redheart.health.gradient_norms import GradientNorms, GradientWatcher, measure_gradients
 from redheart.messages import warn
 from redheart.model.statistics import TargetStatistics
@@ -83,7 +83,11 @@ class TrainingLoop:
         self._accumulation = Accumulation(engine, table, statistics, seed=seed, oom=self.oom)
         #: Of each evaluation of this run.
         self.evaluated_at_once = BatchSize(
-            agree=engine.any_rank, on_shrink=self._note_smaller_evaluation, is_fixed=not engine.can_recut_batches
+            EVALUATION_BATCH if engine.forward_is_local else evaluated_beside(engine.geometry.micro_batch_size),
+            agree=engine.any_rank,
+            on_shrink=self._note_smaller_evaluation,
+            on_end=self._note_end,
+            is_fixed=not engine.forward_is_local,
         )
         self._prepared: PreparedBatch | None = None
         self._epoch = 0
@@ -127,9 +131,8 @@ class TrainingLoop:
         set_learning_rate(self.engine.optimizer.param_groups, rate)
         batch = batches[index]
         self._epoch = epoch
-        loss = self._accumulate(batch)
         is_told = index in (0, len(batches) - 1) or self.global_step % self._norms_every == 0
-        verdict, values, norms = self._look(loss, is_told=is_told)
+        loss, (verdict, values, norms) = self._accumulate_and_look(batch, is_told=is_told)
         verdict, norm = self._end_step(verdict, epoch, None if norms is None else norms.total)
         self._overflows_in_a_row = 0 if verdict.is_complete else self._overflows_in_a_row + 1
         if verdict.is_nonfinite:
@@ -151,6 +154,28 @@ class TrainingLoop:
             gradient_norm=norm if is_sound else None,
             module_norms=norms.modules if norms is not None and is_told and is_sound else {},
         )
+
+    def _accumulate_and_look(
+        self, batch: Indices, *, is_told: bool
+    ) -> tuple[BatchLoss, tuple[StepVerdict, list[float], GradientNorms | None]]:
+        """Loss and gradients with what is known of them; taken again in smaller pieces where memory runs out while they are looked at."""
+        while True:
+            loss = self._accumulate(batch)
+            try:
+                return loss, self._look(loss, is_told=is_told)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = MemoryFailure.of(error, "gradients")
+            engine = self.engine
+            if engine.world_size > 1 or not engine.can_recut_batches:  # the others have gone on
+                self._note_end(failure)
+                raise OutOfMemory(
+                    f"out of memory where gradients are measured on process {engine.rank} ({failure.message})",
+                    memory=failure.memory,
+                    phase=failure.phase,
+                )
+            self._accumulation.shrink(failure, self._epoch, self.global_step)
 
     def _look(self, loss: BatchLoss, *, is_told: bool) -> tuple[StepVerdict, list[float], GradientNorms | None]:
         """What is known before the optimizer's step, the loss and its terms, and norms where they are told, watched or at hand.
@@ -207,7 +232,9 @@ class TrainingLoop:
             self.oom.record(failure, happened, rank=engine.rank)
             raise OutOfMemory(
                 f"out of memory in the optimizer's step on process {engine.rank} ({failure.message}): its state takes twice the "
-                "memory of the weights. Choose a smaller model.preset, or the strategy that `redheart plan` names"
+                "memory of the weights. Choose a smaller model.preset, or the strategy that `redheart plan` names",
+                memory=failure.memory,
+                phase=failure.phase,
             ) from error
 
     def _accumulate(self, batch: Indices) -> BatchLoss:
@@ -217,6 +244,12 @@ class TrainingLoop:
 
     def _note_smaller_evaluation(self, failure: MemoryFailure | None, size: int, smaller: int | None) -> None:
         self.oom.record_together(failure, Happened(self._epoch, self.global_step, size, smaller), self.engine)
+
+    def _note_end(self, failure: MemoryFailure) -> None:
+        smaller = self.engine.geometry.halved()
+        size = self.engine.geometry.micro_batch_size
+        happened = Happened(self._epoch, self.global_step, size, None if smaller is None else smaller.micro_batch_size)
+        self.oom.record(failure, happened, rank=self.engine.rank, ends=True)
 
     def _count_nonfinite(self, batch: Indices, epoch: int, index: int) -> None:
         self.nonfinite_in_a_row += 1

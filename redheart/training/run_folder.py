@@ -32,6 +32,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
         dataset: where the embedded dataset was, see ``dataset_of_run``; ``counts``: its situations by split.
         rate_origin: where its learning rate is from; None: not on record.
         save_seconds: how long writing the last state took, which a job that is asked to stop needs time for; None: none was.
+        micro_batch_size: into which a batch was cut when it was written; None in files of before.
         updated: when this was written, in ISO 8601.
     """
 
@@ -46,6 +47,7 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] | None = None
     rate_origin: RateOrigin | None = None
     save_seconds: float | None = None
+    micro_batch_size: int | None = None
     updated: str | None = None
 
 
@@ -202,6 +204,7 @@ class RunFolder:
         dataset: str,
         counts: dict[str, int],
         rate_origin: RateOrigin | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         """Writes ``run.json``."""
         write_json(
@@ -218,6 +221,7 @@ class RunFolder:
                 counts=counts,
                 rate_origin=rate_origin,
                 save_seconds=self._save_seconds,
+                micro_batch_size=micro_batch_size,
                 updated=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             ),
         )

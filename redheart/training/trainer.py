@@ -33,6 +33,7 @@ from redheart.training.announcement import announce_training
 from redheart.training.callbacks.callback import Callback, Callbacks
 from redheart.training.callbacks.epoch_checkpoints import EpochCheckpoints, last_good
 from redheart.training.callbacks.liveness_check import LivenessCheck
+from redheart.training.callbacks.memory_pressure import MemoryPressure
 from redheart.training.callbacks.metrics import Metrics
 from redheart.training.callbacks.oom_statistics import OomStatistics
 from redheart.training.callbacks.progress_bar import ProgressBar
@@ -183,6 +184,8 @@ class Trainer:
         model = self._build_model(engine, is_new=state is None)
         parameters = count_model(model).total
         engine.prepare(model, build_optimizer(model, self.learning_rate, self.config.training))
+        if state is not None:
+            self._cut_as_before(engine, state.cursor.micro_batch_size)
         loop = self._make_loop(engine)
         run = Run(
             self.config,
@@ -220,6 +223,16 @@ class Trainer:
             info("training.slower_tasks", tasks=", ".join(f"{task} {share:.0%}" for task, share in slower.items()))
         return model
 
+    def _cut_as_before(self, engine: Engine, before: int | None) -> None:
+        """So that sums are taken in the same order, where memory holds as much and no other cut is asked for."""
+        training, now = self.config.training, engine.geometry
+        if (training.micro_batch_size, training.gradient_accumulation_steps) != (None, None) or before is None:
+            return
+        share = now.micro_batch_size * now.gradient_accumulation_steps
+        if engine.can_recut_batches and before < now.micro_batch_size and share % before == 0:
+            info("plan.cut_as_before", size=before, planned=now.micro_batch_size)
+            engine.geometry = replace(now, micro_batch_size=before, gradient_accumulation_steps=share // before)
+
     def _make_loop(self, engine: Engine) -> TrainingLoop:
         training = self.config.training
         return TrainingLoop(
@@ -245,6 +258,7 @@ class Trainer:
             start,
             Tracker(start),
             ProgressBar(),
+            MemoryPressure(),
             LivenessCheck(),
             UpdateCheck(on_check=metrics.add_check),
             checkpoints,
@@ -318,6 +332,7 @@ class Trainer:
             dataset=str(self.table.path),
             counts=self.table.counts,
             rate_origin=self.rate_origin,
+            micro_batch_size=engine.geometry.micro_batch_size,
         )
 
     def _manifest(self) -> Manifest:

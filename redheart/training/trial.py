@@ -14,12 +14,13 @@ import msgspec
 import numpy as np
 import torch
 
+from redheart.batches.out_of_memory import MemoryFailure, give_back_memory, is_out_of_memory
 from redheart.batches.table import SituationTable
 from redheart.config import Config
 from redheart.data.splits import Split
 from redheart.embedding import EmbeddedDataset
 from redheart.engine.factory import make_engine
-from redheart.errors import Interrupted, TrainingError
+from redheart.errors import Interrupted, OutOfMemory, TrainingError
 from redheart.evaluation.evaluate import Evaluation
 from redheart.messages import text
 from redheart.model import Model, ModelDimensions, TargetStatistics, UnifiedModel, dimensions
@@ -97,7 +98,30 @@ class TrialRunner:
 
         Raises:
             Interrupted: ``should_stop`` said so; nothing of the trial is kept.
+            OutOfMemory: also with the smallest pieces.
         """
+        try:
+            return self._run(
+                learning_rate, seed, should_stop, heartbeat, build=build, on_epoch=on_epoch, score_start=score_start
+            )
+        except (RuntimeError, MemoryError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = MemoryFailure.of(error, "trial")
+        give_back_memory()
+        raise OutOfMemory(f"a trial ran out of {failure.memory} memory ({failure.message})", memory=failure.memory)
+
+    def _run(
+        self,
+        learning_rate: float,
+        seed: int,
+        should_stop: Callable[[], bool],
+        heartbeat: Callable[[], None],
+        *,
+        build: Build,
+        on_epoch: OnEpoch,
+        score_start: bool,
+    ) -> TrialOutcome:
         started = time.monotonic()
 
         def asked_to_stop() -> bool:

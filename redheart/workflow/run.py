@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from redheart.messages import info, text
 from redheart.workflow import datasets, stages
 from redheart.workflow.disk import foretell_disk
 from redheart.workflow.resolve import as_the_run_there
-from redheart.workflow.strategy import HERE, Described, choose_strategy, is_plain, preset_for
+from redheart.workflow.strategy import HERE, Described, choose_strategy, is_plain, plan_for, preset_for
 
 if TYPE_CHECKING:
     from redheart.data.facts import DatasetFacts
@@ -110,7 +111,7 @@ def _train(
 ) -> None:
     """In this process, where one plain process is what the plan chooses; else in those that it takes."""
     if described.is_here and not machine.gpus:
-        stages.train(config, dataset, force=force, should_stop=should_stop)
+        stages.train_on(config, dataset, force=force, should_stop=should_stop)
         return
     try:
         plan = choose_strategy(config, dataset, described)
@@ -118,10 +119,18 @@ def _train(
         if force or not stages.is_trained(config, dataset):
             raise
         plan = None  # what is trained takes no memory
-    if plan is None or is_plain(plan):
+    if plan is None:
         stages.train(config, dataset, force=force, should_stop=should_stop)
+    elif is_plain(plan):
+        stages.train_on(config, dataset, force=force, should_stop=should_stop)
     else:
-        stages.train_by(plan, config, force=force, should_stop=should_stop)
+        stages.train_by(
+            plan,
+            config,
+            force=force,
+            should_stop=should_stop,
+            make_plan=partial(plan_for, dataset=dataset, described=described),
+        )
 
 
 def validate(config: Config) -> int:

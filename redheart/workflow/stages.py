@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redheart.config import Config, Resolution, resolved_yaml
-from redheart.errors import NotYetDone
+from redheart.errors import NotYetDone, OutOfMemory
 from redheart.messages import info, warn
 from redheart.paths import OutputPaths
 from redheart.progress import others_speak
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from redheart.ablation import AblationResult
     from redheart.embedding import EmbeddedDataset
     from redheart.facts.learning_rate import RateOrigin
+    from redheart.launching.callback import PlaceForSupervisor
+    from redheart.launching.verdict import Verdict
     from redheart.plan.choice import Plan
     from redheart.sweep import ChosenFor
 
@@ -113,18 +115,31 @@ def _say_origin(config: Config, dataset: EmbeddedDataset, chosen: LearningRate, 
     return origin
 
 
-def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False) -> None:
+def train(
+    config: Config,
+    dataset: EmbeddedDataset,
+    *,
+    force: bool = False,
+    should_stop: Stop = lambda: False,
+    place: PlaceForSupervisor | None = None,
+) -> None:
     """Trains in this process, as one of the launcher's, or plainly alone.
 
+    Args:
+        place: where it is said how far a training has come that runs out of memory, for a caller who goes on with it then.
+
     Raises:
-        OutOfMemory: alone it does not fit into memory, which is seen before anything starts.
+        OutOfMemory: alone it does not fit into memory, which is seen before anything starts; or it ran out.
     """
     from redheart.engine.launch_variables import is_launched
     from redheart.launching.callback import PlaceForSupervisor
+    from redheart.launching.rank import is_supervised
     from redheart.launching.rendezvous import gathered
     from redheart.retention.callback import Retention
+    from redheart.training.callbacks.remembered_cut import RememberedCut
     from redheart.training.trainer import Trainer
     from redheart.workflow.disk import is_short_after, say_if_full_after
+    from redheart.workflow.memory import key_of_run, told_of_memory
     from redheart.workflow.strategy import fitting_alone
 
     resolution, origin = _resolve_aloud(config, dataset)
@@ -144,12 +159,39 @@ def train(config: Config, dataset: EmbeddedDataset, *, force: bool = False, shou
                 partial(is_short_after, resolution.config),
                 partial(say_if_full_after, resolution.config),
             ),
-            PlaceForSupervisor(),
+            place or PlaceForSupervisor(),
+            RememberedCut(Path(config.output), lambda run: key_of_run(run, trainer.preset)),
         ],
         settle=lambda resolved: resolved if is_launched() else fitting_alone(resolved, dataset),
     )
-    with gathered(should_stop):
+    is_alone = not (is_launched() or is_supervised()) and place is None
+    with told_of_memory(config, is_alone=is_alone), gathered(should_stop):
         trainer.run()
+
+
+def train_on(
+    config: Config, dataset: EmbeddedDataset, *, force: bool = False, should_stop: Stop = lambda: False
+) -> None:
+    """Trains in this process; where its memory does not suffice, goes on in another by the plan's next strategy.
+
+    Raises:
+        OutOfMemory: nothing is left that needs less; or it is seen beforehand.
+    """
+    from redheart.launching.callback import PlaceForSupervisor
+    from redheart.workflow.memory import ran_out_here
+
+    place = PlaceForSupervisor()
+    try:
+        train(config, dataset, force=force, should_stop=should_stop, place=place)
+        return
+    except OutOfMemory as error:
+        if error.memory is None:
+            raise
+        found = ran_out_here(error, place.left)
+    from redheart.batches.out_of_memory import give_back_memory
+
+    give_back_memory()  # outside the handler: the exception's frames held the tensors that have to go
+    _supervise(config, _words(config), after=found, should_stop=should_stop)
 
 
 def is_trained(config: Config, dataset: EmbeddedDataset) -> bool:
@@ -162,28 +204,67 @@ def is_trained(config: Config, dataset: EmbeddedDataset) -> bool:
     return trainer.folder.is_finished(config.training.epochs)
 
 
-def train_by(plan: Plan, config: Config, *, force: bool, should_stop: Stop = lambda: False) -> None:
+def train_by(
+    plan: Plan,
+    config: Config,
+    *,
+    force: bool,
+    should_stop: Stop = lambda: False,
+    make_plan: Callable[[Config], Plan] | None = None,
+) -> None:
     """Trains by the strategy of a plan, under the supervisor of ``redheart launch``.
+
+    Args:
+        make_plan: of a configuration, on the hardware of ``plan``, should that strategy's memory not suffice; None: this machine.
 
     Raises:
         Interrupted: asked to stop, and they saved their state.
         RedHeartError: the processes failed; what they said is above.
     """
+    from redheart.workflow.memory import first_cut
+    from redheart.workflow.strategy import settings_of
+
+    _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
+    words = [*_words(config), *(["--force"] if force else [])]
+    words += [
+        f"{key}={str(value).lower()}"
+        for key, value in settings_of(plan, cut=lambda one: first_cut(one, config)).items()
+    ]
+    _supervise(config, words, plan=plan, make_plan=make_plan, should_stop=should_stop)
+
+
+def _words(config: Config) -> list[str]:
+    """What the processes of a training are started with; writes the settings that they read.
+
+    The learning rate is handed to them. The rest they settle themselves, on the same devices: theirs is the run that was asked
+    for, by the same identity.
+    """
+    settings = OutputPaths(config.output).launch
+    resolution = resolve(config, choose_learning_rate(config))
+    write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
+    return ["train", "--config", str(settings)]
+
+
+def _supervise(
+    config: Config,
+    words: list[str],
+    *,
+    plan: Plan | None = None,
+    make_plan: Callable[[Config], Plan] | None = None,
+    after: Verdict | None = None,
+    should_stop: Stop,
+) -> None:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import Supervisor
-    from redheart.workflow.strategy import place_of, settings_of
+    from redheart.workflow.memory import strategies_for
+    from redheart.workflow.strategy import place_of
 
-    settings = OutputPaths(config.output).launch
-    resolution, _ = _say_learning_rate(config)  # where it is from they say themselves: it is the sweep's, given or not
-    # The rest they settle themselves, on the same devices: theirs is the run that was asked for, by the same identity.
-    write_text(settings, resolved_yaml(resolution.with_only("training.learning_rate")))
-    words = ["train", "--config", str(settings), *(["--force"] if force else [])]
-    words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
-    launch_file, processes = place_of(plan)
+    launch_file, processes = (None, 1) if plan is None else place_of(plan)
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
+    strategies = strategies_for(command, config, plan=plan, make_plan=make_plan)
     with others_speak():
         command.build_ahead()
-        Supervisor(command, Path(config.output), should_stop=should_stop).run()
+        Supervisor(command, Path(config.output), should_stop=should_stop, strategies=strategies, after=after).run()
 
 
 def _metrics_file(config: Config) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,13 +49,18 @@ def choose_strategy(config: Config, dataset: EmbeddedDataset, described: Describ
     Raises:
         OutOfMemory: nothing fits; with what is there, what is wanted, and the preset that would fit.
     """
-    plan = _plan_for(
-        config, dataset, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes
-    )
+    plan = plan_for(config, dataset, described)
     _say_choice(plan)
     if not described.is_here and plan.hardware.has_gpu and not find_gpus():
         info("plan.stand_in")
     return plan
+
+
+def plan_for(config: Config, dataset: EmbeddedDataset, described: Described) -> Plan:
+    """The plan of the main training, where nothing is said."""
+    return _plan_for(
+        config, dataset, gpus=described.gpus, gpu_bytes=described.gpu_bytes, host_bytes=described.host_bytes
+    )
 
 
 def is_finished(config: Config) -> bool:
@@ -124,13 +130,17 @@ def place_of(plan: Plan) -> tuple[str | None, int]:
     return plan.taken.strategy.launch_file(on_gpu=on_gpu), plan.taken.job.processes
 
 
-def settings_of(plan: Plan) -> dict[str, Scalar]:
-    """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be."""
+def settings_of(plan: Plan, *, cut: Callable[[Plan], int] | None = None) -> dict[str, Scalar]:
+    """What the choice settles of a configuration: the micro-batch that fits, and activation checkpointing where it has to be.
+
+    Args:
+        cut: the micro-batch to begin with, where none is asked for; None: the largest that the plan finds to fit.
+    """
     settled: dict[str, Scalar] = {}
     if plan.taken.strategy.recomputes:
         settled["training.activation_checkpointing"] = True
     if plan.request.micro_batch is None and plan.request.passes is None:
-        settled["training.micro_batch_size"] = plan.taken.job.micro_batch
+        settled["training.micro_batch_size"] = plan.taken.job.micro_batch if cut is None else cut(plan)
     return settled
 
 
@@ -147,7 +157,10 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
     plan = _plan_for(config, dataset, gpus=1 if hardware.has_gpu else None)
     if not is_plain(plan):
         raise _not_alone(plan)
-    return with_settings(config, settings_of(plan))
+    from redheart.workflow.memory import first_cut
+
+    longest = int(dataset.counts.max())
+    return with_settings(config, settings_of(plan, cut=lambda one: first_cut(one, config, segments=longest)))
 
 
 def workers_that_fit(config: Config, dataset: EmbeddedDataset) -> FitWorkers:

@@ -110,3 +110,19 @@ def test_a_batch_that_is_cut_is_sorted_by_length_and_holds_the_same_situations(a
         assert (pieces(lengths)[0] == batch).all(), "nothing is cut, so nothing is sorted"
     else:
         assert padded(pieces(lengths)) < padded(pieces())
+
+
+def test_a_batch_for_which_memory_ran_out_is_left_to_the_step_and_what_follows_is_made_ready(
+    table: SituationTable, batches: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather = SituationTable.batch
+    calls = itertools.count()
+
+    def short(self: SituationTable, indices: np.ndarray) -> object:
+        if next(calls) == 2:  # the first piece of the second batch
+            raise MemoryError("Unable to allocate 2.00 GiB")
+        return gather(self, indices)
+
+    monkeypatch.setattr(SituationTable, "batch", short)
+    found = list(prepared_batches(table, batches[:3], GEOMETRY, 0))
+    assert [one is None for one in found] == [False, True, False]

@@ -21,7 +21,7 @@ from redheart.embedding import missing
 from redheart.embedding.encoder import Encoder
 from redheart.embedding.model_source import ModelSource, find_model, fingerprint_of
 from redheart.embedding.segments import ACTION, TITLE, WHOLE, WINDOW, Part, Segment
-from redheart.errors import MissingRequirement
+from redheart.errors import MissingRequirement, OutOfMemory
 from tests.embedding.conftest import WatchedNetwork
 
 TEXTS = [
@@ -120,6 +120,19 @@ def test_too_little_memory_halves_the_batch_and_loses_nothing(
     monkeypatch.setattr(encoder._model, "encode", short_of_memory)
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=2e-6)
     assert sizes == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_host_memory_counts_too_and_a_single_text_that_does_not_fit_is_told(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(texts: list[str], **options: object) -> object:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(encoder, "_pass_size", 4)
+    monkeypatch.setattr(encoder._model, "encode", short_of_memory)
+    with pytest.raises(OutOfMemory, match=r"out of memory with a single text .*what was embedded is stored") as found:
+        encoder.encode(TEXTS)
+    assert (found.value.memory, encoder._pass_size) == ("host", 1)
 
 
 def test_short_texts_are_not_padded_to_long_ones(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def state(number):
 def short(micro, smaller):
     LaunchFolder(pathlib.Path(os.environ["REDHEART_LAUNCH_FOLDER"])).leave_place(
         rank, Place(step=7, micro_batch_size=micro, smaller_micro_batch_size=smaller))
-    raise OutOfMemory("no room for 2 GiB")
+    raise OutOfMemory("no room for 2 GiB", memory="device")
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 def work():

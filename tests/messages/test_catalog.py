@@ -17,6 +17,7 @@ from redheart.baseline.features import BLOCKS
 from redheart.crossover import decision
 from redheart.crossover.result import Outcome
 from redheart.data.splits import SPLITS
+from redheart.facts.launches import Cause
 from redheart.messages import language, set_language, text
 from redheart.messages.catalog import catalogue
 from redheart.sweet_spot import TECHNIQUES
@@ -179,6 +180,7 @@ def test_every_message_gets_the_values_that_it_wants() -> None:
 
 #: Keys that are put together at run time: what they begin with, and what follows.
 COMPOSED: dict[str, Collection[str]] = {
+    "report.cause_": get_args(Cause),
     "workflow.stage_": ("embed", "sweep", "model", "train", "analyze", "crossover", "report"),
     "sweet_spot.report.column.": ("module", "epoch", "confidence", *TECHNIQUES[:-1], "note"),
     "sweet_spot.report.name.": TECHNIQUES,

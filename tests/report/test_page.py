@@ -9,14 +9,18 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from redheart.embedding.language.reading import Reading
 from redheart.embedding.language.stored import store_reading
 from redheart.errors import Interrupted, StorageError
+from redheart.facts.launches import LaunchEvent, note_launch
+from redheart.facts.memory import OomEvent, read_oom_stats
 from redheart.messages import set_language
 from redheart.paths import OutputPaths
 from redheart.report import build_report
+from redheart.storage import write_json
 from redheart.tasks import MODULES, TASKS
 from tests.crossover.small_run import small_table, train
 from tests.report.conftest import CONFIG, finish
@@ -83,6 +87,48 @@ def test_what_comes_from_files_is_escaped(output: Path) -> None:
     source = build_report(CONFIG, output).read_text(encoding="utf-8")
     assert "<b>mine" not in source and "&lt;b&gt;mine&lt;/b&gt;" in source
     assert "<script" not in source and "&lt;script&gt;boom" in source
+
+
+def test_what_memory_did_to_a_run_is_told_with_step_process_phase_and_strategies(output: Path) -> None:
+    assert "ZeRO-2 →" not in build_report(CONFIG, output).read_text(encoding="utf-8")
+    event = OomEvent(
+        time="t",
+        epoch=3,
+        global_step=41,
+        micro_batch_size=8,
+        smaller_micro_batch_size=4,
+        message="no room",
+        rank=1,
+        phase="backward",
+        tried="the same again",
+        host_bytes_before=3 << 30,
+        host_bytes_after=1 << 30,
+    )
+    stats = msgspec.structs.replace(read_oom_stats(output), events=[event])
+    write_json(output / "oom_stats" / "oom_stats.json", stats)
+    for next_strategy, is_again in (("plain", True), (None, False)):
+        launch = LaunchEvent(
+            time="t",
+            cause="out_of_memory",
+            rank=1,
+            message="<i>no room</i>",
+            is_again=is_again,
+            processes=2,
+            step=41,
+            micro_batch_size=1,
+            phase="optimizer",
+            strategy="ZeRO-2",
+            next_strategy=next_strategy,
+            next_micro_batch_size=16 if is_again else None,
+        )
+        note_launch(output, launch)
+    source = build_report(CONFIG, output).read_text(encoding="utf-8")
+    for told in ("backward", "the same again", "3.0 GiB → 1.0 GiB", "optimizer", "ZeRO-2 → plain", "1 → 16", "1 → –"):
+        assert told in source, told
+    assert "<i>no" not in source
+    (output / "oom_stats" / "launches.json").write_text("{")
+    build_report(CONFIG, output)
+    assert json.loads((output / "report" / "report.json").read_text())["launches"]["status"] == "damaged"
 
 
 def test_the_page_names_winner_interval_probability_tasks_modules_and_controls(output: Path) -> None:

@@ -2,7 +2,8 @@
 
 It is given to workers by name, through the one seam made for it (``run_sweep(runner=...)``). What it does besides
 returning a loss is asked for by files in the dataset's folder, because it runs in other processes:
-``seconds`` – how long a trial takes; ``fail`` – learning rates whose trial raises; ``diverge_above`` – a learning rate.
+``seconds`` – how long a trial takes; ``fail`` – learning rates whose trial raises; ``short`` – whose
+memory does not suffice; ``diverge_above`` – a learning rate.
 Each start of a trial is a line in ``started``.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from redheart.config import Config
-from redheart.errors import Interrupted
+from redheart.errors import Interrupted, OutOfMemory
 
 BEST = 2.0e-4
 
@@ -57,6 +58,8 @@ class FakeRunner:
             log.write(f"{learning_rate!r} {seed} {os.getpid()}\n")
         if repr(learning_rate) in self._asked("fail", "").split():
             raise RuntimeError(f"the fake trial fails at {learning_rate!r} as it was asked to")
+        if repr(learning_rate) in self._asked("short", "").split():
+            raise OutOfMemory("no room for a single situation", memory="host")
         seconds = float(self._asked("seconds", "0.05"))
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -14,9 +14,13 @@ import torch
 from accelerate.state import AcceleratorState
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from redheart.batches import prepared as prepared_module
+from redheart.batches.prepared import prepare_batch
 from redheart.batches.table import SituationTable
 from redheart.errors import OutOfMemory
 from redheart.storage import read_json
+from redheart.training import accumulation as accumulation_module
+from redheart.training import loop as loop_module
 from redheart.training.callbacks.callback import Callbacks
 from redheart.training.callbacks.run import Run
 from redheart.training.optimizer import build_optimizer
@@ -166,3 +170,39 @@ class TestMemory:
             list(loop.epoch(1))
         assert not loop.engine.optimizer_state()
         assert [one.smaller_micro_batch_size for one in loop.oom.events] == [8, 4, 2, 1, None]
+
+    @pytest.mark.parametrize("place", ["gathering", "gradients"])
+    def test_what_runs_out_beside_the_passes_is_taken_again_too(
+        self, place: str, dataset: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        train(dataset, tmp_path / "roomy", settings(epochs=1, micro_batch_size=8))
+        failed: list[int] = []
+        measure = loop_module.measure_gradients
+
+        def short_of_norms(*arguments: Any) -> Any:
+            if not failed:
+                failed.append(1)
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB")
+            return measure(*arguments)
+
+        if place == "gathering":
+            monkeypatch.setattr(prepared_module, "prepare_batch", _refusing)
+            monkeypatch.setattr(accumulation_module, "prepare_batch", _refusing_once())
+        else:
+            monkeypatch.setattr(loop_module, "measure_gradients", short_of_norms)
+        train(dataset, tmp_path / "tight", settings(epochs=1))
+        for line, expected in zip(metrics(tmp_path / "tight"), metrics(tmp_path / "roomy"), strict=True):
+            assert line["train"]["loss"] == pytest.approx(expected["train"]["loss"], rel=1e-5)
+        assert furthest(weights(tmp_path / "tight"), weights(tmp_path / "roomy")) < 1e-6
+        (event,) = read_json(tmp_path / "tight" / "oom_stats" / "oom_stats.json")["events"]
+        assert (event["phase"], event["global_step"]) == (place, 0)
+
+
+def _refusing(*_: Any, **__: Any) -> Any:
+    raise MemoryError("Unable to allocate 4.00 GiB")
+
+
+def _refusing_once() -> Any:
+    """At first; then it gathers."""
+    left = [1]
+    return lambda *given, **more: _refusing() if left and left.pop() else prepare_batch(*given, **more)

@@ -16,6 +16,7 @@ from redheart.model import LinearModel, UnifiedModel, dimensions, natural_units
 from redheart.model.batch import Batch
 from redheart.model.modules.views import linear_views
 from redheart.model.unified import normalise
+from redheart.regression.decomposition import Decomposition
 from redheart.tasks import TASKS
 from redheart.training.linear_start import apply_linear_start, centres_of, fit_linear_start, start_linear_paths
 from redheart.training.linear_start.ridge import PENALTIES
@@ -224,3 +225,32 @@ def test_a_situation_whose_vectors_are_no_numbers_is_left_to_the_training_loop(t
     table.batch = batch  # type: ignore[method-assign]
     found = fit_linear_start(table, train, statistics, centres=0)
     assert all(torch.allclose(found[task].weight, without[task].weight, atol=1e-5) for task in without.paths)
+
+
+def test_a_start_for_which_memory_is_short_is_solved_in_smaller_pieces_and_from_a_sample(
+    table: SituationTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = np.repeat(table.split_indices["train"], 4)
+    statistics = table.statistics(train)
+    expected = fit_linear_start(table, train, statistics, centres=0)
+    gather, most = SituationTable.batch, [40]
+
+    def short(self: SituationTable, indices: np.ndarray) -> Batch:
+        if len(indices) > most[0]:
+            raise MemoryError("Unable to allocate 4.00 GiB")
+        return gather(self, indices)
+
+    monkeypatch.setattr(SituationTable, "batch", short)
+    found = fit_linear_start(table, train, statistics, centres=0)
+    assert all(torch.equal(found[name].weight, one.weight) for name, one in expected.paths.items())
+    decompose, sizes = Decomposition.of, list[int]()
+
+    def small(features: torch.Tensor) -> Decomposition:
+        sizes.append(len(features))
+        if len(features) > 150:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return decompose(features)
+
+    monkeypatch.setattr(Decomposition, "of", small)
+    sampled = fit_linear_start(table, train, statistics, centres=0)
+    assert sampled.paths.keys() == expected.paths.keys() and min(sizes) < 150 < max(sizes)

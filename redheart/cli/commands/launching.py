@@ -26,14 +26,17 @@ def _launch(arguments: Namespace, config: Config) -> int:
     from redheart.launching.command import GroupCommand
     from redheart.launching.supervisor import RESTARTS, Supervisor
     from redheart.progress import others_speak
+    from redheart.workflow.memory import first_cut, strategies_for
     from redheart.workflow.strategy import place_of, settings_of
 
     check_not_in_a_group()
     words, launch_file, processes = _words(arguments), arguments.launch_file, arguments.processes
+    plan: Plan | None = None
     if launch_file is None and processes is None and (plan := _plan(config)) is not None:
         launch_file, processes = place_of(plan)
         if launch_file is not None:  # one plain process settles its own, which is not kept as a setting of the run
-            words += [f"{key}={str(value).lower()}" for key, value in settings_of(plan).items()]
+            settings = settings_of(plan, cut=lambda one: first_cut(one, config))
+            words += [f"{key}={str(value).lower()}" for key, value in settings.items()]
     command = GroupCommand.of(words, launch_file=launch_file, processes=processes)
     restarts = RESTARTS if arguments.restarts is None else arguments.restarts
     with stop_requested() as request, others_speak():
@@ -44,6 +47,7 @@ def _launch(arguments: Namespace, config: Config) -> int:
             restarts=restarts,
             should_stop=request,
             stop_with=lambda: request.number or signal.SIGTERM,
+            strategies=strategies_for(command, config, plan=plan),
         ).run()
     return 0
 

@@ -72,6 +72,10 @@ class DeepSpeedEngine(AcceleratedEngine):
         return False  # DeepSpeed counts the micro-batches it was told of
 
     @property
+    def forward_is_local(self) -> bool:
+        return self._zero_stage < 3  # each layer's weights are gathered on its way
+
+    @property
     def is_compilable(self) -> bool:
         # ZeRO-3 gathers each layer's weights in hooks around the layer, which no single graph can hold.
         return self._zero_stage < 3

@@ -53,6 +53,45 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "💽 디스크: {wanted:.0f} GiB (에폭 {epochs:.0f}, 재개 상태 {states:.0f}, 모델 {models:.0f}); 에폭을 솎으면 {thinned:.0f} GiB",
         "💽 Disk: {wanted:.0f} GiB (epochs {epochs:.0f}, states {states:.0f}, models {models:.0f}); with epochs thinned {thinned:.0f} GiB",
     ),
+    "plan.recalled": (
+        "🧠 마이크로 배치 {size}(으)로 시작합니다({planned} 대신): 같은 학습에서 더 큰 것은 메모리가 부족했습니다 ({path}에 기록됨). "
+        "잊게 하려면 이 파일을 지우거나 training.micro_batch_size=N 을 주세요",
+        "🧠 Beginning with a micro-batch of {size} instead of {planned}: a larger one ran out of memory before, says {path}. To forget "
+        "that, remove the file; training.micro_batch_size=N wins",
+    ),
+    "plan.cut_as_before": (
+        "   마이크로 배치 {size}: 이 실행이 전에 자르던 대로 (메모리에는 {planned}까지 들어갑니다)",
+        "   Micro-batch {size}, as this run was cut before (memory would hold {planned})",
+    ),
+    "plan.remembered": (
+        "🧠 마이크로 배치 {size}을(를) 다음 학습을 위해 기억합니다: {path}",
+        "🧠 A micro-batch of {size} is remembered for the next training: {path}",
+    ),
+    "plan.probing": (
+        "🔎 가장 긴 상황(세그먼트 {segments}개)으로 마이크로 배치 {size}이(가) 메모리에 들어가는지 별도 프로세스에서 시험합니다 "
+        "(training.probe_memory)",
+        "🔎 Trying in a process of its own whether a micro-batch of {size} situations of {segments} segments fits (training.probe_memory)",
+    ),
+    "plan.probed": (
+        "🔎 시험 결과: 마이크로 배치 {size} (계획 {planned})",
+        "🔎 It came through with a micro-batch of {size} (planned: {planned})",
+    ),
+    "plan.probe_short": (
+        "⚠️ 시험에서는 상황 하나도 메모리에 들어가지 않았습니다",
+        "⚠️ In the trial not even a micro-batch of one situation fitted",
+    ),
+    "plan.probe_failed": (
+        "⚠️ 메모리 시험이 다른 이유로 실패했습니다. 계획대로 시작합니다: {reason}",
+        "⚠️ The trial of memory failed for another reason; beginning as planned: {reason}",
+    ),
+    "plan.cache_unreadable": (
+        "⚠️ 전에 들어간 마이크로 배치의 기록을 읽지 못했습니다: {reason}",
+        "⚠️ What micro-batches fitted before could not be read: {reason}",
+    ),
+    "plan.cache_unwritable": (
+        "⚠️ 들어간 마이크로 배치를 기억하지 못했습니다: {reason}",
+        "⚠️ The micro-batch that fits could not be remembered: {reason}",
+    ),
     "plan.seconds": (
         "⏱️ 스텝당 약 {seconds:.2g}초 (추정, 제조사 수치 기준; 전체 시간은 --situations N)",
         "⏱️ About {seconds:.2g} s a step (reckoned from makers' figures; --situations N tells the hours)",

@@ -1,6 +1,10 @@
 """Messages of the stage ``sweep``: key -> (Korean, English)."""
 
 MESSAGES: dict[str, tuple[str, str]] = {
+    "sweep.trial_without_memory": (
+        "⚠️ {trial}: 메모리 부족으로 실패, 스윕은 계속됩니다: {reason}",
+        "⚠️ {trial} failed for want of memory, and the sweep goes on: {reason}",
+    ),
     "sweep.loaded": (
         "📂 기존 LR 테스트 결과 로드: {count} 개 LR 기록",
         "📂 Earlier LR results loaded: {count} LRs on record",

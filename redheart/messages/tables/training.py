@@ -146,6 +146,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "⚠️ 메모리 부족: 마이크로 배치 {before} → {after} (전체 배치는 그대로)",
         "⚠️ Out of memory: micro-batch {before} → {after} (the global batch stays)",
     ),
+    "training.alloc_retries": (
+        "⚠️ GPU 메모리가 거의 찼습니다: 할당기가 캐시를 비우고 {count}번 다시 시도했습니다(그때마다 느려집니다). {size}보다 작은 "
+        "training.micro_batch_size를 주거나 GPU의 다른 프로그램을 끝내세요",
+        "⚠️ The GPU's memory is nearly used up: its allocator gave back its cache and tried again {count} times, and each takes time. Give "
+        "a training.micro_batch_size below {size}, or end other programs on the GPU",
+    ),
+    "training.swapping": (
+        "⚠️ 호스트 메모리 부족: 이 프로세스의 {mib} MiB가 디스크로 밀려나 학습이 몇 배로 느려질 수 있습니다. 다른 프로그램을 끝내거나 "
+        "더 작은 training.micro_batch_size, model.preset을 쓰세요",
+        "⚠️ Host memory is short: {mib} MiB of this process went to the disk, which can make training many times slower. End others, "
+        "or give a smaller training.micro_batch_size or model.preset",
+    ),
+    "training.smaller_start": (
+        "⚠️ 출발점을 구하는 중 메모리 부족 ({reason}): 상황 {before} → {after}개로 이어집니다",
+        "⚠️ Out of memory while the start is solved ({reason}): going on with {after} situations in the stead of {before}",
+    ),
     "training.smaller_evaluation": (
         "⚠️ 평가 중 메모리 부족: 한 번에 {before} → {after}개",
         "⚠️ Out of memory while evaluating: {before} → {after} situations at once",

@@ -121,6 +121,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "🔁 Process {rank} ran out of memory ({message}): starting again from the newest state with a micro-batch of {after} in the stead "
         "of {before}; the global batch stays",
     ),
+    "launching.again_strategy": (
+        "🔁 {before}: 프로세스 {rank}의 메모리 부족, 더 줄일 수 없음 ({message}). 가장 최근 상태에서 {after}, 마이크로배치 {micro}(으)로 "
+        "이어집니다. 전역 배치는 그대로입니다",
+        "🔁 {before}: process {rank} ran out of memory, and smaller pieces do not help ({message}). Going on from the newest state by "
+        "{after}, with a micro-batch of {micro}; the global batch stays",
+    ),
     "launching.again_killed": (
         "🔁 프로세스 {rank}이(가) 강제 종료됨 ({message}): 가장 최근 상태에서 다시 시작합니다 (진전 없이 {count}/{most}번째)",
         "🔁 Process {rank} was killed ({message}): starting again from the newest state ({count} of at most {most} times without progress)",

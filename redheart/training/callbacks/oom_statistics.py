@@ -17,8 +17,7 @@ class OomStatistics(Callback):
         self._output = output
 
     def before_run(self, run: Run, kept: Kept | None) -> None:
-        if run.is_resumed:
-            run.loop.oom.read(self._output)
+        run.loop.oom.read(self._output)  # another run's was moved away; this one may begin again without a state
 
     def at_stop(self, run: Run) -> None:
         if run.loop.oom.has_new:

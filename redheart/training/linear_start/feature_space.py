@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from redheart.batches.out_of_memory import MemoryFailure, give_back_memory, is_out_of_memory
+from redheart.messages import warn
 from redheart.model.modules.views import VIEWS
 from redheart.regression.decomposition import Decomposition
 from redheart.training.linear_start.radial_space import RadialSpace
@@ -20,6 +22,16 @@ from redheart.training.linear_start.result import PathStart
 MAX_DECOMPOSITION = 4672
 #: Situations that a task is fitted to; of more, so many are sampled, or it would take longer than an epoch.
 MAX_FITTED = 16384
+#: Of a sample that is made smaller because memory ran out, the least that is worth fitting to.
+MIN_SAMPLE = 128
+
+
+def smaller_start(failure: MemoryFailure, before: int) -> int:
+    """Half as many situations at once, or in a sample, once memory was given back; says so. Not inside an exception's handler."""
+    give_back_memory()
+    after = before // 2
+    warn("training.smaller_start", before=before, after=after, reason=failure.message)
+    return after
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,20 @@ class FeatureSpace:
         return PathStart(weight[:, :views].float(), radial.float(), bias.float(), penalties, self._weight)
 
     def of(self, rows: NDArray[np.int64]) -> Decomposed:
-        """Of ``rows``, or of an even sample of them where that would take too long."""
+        """Of ``rows``, or of an even sample of them where that would take too long, or more memory than there is."""
         most = MAX_FITTED if self.width <= MAX_DECOMPOSITION else MAX_DECOMPOSITION
+        while True:
+            failure: MemoryFailure | None = None
+            try:
+                return self._of(rows, most)
+            except (RuntimeError, MemoryError) as error:
+                if min(most, len(rows)) <= MIN_SAMPLE or not is_out_of_memory(error):
+                    raise
+                failure = MemoryFailure.of(error, "start")
+            self._known.clear()
+            most = smaller_start(failure, min(most, len(rows)))
+
+    def _of(self, rows: NDArray[np.int64], most: int) -> Decomposed:
         if len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
         key = rows.tobytes()

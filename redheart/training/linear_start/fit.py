@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from redheart.batches.order import Indices
+from redheart.batches.out_of_memory import MemoryFailure, is_out_of_memory
 from redheart.batches.table import SituationTable
 from redheart.messages import debug, text
 from redheart.model.modules.views import linear_views
@@ -15,7 +16,7 @@ from redheart.model.unified import normalise
 from redheart.progress import Progress
 from redheart.tasks import TASKS
 from redheart.training.init_from import MIN_FOR_START
-from redheart.training.linear_start.feature_space import FeatureSpace
+from redheart.training.linear_start.feature_space import FeatureSpace, smaller_start
 from redheart.training.linear_start.logistic import fit_distribution
 from redheart.training.linear_start.radial_space import RadialSpace
 from redheart.training.linear_start.result import Attempt, LinearStart
@@ -85,10 +86,21 @@ def fit_linear_start(
 
 def _views(table: SituationTable, train: Indices, stopping: Stopping) -> Tensor:
     """(situations, views) float32, in the order of ``train``; only what is solved for is made float64."""
-    parts = []
-    for start in range(0, len(train), _AT_ONCE):
+    parts: list[Tensor] = []
+    done, at_once = 0, _AT_ONCE
+    while done < len(train):
         stopping.within()
-        batch = table.batch(train[start : start + _AT_ONCE])
-        segments = normalise(batch.segments, batch.segment_mask)
-        parts.append(linear_views(segments, batch.segment_mask, batch.kinds))
+        failure: MemoryFailure | None = None
+        try:
+            batch = table.batch(train[done : done + at_once])
+            segments = normalise(batch.segments, batch.segment_mask)
+            parts.append(linear_views(segments, batch.segment_mask, batch.kinds))
+        except (RuntimeError, MemoryError, OSError) as error:
+            if at_once == 1 or not is_out_of_memory(error):
+                raise
+            failure = MemoryFailure.of(error, "start")
+        if failure is None:
+            done += at_once
+        else:
+            at_once = smaller_start(failure, at_once)
     return torch.cat(parts)

@@ -39,6 +39,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         form: of the engine's files: 2 by tensor, for every engine (see ``engine/resume_files.py``); 1 as the libraries wrote
             them in earlier versions, for the same engine only.
         engine, world_size: what they were written by.
+        micro_batch_size: into which batches were cut; None in a state of before.
         average_updates: optimizer steps that went into the average of the weights; None: none is kept, or in form 1.
         manifest: what a checkpoint made of this state would say of itself.
         shapes: of the weights by name; None in a state of before they were kept.
@@ -55,6 +56,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
     shapes: dict[str, list[int]] | None = None
     form: int = 1
     average_updates: int | None = None
+    micro_batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,7 @@ def save_progress(
         shapes=shapes,
         form=FORM,
         average_updates=None if loop.average is None else loop.average.updates,
+        micro_batch_size=engine.geometry.micro_batch_size,
     )
     if taken := set(Cursor.__struct_fields__) & kept.keys():
         raise ValueError(f"a callback keeps its state under a name of the cursor's own: {', '.join(sorted(taken))}")
