@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_pat
     setting = Setting(reduced=True, folder=tmp_path, encoder="", until=0.0)
     code, _ = setting.run("sh", "-c", f"(setsid sleep 3; touch {tmp_path}/alive) & sleep 60", must_work=False)
     assert code == 124 and not (tmp_path / "alive").exists()
+
+
+def test_extensions_are_built_once_and_before_a_parts_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting(reduced=True, folder=tmp_path, encoder="", until=time.monotonic() + 10.0)
+    ran: list[tuple[str, ...]] = []
+
+    def slow(*words: str) -> tuple[int, str]:
+        assert setting.until - time.monotonic() > 200, "that has a time of its own"
+        ran.append(words[1:])
+        time.sleep(0.2)
+        return 0, ""
+
+    monkeypatch.setattr(setting, "run", slow)
+    assert [fact.unit for fact in gpu_all.needing_extensions(setting)] == ["s"]
+    assert 9.5 < setting.until - time.monotonic() <= 10.0
+    assert not list(gpu_all.needing_extensions(setting))
+    assert ran == [("-m", "redheart", "doctor", "build")]
 
 
 def test_seconds_of_the_stages_are_read_from_the_log() -> None:
