@@ -62,8 +62,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     imports: int
-    step_seconds: float | None
     phases: dict[str, PhaseMemory]
+    step_seconds: float | None = None
     micro_batch_size: int = 0
 
 

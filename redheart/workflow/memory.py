@@ -154,12 +154,17 @@ def _key(output: Path, *, strategy: Strategy | None, preset: str, d_embed: int, 
     )
 
 
-def first_cut(plan: Plan, config: Config, *, segments: int | None = None) -> int:
+def first_cut(
+    plan: Plan, config: Config, *, segments: int | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> int:
     """The micro-batch to begin with: what the plan finds to fit, or less, where the run in the output folder was cut into less, or a
     larger one is known to have failed. Says so.
 
     Args:
         segments: of the longest situation; None: not known yet.
+
+    Raises:
+        Interrupted: asked to stop while it was tried what fits.
     """
     planned, output = plan.taken.job.micro_batch, Path(config.output)
     share = planned * plan.taken.job.passes
@@ -171,7 +176,7 @@ def first_cut(plan: Plan, config: Config, *, segments: int | None = None) -> int
             info("plan.recalled", size=remembered, planned=planned, path=path)
             size = remembered
     elif _is_to_be_probed(plan, config):
-        size = _probed(plan, config, msgspec.structs.replace(key, segments=plan.request.segments))
+        size = _probed(plan, config, msgspec.structs.replace(key, segments=plan.request.segments), should_stop)
     before = _cut_of_run(plan, output)
     if before is not None and before < size and share % before == 0:
         info("plan.cut_as_before", size=before, planned=size)
@@ -188,7 +193,7 @@ def _is_to_be_probed(plan: Plan, config: Config) -> bool:
     return hardware.has_gpu and near and bool(find_gpus())
 
 
-def _probed(plan: Plan, config: Config, key: Key) -> int:
+def _probed(plan: Plan, config: Config, key: Key, should_stop: Callable[[], bool]) -> int:
     """The largest micro-batch that came through steps on made-up situations; it is remembered. What fails otherwise is a warning."""
     from redheart.probe.largest import largest_that_fits
 
@@ -207,6 +212,7 @@ def _probed(plan: Plan, config: Config, key: Key) -> int:
             processes=row.job.processes,
             segments=request.segments,
             d_embed=request.d_embed,
+            should_stop=should_stop,
         )
     except (RedHeartError, OSError) as error:
         if isinstance(error, Interrupted):

@@ -162,7 +162,9 @@ def train(
             place or PlaceForSupervisor(),
             RememberedCut(Path(config.output), lambda run: key_of_run(run, trainer.preset)),
         ],
-        settle=lambda resolved: resolved if is_launched() else fitting_alone(resolved, dataset),
+        settle=lambda resolved: (
+            resolved if is_launched() else fitting_alone(resolved, dataset, should_stop=should_stop)
+        ),
     )
     is_alone = not (is_launched() or is_supervised()) and place is None
     with told_of_memory(config, is_alone=is_alone), gathered(should_stop):
@@ -228,7 +230,7 @@ def train_by(
     words = [*_words(config), *(["--force"] if force else [])]
     words += [
         f"{key}={str(value).lower()}"
-        for key, value in settings_of(plan, cut=lambda one: first_cut(one, config)).items()
+        for key, value in settings_of(plan, cut=lambda one: first_cut(one, config, should_stop=should_stop)).items()
     ]
     _supervise(config, words, plan=plan, make_plan=make_plan, should_stop=should_stop)
 

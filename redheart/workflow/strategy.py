@@ -144,7 +144,9 @@ def settings_of(plan: Plan, *, cut: Callable[[Plan], int] | None = None) -> dict
     return settled
 
 
-def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
+def fitting_alone(
+    config: Config, dataset: EmbeddedDataset, *, should_stop: Callable[[], bool] = lambda: False
+) -> Config:
     """``config`` as it fits into memory in one plain process on this machine, see ``settings_of``.
 
     Args:
@@ -152,6 +154,7 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
 
     Raises:
         OutOfMemory: it does not fit; with the strategy that would, or the preset.
+        Interrupted: asked to stop.
     """
     hardware = Hardware.of(inspect_machine(Path(config.output)))
     plan = _plan_for(config, dataset, gpus=1 if hardware.has_gpu else None)
@@ -159,8 +162,10 @@ def fitting_alone(config: Config, dataset: EmbeddedDataset) -> Config:
         raise _not_alone(plan)
     from redheart.workflow.memory import first_cut
 
-    longest = int(dataset.counts.max())
-    return with_settings(config, settings_of(plan, cut=lambda one: first_cut(one, config, segments=longest)))
+    def cut(plan: Plan) -> int:
+        return first_cut(plan, config, segments=int(dataset.counts.max()), should_stop=should_stop)
+
+    return with_settings(config, settings_of(plan, cut=cut))
 
 
 def workers_that_fit(config: Config, dataset: EmbeddedDataset) -> FitWorkers:

@@ -13,7 +13,7 @@ from redheart.batches.order import BatchGeometry
 from redheart.config import Config, load_config, with_settings
 from redheart.embedding import EmbeddedDataset, open_embedded
 from redheart.engine.plain import PlainEngine
-from redheart.errors import OutOfMemory, TrainingError
+from redheart.errors import Interrupted, OutOfMemory, TrainingError
 from redheart.launching.supervisor import Supervisor
 from redheart.launching.verdict import Verdict
 from redheart.machine import GIB, Gpu
@@ -86,6 +86,7 @@ def test_what_the_probe_finds_is_begun_with_and_costs_once_and_its_failure_is_a_
     asked: list[dict[str, Any]] = []
 
     def probe(config: Config, **how: Any) -> int | None:
+        assert not how.pop("should_stop")()
         asked.append(how)
         one = found.pop(0)
         if isinstance(one, Exception):
@@ -99,6 +100,12 @@ def test_what_the_probe_finds_is_begun_with_and_costs_once_and_its_failure_is_a_
     assert len(asked) == 3 and asked[0] == {"launch_file": None, "processes": 1, "segments": 16, "d_embed": 384}
     for probe_memory in ("null", "false"):
         first_cut(plan, settings(tmp_path / "out", f"training.probe_memory={probe_memory}", "training.precision=bf16"))
+    request = [False]
+    found.append(Interrupted("stopped"))
+    monkeypatch.setattr(memory, "recall", lambda key: None)
+    with pytest.raises(Interrupted):
+        first_cut(plan, config, should_stop=lambda: request[0])
+    asked.pop()
     assert len(asked) == 3, "without a GPU only where it is asked for"
 
 
