@@ -12,6 +12,7 @@ from redheart.errors import ConfigError, OutOfMemory
 from redheart.facts.launches import read_launches
 from redheart.launching import strategies
 from redheart.launching.command import GroupCommand
+from redheart.launching.launch_file import find_launch_file
 from redheart.launching.strategies import Start, StrategiesLeft, strategy_of
 from redheart.launching.supervisor import Supervisor
 from redheart.machine import GIB, Gpu
@@ -35,7 +36,8 @@ def test_each_launch_file_tells_its_strategy(strategy: Strategy) -> None:
     processes = 1 if strategy.kind == "plain" else 2
     for on_gpu in (True, False):
         file = strategy.launch_file(on_gpu=on_gpu)
-        command = GroupCommand.of(["train"], launch_file=file, processes=processes)
+        # As it is on a machine with GPUs; here the file for them is refused.
+        command = GroupCommand(processes, None if file is None else find_launch_file(file), ("train",))
         assert strategy_of(command, recomputes=strategy.recomputes) == strategy
 
 

@@ -72,6 +72,7 @@ SETTINGS = {
     "training.dead_update_threshold": ("training.dead_update_threshold=0.1", ""),
     "training.liveness_steps": ("training.liveness_steps=3", ""),
     "training.strict": ("training.strict=true", ""),
+    "training.probe_memory": ("training.probe_memory=true", ""),  # how it is cut
     "training.save_every_minutes": ("training.save_every_minutes=1", ""),
     "training.keep_epochs": ("training.keep_epochs=thinned", ""),  # what the next training gives up
     "training.keep_last": ("training.keep_last=7", ""),

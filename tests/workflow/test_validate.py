@@ -157,5 +157,5 @@ def test_a_model_that_does_not_fit_is_told_with_its_numbers(
 ) -> None:
     monkeypatch.setattr("redheart.machine.inspection.host_memory", lambda: 6 << 30)
     code, shown = answer(capsys, "workflow", "validate", "--data", write(SAMPLE), "--preset", "730m")
-    assert code == 3
+    assert code == 7
     assert "730m: nothing fits" in shown.splitlines()[-1] and "--preset small" in shown.splitlines()[-1]
