@@ -85,16 +85,6 @@ class Setting:
     until: float = 0.0
     has_extensions: bool = False
 
-    def with_extensions(self) -> Iterator[Fact]:
-        """Has DeepSpeed's extensions built, which takes a bare machine a minute or two; the part's own time begins after that."""
-        if self.has_extensions:
-            return
-        began = time.monotonic()
-        self.until = began + 240
-        self.run(sys.executable, "-m", "redheart", "doctor", "build")
-        self.has_extensions = True
-        yield Fact("DeepSpeed's extensions built beforehand", time.monotonic() - began, "s")
-
     @property
     def preset(self) -> str:
         return "tiny" if self.reduced else "730m"
@@ -248,10 +238,16 @@ def small_card(setting: Setting) -> Iterator[Fact]:
 
 
 def needing_extensions(setting: Setting) -> Iterator[Fact]:
-    """What a part that starts DeepSpeed begins with."""
-    left = setting.until - time.monotonic()
-    yield from setting.with_extensions()
-    setting.until = time.monotonic() + left
+    """DeepSpeed's extensions, built once: a bare machine takes a minute or two for them, beside the part's own time."""
+    if setting.has_extensions:
+        return
+    began, until = time.monotonic(), setting.until
+    setting.until = began + 240
+    setting.run(sys.executable, "-m", "redheart", "doctor", "build")
+    setting.has_extensions = True
+    took = time.monotonic() - began
+    setting.until = until + took
+    yield Fact("DeepSpeed's extensions built beforehand", took, "s")
 
 
 def planned_row(setting: Setting, name: str, *words: str) -> Iterator[Fact]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -108,34 +109,26 @@ def finished_trial(
     """
     val_loss = finite_or_none(outcome.val_loss)
     diverged = bool(outcome.diverged) or val_loss is None
-    return Trial(
-        learning_rate=planned.learning_rate,
+    return _placed(planned, stage, sweep, config, after)(
         val_loss=None if diverged else val_loss,
         train_loss=finite_or_none(outcome.train_loss),
         accuracy=finite_or_none(outcome.accuracy),
-        timestamp=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
-        stage=stage,
-        point=planned.point,
-        sweep=sweep.name,
-        seed=planned.seed,
-        placement=planned.placement,
         diverged=diverged,
         choose_count=outcome.choose_count,
         train_count=outcome.train_count,
-        epochs=config.trial_epochs,
         gradient_norm=finite_or_none(outcome.gradient_norm),
         seconds=finite_or_none(outcome.seconds),
         curve=tuple(
             EpochLosses(int(epoch["epoch"]), finite_or_none(epoch["val_loss"]), finite_or_none(epoch["train_loss"]))
             for epoch in outcome.curve
         ),
-        published_after=after,
     )
 
 
-def failed_trial(reason: str, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config, *, after: int) -> Trial:
-    """A trial that could not be carried out: for the choice as one that diverged, which has no loss either."""
-    return Trial(
+def _placed(planned: PlannedTrial, stage: int, sweep: Sweep, config: Config, after: int) -> partial[Trial]:
+    """What a trial is whatever came of it; ``after`` as in ``finished_trial``."""
+    return partial(
+        Trial,
         learning_rate=planned.learning_rate,
         timestamp=datetime.now(timezone.utc).isoformat(timespec="microseconds"),
         stage=stage,
@@ -143,10 +136,16 @@ def failed_trial(reason: str, planned: PlannedTrial, stage: int, sweep: Sweep, c
         sweep=sweep.name,
         seed=planned.seed,
         placement=planned.placement,
-        diverged=True,
-        choose_count=0,
         epochs=config.trial_epochs,
         published_after=after,
+    )
+
+
+def failed_trial(reason: str, planned: PlannedTrial, stage: int, sweep: Sweep, config: Config, *, after: int) -> Trial:
+    """A trial that could not be carried out: for the choice as one that diverged, which has no loss either."""
+    return _placed(planned, stage, sweep, config, after)(
+        diverged=True,
+        choose_count=0,
         reason=reason,
     )
 
