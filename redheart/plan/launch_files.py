@@ -136,9 +136,10 @@ def _zero_launch_file(strategy: Strategy, stem: str) -> _LaunchFile:
     }
     held = where.get((strategy.offloads_optimizer, strategy.offloads_parameters), "")
     name = strategy.name.partition(",")[0]
+    but = " Not in bf16: ZeRO-2 is the same in less memory." if strategy.kind == "zero1" else ""
     return _LaunchFile(
         (
-            f"DeepSpeed {name}{held}. Works on GPUs, and on CPUs over gloo.",
+            f"DeepSpeed {name}{held}. Works on GPUs, and on CPUs over gloo.{but}",
             f"Set --num_processes to your devices; the strategy is in ds_configs/{stem}.json.",
         ),
         (
